@@ -1,0 +1,263 @@
+"""What can go wrong with a stream: one tree, every error of it a `StreamError`.
+
+::
+
+    RxstreamError
+    ├── ConfigurationError       what you asked for cannot be asked: nothing was sent
+    │   └── MissingDependency    an optional package is not installed; the message has the command
+    └── StreamError              a stream ended without its proper end; `partial` holds what arrived
+        ├── ConnectError         no connection, or it broke before the response headers
+        ├── AuthError            the key is missing, wrong, or may not do this
+        ├── BadRequest           the provider refuses the request as it is
+        ├── RateLimited          too many requests or tokens; `retry_after`
+        ├── Overloaded           the provider has no capacity just now
+        ├── ServerFault          the provider failed
+        ├── Disconnected         the connection broke in mid-stream
+        ├── StreamIncomplete     the body ended cleanly, but without the mark that ends an answer
+        │   └── ToolCallIncomplete   … in the middle of a tool call
+        ├── SequenceGap          the provider's own numbering shows that events are missing
+        ├── ProtocolError        bytes that are not the protocol
+        ├── UnexpectedContentType    not an event stream at all (a proxy's HTML, a JSON body)
+        ├── LimitExceeded        a limit of ours on bytes or events
+        ├── TimedOut             one of the six clocks ran out; `clock`
+        ├── ContentFiltered      the provider withheld the answer
+        ├── BudgetExceeded       a limit of ours on tokens or money
+        ├── CircuitOpen          this model failed too often of late; not asked
+        └── Cancelled            somebody cancelled the stream; `reason`
+
+Errors are classified by the type and code in the provider's body, and by the HTTP status only where there are none. An
+error holds no request and no response object, and no key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from rxstream.events import ErrorInfo, Phase
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
+
+__all__ = [
+    "AuthError",
+    "BadRequest",
+    "BudgetExceeded",
+    "Cancelled",
+    "CircuitOpen",
+    "Clock",
+    "ConfigurationError",
+    "ConnectError",
+    "ContentFiltered",
+    "Disconnected",
+    "LimitExceeded",
+    "MissingDependency",
+    "Overloaded",
+    "ProtocolError",
+    "RateLimited",
+    "RxstreamError",
+    "SequenceGap",
+    "ServerFault",
+    "StreamError",
+    "StreamIncomplete",
+    "TimedOut",
+    "ToolCallIncomplete",
+    "UnexpectedContentType",
+]
+
+Clock = Literal["connect", "first_event", "first_output", "idle", "step", "total"]
+"""Which of the six clocks: ``connect`` to the response headers; ``first_event`` from there to any event;
+``first_output`` from the request to the first content; ``idle`` between two pieces of content; ``step`` one attempt;
+``total`` all of it."""
+
+
+class RxstreamError(Exception):
+    """Base of every error that rxstream raises on its own account."""
+
+
+class ConfigurationError(RxstreamError, ValueError):
+    """The request cannot be made as it was put. Nothing was sent. The message says what is wrong and what to do."""
+
+
+class MissingDependency(ConfigurationError, ImportError):
+    """An optional package is not installed. The message names the exact command."""
+
+
+class StreamError(RxstreamError):
+    """A stream ended without its proper end.
+
+    `partial`, `phase`, `provider` and `model` are filled in by the source through which the error passes.
+    """
+
+    retryable: bool = False
+    """Whether the same request may succeed if it is made again."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        request_id: str = "",
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+        body: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        """HTTP status, where the provider answered with an error status."""
+        self.code = code
+        """The provider's own type or code for the error."""
+        self.request_id = request_id
+        """The provider's id of the request, to quote to its support."""
+        self.retry_after = retry_after
+        """Seconds that the provider asks us to wait, or None."""
+        self.body = body
+        """Head of the body that came in place of a stream, at most 2048 characters."""
+        if retryable is not None:
+            self.retryable = retryable
+        self.phase: Phase = "request"
+        """How far the stream had come."""
+        self.provider = ""
+        self.model = ""
+        self.partial: Response | None = None
+        """All that arrived before the failure, or None if the failure came from outside a stream."""
+
+    def __str__(self) -> str:
+        """The message, then what is known of the where."""
+        where = [word for word in (self.provider, self.model) if word]
+        if self.status is not None:
+            where.append(f"HTTP {self.status}")
+        if self.code:
+            where.append(self.code)
+        if self.request_id:
+            where.append(f"request {self.request_id}")
+        return f"{self.message} [{', '.join(where)}]" if where else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles whole: an error crosses a process boundary with its partial answer."""
+        return _rebuild, (type(self), self.message, dict(self.__dict__))
+
+    def info(self) -> ErrorInfo:
+        """The error as data, for a `rxstream.events.Failed` event or a log."""
+        return ErrorInfo(
+            kind=type(self).__name__,
+            message=self.message,
+            phase=self.phase,
+            provider=self.provider,
+            model=self.model,
+            status=self.status,
+            code=self.code,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+            clock=getattr(self, "clock", ""),
+        )
+
+
+def _rebuild(cls: type[StreamError], message: str, state: dict[str, Any]) -> StreamError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
+
+
+class ConnectError(StreamError):
+    """No connection could be made, or it broke before the response headers came."""
+
+    retryable = True
+
+
+class AuthError(StreamError):
+    """The key is missing or wrong, or may not use this model."""
+
+
+class BadRequest(StreamError):
+    """The provider refuses the request as it is: asking again changes nothing."""
+
+
+class RateLimited(StreamError):
+    """Too many requests or tokens. `retry_after` says how long to wait, where the provider does."""
+
+    retryable = True
+
+
+class Overloaded(StreamError):
+    """The provider has no capacity just now."""
+
+    retryable = True
+
+
+class ServerFault(StreamError):
+    """The provider failed."""
+
+    retryable = True
+
+
+class Disconnected(StreamError):
+    """The connection broke in mid-stream."""
+
+    retryable = True
+
+
+class StreamIncomplete(StreamError):
+    """The body ended cleanly, but without the mark that ends an answer: it was cut."""
+
+    retryable = True
+
+
+class ToolCallIncomplete(StreamIncomplete):
+    """The body ended in the middle of a tool call. The call is in `partial`, marked as not complete."""
+
+
+class SequenceGap(StreamError):
+    """The provider numbers its events and one or more are missing."""
+
+    retryable = True
+
+
+class ProtocolError(StreamError):
+    """The provider sent bytes that its own protocol does not allow."""
+
+
+class UnexpectedContentType(StreamError):
+    """The answer is not an event stream; `body` has its head. Often a proxy's page, or a wrong ``base_url``."""
+
+
+class LimitExceeded(StreamError):
+    """The stream went over a limit of ours."""
+
+
+class TimedOut(StreamError):
+    """One of the six clocks ran out."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, clock: Clock, seconds: float) -> None:
+        super().__init__(message)
+        self.clock: Clock = clock
+        """Which one."""
+        self.seconds = seconds
+        """What it was set to, in seconds."""
+
+
+class ContentFiltered(StreamError):
+    """The provider withheld the answer."""
+
+
+class BudgetExceeded(StreamError):
+    """The stream went over a limit on tokens or money."""
+
+
+class CircuitOpen(StreamError):
+    """The model failed too often of late and was not asked."""
+
+    retryable = True
+
+
+class Cancelled(StreamError):
+    """Somebody cancelled the stream."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(f"the stream was cancelled: {reason}" if reason else "the stream was cancelled")
+        self.reason = reason
+        """What was given to `cancel`."""
