@@ -1,0 +1,111 @@
+"""The gate: a source reads on only while nobody holds it.
+
+Rules of this module:
+
+* A hold has a name. The gate is open when there are no holds, so two parties that hold it never undo each other.
+* Anyone may hold and release, from any thread, at once and without blocking.
+* A gate can have children (one a track): a child is closed while it, or any gate above it, is held.
+
+A user's pause is a hold; a full buffer is a hold at its high mark and a release at its low mark. Counting demand item
+by item (``request(n)``) belongs to the edges: counted at the source it stalls as soon as a ``filter`` drops something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Named holds on everything above it.
+
+    Example:
+        >>> gate = Gate()
+        >>> gate.hold("user")
+        >>> gate.hold("buffer")
+        >>> gate.release("user")
+        >>> gate.closed, gate.holds
+        (True, ('buffer',))
+    """
+
+    def __init__(self, *, parent: Gate | None = None) -> None:
+        self._lock = threading.RLock() if parent is None else parent._lock
+        self._parent = parent
+        self._holds: dict[str, None] = {}
+        self._children: weakref.WeakSet[Gate] = weakref.WeakSet()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self.closed = False
+        """Whether anything is held, here or above. Read by the source before every event."""
+        self.ahead = 0
+        """What the sources of this very gate have read and not delivered; kept by them, on their loop."""
+        if parent is not None:
+            with self._lock:
+                parent._children.add(self)
+                self.closed = parent.closed
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Names of the holds on this gate and those above it, oldest first, the outermost gate's first."""
+        with self._lock:
+            above = self._parent.holds if self._parent is not None else ()
+            return above + tuple(self._holds)
+
+    @property
+    def read_ahead(self) -> int:
+        """Bytes that the sources above have read and not yet delivered because the gate is closed."""
+        with self._lock:
+            return self.ahead + sum(child.read_ahead for child in self._children)
+
+    def child(self) -> Gate:
+        """A gate of one track: held with this one, or alone."""
+        return Gate(parent=self)
+
+    def hold(self, name: str) -> None:
+        """Close the gate in the name of `name`; a second hold of the same name changes nothing."""
+        with self._lock:
+            self._holds[name] = None
+            self._refresh()
+
+    def release(self, name: str) -> None:
+        """Give up the hold `name`, if there is one; the gate opens when it was the last."""
+        with self._lock:
+            self._holds.pop(name, None)
+            self._refresh()
+
+    async def wait(self) -> None:
+        """Return when the gate is open."""
+        while self.closed:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            with self._lock:
+                if not self.closed:
+                    return
+                self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                with self._lock:
+                    self._waiters.discard(waiter)
+
+    def _refresh(self) -> None:
+        closed = bool(self._holds) or (self._parent is not None and self._parent.closed)
+        if closed == self.closed:
+            return
+        self.closed = closed
+        if not closed:
+            for waiter in self._waiters:
+                _wake(waiter)
+        for child in tuple(self._children):
+            child._refresh()
+
+    def __repr__(self) -> str:
+        state = f"held by {', '.join(self.holds)}" if self.closed else "open"
+        return f"<Gate {state}>"
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    loop = waiter.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: waiter.done() or waiter.set_result(None))

@@ -1,0 +1,176 @@
+"""One loop, one scheduler: where a stream's events, timers and handlers run.
+
+Rules of this module:
+
+* A stream runs on one asyncio loop: the caller's where one is running, else one shared daemon thread's.
+* `LoopScheduler` may be used from any thread. Scheduling never waits, disposing never waits.
+* RxPY's own default, ``TimeoutScheduler``, starts an OS thread for every item; nothing in rxstream uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from reactivex import abc, typing
+from reactivex.disposable import Disposable, MultipleAssignmentDisposable
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from rxstream.errors import ConfigurationError
+from rxstream.gate import Gate
+
+__all__ = ["LoopScheduler", "call_on", "current_loop", "refuse_to_block", "shared_loop"]
+
+_S = TypeVar("_S")
+
+
+class LoopScheduler(PeriodicScheduler):
+    """Schedules on an asyncio loop, by the loop's own clock, from any thread.
+
+    It carries the `gate` of the subscription: Rx hands the subscriber's scheduler to its sources, so whoever subscribes
+    with one can hold all that is above.
+
+    Args:
+        loop: Where to run; the running loop, or the shared one, if not given.
+        gate: What the sources above obey; a new one if not given.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *, gate: Gate | None = None) -> None:
+        super().__init__()
+        self.loop = loop if loop is not None else current_loop()
+        self.gate = gate if gate is not None else Gate()
+
+    @property
+    def now(self) -> datetime:
+        """The wall-clock time when the loop was first seen, plus what its clock has run since: it never jumps."""
+        return _epoch(self.loop) + timedelta(seconds=self.loop.time())
+
+    def with_gate(self, gate: Gate) -> LoopScheduler:
+        """The same loop with another gate, for one track of a combination."""
+        return LoopScheduler(self.loop, gate=gate)
+
+    def schedule(self, action: typing.ScheduledAction[_S], state: _S | None = None) -> abc.DisposableBase:
+        """Run `action` in the loop's next round."""
+        return self.schedule_relative(0.0, action, state)
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[_S], state: _S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` after `duetime` seconds of the loop's clock."""
+        seconds = self.to_seconds(duetime)
+        result = MultipleAssignmentDisposable()
+        handles: list[asyncio.Handle] = []
+
+        def run() -> None:
+            if not result.is_disposed:
+                result.disposable = self.invoke_action(action, state=state)
+
+        def start() -> None:
+            if not result.is_disposed:
+                handles.append(self.loop.call_later(seconds, run) if seconds > 0 else self.loop.call_soon(run))
+
+        def cancel() -> None:
+            for handle in handles:
+                handle.cancel()
+
+        result.disposable = Disposable(lambda: call_on(self.loop, cancel))
+        call_on(self.loop, start)
+        return result
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[_S], state: _S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` when `now` has reached `duetime`."""
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+
+_epochs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, datetime] = weakref.WeakKeyDictionary()
+
+
+def _epoch(loop: asyncio.AbstractEventLoop) -> datetime:
+    if loop not in _epochs:
+        _epochs[loop] = datetime.now(UTC) - timedelta(seconds=loop.time())
+    return _epochs[loop]
+
+
+def call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> None:
+    """Call `function` on `loop`: now if we are there, else as soon as it comes round; never if it is closed."""
+    if _running() is loop:
+        function()
+        return
+    with contextlib.suppress(RuntimeError):  # the loop is closed: what ran on it is over
+        loop.call_soon_threadsafe(function)
+
+
+def current_loop() -> asyncio.AbstractEventLoop:
+    """The loop running in this thread, else the shared one."""
+    return _running() or shared_loop()
+
+
+def refuse_to_block(loop: asyncio.AbstractEventLoop, instead: str) -> None:
+    """Refuse a call that would wait for `loop` on `loop`'s own thread, and so for ever.
+
+    Raises:
+        ConfigurationError: we are on that thread.
+    """
+    if _running() is loop:
+        raise ConfigurationError(f"this call would block the event loop that the stream runs on; {instead}")
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class _LoopThread:
+    """A daemon thread that runs a loop until the interpreter ends."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._main, name="rxstream-loop", daemon=True)
+        self.thread.start()
+        atexit.register(self.stop)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    def stop(self) -> None:
+        """Cancel what still runs and wait up to two seconds for sockets to close."""
+        if self.pid == os.getpid() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(2.0)
+
+
+_shared: _LoopThread | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_loop() -> asyncio.AbstractEventLoop:
+    """The loop of the one daemon thread that serves plain scripts and synchronous calls; started when first needed.
+
+    A forked child starts its own.
+    """
+    global _shared  # noqa: PLW0603 - the one thread of the process
+    with _shared_lock:
+        if _shared is None or _shared.pid != os.getpid():
+            _shared = _LoopThread()
+        return _shared.loop
