@@ -64,7 +64,6 @@ def messages(
     terminal: bool = True,
 ) -> list[bytes]:
     """Anthropic Messages: ``message_start``, the blocks, ``message_delta``, ``message_stop``."""
-
     index = 0
 
     def event(kind: str, **fields: Any) -> bytes:

@@ -1,0 +1,1 @@
+"""Dialects: what each provider's bytes mean, and the one registry of providers."""

@@ -1,0 +1,171 @@
+"""What all dialects share: the frame of a decoder, the numbering of parts, and the reading of failures.
+
+Rules of this module:
+
+* `SSEDialect` keeps the promises of `rxstream.typing.Decoder` once for all dialects. A dialect writes down what one
+  payload means (`SSEDialect._payload`) and how a stream may end (`SSEDialect._end`), and nothing else.
+* Nothing that a provider sends raises anything but a `StreamError`, and no key leaves through one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import msgspec
+
+from rxstream.errors import ProtocolError, StreamError
+from rxstream.events import Event, Heartbeat
+from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
+
+__all__ = ["PartNumbers", "SSEDialect", "head", "mask", "retry_after"]
+
+_KEY: Final = re.compile(
+    r"(?i)\b(?:sk|pk|rk|xai|gsk|pplx|tgp|hf|csk|nvapi|r8|fw|key|sess|eyj)[-_][\w*.-]{4,}"
+    r"|(?<=bearer )[^\s\"',]{4,}"
+    r"|(?<=api key provided: )[^\s\"',]+"
+    r"|\bAIza[\w-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
+)
+
+
+class PartNumbers:
+    """The numbers of one choice's parts, given in order of first appearance, from 0."""
+
+    def __init__(self) -> None:
+        self._open: dict[Hashable, int] = {}
+        self._next = 0
+
+    def number(self, key: Hashable) -> int:
+        """The part that the dialect's `key`, such as ``("tool", 1)``, stands for now."""
+        part = self._open.get(key)
+        if part is None:
+            part = self._open[key] = self._next
+            self._next += 1
+        return part
+
+    def end(self, key: Hashable) -> None:
+        """The part is over: the same key stands for a new one from here on."""
+        self._open.pop(key, None)
+
+
+def mask(text: str) -> str:
+    """`text` without what looks like a key: providers quote wrong ones back."""
+    return _KEY.sub("***", text)
+
+
+def head(body: bytes, limit: int = 2048) -> str:
+    """The first `limit` characters of a body, for an error to show, without keys."""
+    return mask(body[: 4 * limit].decode("utf-8", "replace"))[:limit]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long a response asks us to wait, in seconds, or None.
+
+    From ``retry-after-ms``, or ``retry-after`` in seconds or as a date, which is measured against the response's own ``date``.
+    """
+    fields = {name.lower(): value.strip() for name, value in headers.items()}
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(fields[name]) / scale
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        then, now = (parsedate_to_datetime(fields[name]) for name in ("retry-after", "date"))
+        return max(0.0, (then - now).total_seconds())
+    except (KeyError, ValueError, TypeError, OverflowError):  # TypeError: one of the two has no time zone
+        return None
+
+
+class SSEDialect(ABC):
+    """A decoder of server-sent events. See `rxstream.typing.Decoder` for what it promises.
+
+    Args:
+        keep_raw: keep each payload's bytes on the events made from it, as ``raw``.
+        max_event_bytes: limit on one server-sent event.
+    """
+
+    def __init__(self, *, keep_raw: bool = True, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
+        self.finished = False
+        """Whether the terminal mark was seen. The dialect sets it."""
+        self.failure: StreamError | None = None
+        """The error that the next call will raise, or None."""
+        self._frames = SSEDecoder(max_event_bytes=max_event_bytes)
+        self._keep_raw = keep_raw
+        self._closed = False
+
+    @abstractmethod
+    def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
+        """Appends the events that one payload holds to `out`, each with ``raw=raw``.
+
+        May raise a `StreamError` at any point, and what `msgspec` raises on wrong JSON: it becomes a `ProtocolError`.
+        What was appended before is delivered first.
+        """
+
+    @abstractmethod
+    def _end(self, out: list[Event]) -> None:
+        """The body ended without the terminal mark: appends the last events, or raises `StreamIncomplete`."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes. After `finished` more bytes are ignored.
+
+        Raises:
+            StreamError: the bytes held an error of the provider, or were not its protocol.
+        """
+        if self.failure is not None:
+            raise self.failure
+        out: list[Event] = []
+        if self.finished or self._closed:
+            return out
+        try:
+            self._read(self._frames.feed(data), out)
+            self.failure = None if self.finished else self._frames.failure
+        except StreamError as error:
+            self.failure = error
+        return self._hand_over(out)
+
+    def close(self) -> list[Event]:
+        """The body has ended: the last events.
+
+        Raises:
+            StreamIncomplete: there was no mark that ends an answer.
+            StreamError: as `feed`.
+        """
+        if self.failure is not None:
+            raise self.failure
+        out: list[Event] = []
+        if self.finished or self._closed:
+            return out
+        self._closed = True
+        try:
+            with suppress(ProtocolError):  # the last block has no blank line: it was cut, which is for `_end` to judge
+                self._read(self._frames.close(), out)
+            if not self.finished:
+                self._end(out)
+        except StreamError as error:
+            self.failure = error
+        return self._hand_over(out)
+
+    def _read(self, frames: Iterable[ServerSentEvent], out: list[Event]) -> None:
+        for frame in frames:
+            if frame.comment is not None:
+                out.append(Heartbeat(comment=frame.comment))
+                continue
+            data = frame.data
+            try:
+                self._payload(frame.event, data, data if self._keep_raw else None, out)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+                raise ProtocolError(f"not the provider's protocol: {fault}", body=head(data)) from fault
+            if self.finished:
+                return
+
+    def _hand_over(self, out: list[Event]) -> list[Event]:
+        if self.failure is not None and not out:
+            raise self.failure
+        return out
