@@ -1,0 +1,425 @@
+"""The project's conventions, as tests.
+
+Every rule is a function that finds the places that break it. A rule may have an allowlist, place → reason. It can only
+shrink: a new place fails the test, and so does an entry that is no longer needed.
+
+"Public" is what has no leading underscore, neither itself nor the class it is in, in whatever module it stands.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import graphlib
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rxstream
+
+PACKAGE = Path(rxstream.__file__).parent
+TESTS = Path(__file__).parent
+PROJECT = TESTS.parent
+
+MAX_MODULE_LINES = 400
+MAX_BODY_LINES = 50
+MAX_POSITIONAL = 3
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+LONG_MODULES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {}
+POSITIONAL_OPTIONS: dict[str, str] = {}
+TAKES_KWARGS: dict[str, str] = {}
+UNDOCUMENTED: dict[str, str] = {}
+UNDOCUMENTED_ERRORS: dict[str, str] = {}
+WITHOUT_TESTS: dict[str, str] = {
+    "rxstream.typing": "protocols: nothing to run",
+}
+WITHOUT_MODULE: dict[str, str] = {
+    "tests/test_conventions.py": "about the project",
+    "tests/test_docs.py": "about the documents",
+}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of the package, parsed."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def lines(self) -> int:
+        return len(self.path.read_text(encoding="utf-8").splitlines())
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.name == "__init__.py"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function or method, and where it is."""
+
+    module: Module
+    owner: str
+    node: Function
+
+    @property
+    def place(self) -> str:
+        return ".".join(word for word in (self.module.name, self.owner, self.node.name) if word)
+
+    @property
+    def is_public(self) -> bool:
+        named = not self.node.name.startswith("_") or self.node.name in ("__init__", "__call__")
+        return named and not any(word.startswith("_") for word in self.owner.split(".") if word)
+
+
+@functools.cache
+def modules() -> tuple[Module, ...]:
+    found: list[Module] = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        words = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(words[:-1] if words[-1] == "__init__" else words)
+        found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"), str(path))))
+    return tuple(found)
+
+
+def definitions(*, nested: bool = False) -> Iterator[Definition]:
+    """Functions and methods of the package; those inside functions too if `nested`."""
+
+    def walk(module: Module, node: ast.AST, owner: str) -> Iterator[Definition]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, Function):
+                yield Definition(module, owner, child)
+                if nested:
+                    yield from walk(module, child, f"{owner}.{child.name}".lstrip("."))
+            elif isinstance(child, ast.ClassDef):
+                yield from walk(module, child, f"{owner}.{child.name}".lstrip("."))
+            elif isinstance(child, (ast.If, ast.Try)):
+                yield from walk(module, child, owner)
+
+    for module in modules():
+        yield from walk(module, module.tree, "")
+
+
+def public_functions() -> Iterator[Definition]:
+    return (found for found in definitions() if found.is_public and "overload" not in decorators(found.node))
+
+
+def decorators(node: Function | ast.ClassDef) -> set[str]:
+    return {re.split(r"[(\s]", ast.unparse(decorator))[0].rpartition(".")[2] for decorator in node.decorator_list}
+
+
+def body_without_docstring(node: Function) -> list[ast.stmt]:
+    return node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+
+def holds(broken: Mapping[str, object], allowed: Mapping[str, str]) -> None:
+    """No place breaks the rule but those that are allowed, and all of those still do."""
+    new = {place: why for place, why in broken.items() if place not in allowed}
+    assert not new, "breaks the rule:\n" + "\n".join(f"  {place}: {why}" for place, why in sorted(new.items()))
+    stale = sorted(set(allowed) - set(broken))
+    assert not stale, f"take these off the allowlist, they keep the rule now: {stale}"
+
+
+def overrides_foreign(definition: Definition) -> bool:
+    """Whether the method's signature is set by a base class of another package."""
+    if not definition.owner or definition.node.name == "__init__":
+        return False
+    owner: Any = importlib.import_module(definition.module.name)
+    for word in definition.owner.split("."):
+        owner = getattr(owner, word)
+    return any(
+        definition.node.name in vars(base) and not base.__module__.startswith("rxstream") for base in owner.__mro__[1:]
+    )
+
+
+def test_an_allowlist_may_only_shrink() -> None:
+    """An entry that is no longer needed is itself a failure."""
+    with pytest.raises(AssertionError, match="take these off"):
+        holds({}, {"rxstream.somewhere": "was too long"})
+    with pytest.raises(AssertionError, match="breaks the rule"):
+        holds({"rxstream.somewhere": 401}, {})
+    holds({"rxstream.somewhere": 401}, {"rxstream.somewhere": "a table"})
+
+
+def test_modules_are_short() -> None:
+    """A module has at most 400 lines."""
+    holds({module.name: module.lines for module in modules() if module.lines > MAX_MODULE_LINES}, LONG_MODULES)
+
+
+def test_functions_are_short() -> None:
+    """A function's body has at most 50 lines, functions inside it counted, its docstring not."""
+    lengths: dict[str, int] = {}
+    for found in definitions(nested=True):
+        body = body_without_docstring(found.node)
+        if body and (length := (body[-1].end_lineno or 0) - body[0].lineno + 1) > MAX_BODY_LINES:
+            lengths[found.place] = length
+    holds(lengths, LONG_FUNCTIONS)
+
+
+def test_an_operator_is_a_file() -> None:
+    """Each name of `rxstream.operators` that is a function lives in ``_name.py``, and nothing else public does."""
+    operators = importlib.import_module("rxstream.operators")
+    broken: dict[str, str] = {}
+    for name in operators.__all__:
+        value = getattr(operators, name)
+        if inspect.isfunction(value):
+            home = importlib.import_module(value.__module__)
+            functions = [other for other in home.__all__ if inspect.isfunction(getattr(home, other))]
+            if value.__module__ != f"rxstream.operators._{name}" or functions != [name]:
+                broken[name] = f"is in {value.__module__}, which shows {functions}"
+    holds(broken, {})
+
+
+def visible_names(module: Module) -> set[str]:
+    """Public names that a module binds at its top; a package also shows what it imports from its own modules."""
+    names: set[str] = set()
+    for node in module.tree.body:
+        if isinstance(node, (Function, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.ImportFrom) and module.is_package and (node.module or "").startswith("rxstream"):
+            names.update(alias.asname or alias.name for alias in node.names)
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_all_is_what_is_visible() -> None:
+    """``__all__`` of every module names exactly its public definitions, and each of them is there."""
+    broken: dict[str, str] = {}
+    for module in modules():
+        loaded: Any = importlib.import_module(module.name)
+        if module.is_package and not visible_names(module) and not hasattr(loaded, "__getattr__"):
+            continue  # a folder, nothing more
+        listed: set[str] | None = set(loaded.__all__) if hasattr(loaded, "__all__") else None
+        visible = visible_names(module)
+        if hasattr(loaded, "__getattr__"):
+            visible |= {name for name in loaded.__dir__() if not name.startswith("_")}
+        if listed is None:
+            broken[module.name] = "has no __all__"
+        elif public := {name for name in listed if not name.startswith("__")} ^ visible:
+            broken[module.name] = f"__all__ and what is visible differ in {sorted(public)}"
+        elif missing := sorted(name for name in listed if not hasattr(loaded, name)):
+            broken[module.name] = f"names {missing}, which are not there"
+    holds(broken, {})
+
+
+def test_options_are_keyword_only() -> None:
+    """In public functions a parameter with a default is keyword-only, unless it comes first and is no bool.
+
+    At most three parameters are positional. What a base class of another package prescribes is exempt.
+    """
+    broken: dict[str, str] = {}
+    for found in public_functions():
+        arguments = found.node.args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+        pairs = list(zip(positional, defaults, strict=True))
+        if found.owner and "staticmethod" not in decorators(found.node):
+            pairs = pairs[1:]
+        options = [argument.arg for argument, default in pairs[1:] if default is not None]
+        flags = [
+            argument.arg for argument, _ in pairs if argument.annotation and "bool" in ast.unparse(argument.annotation)
+        ]
+        flags = [name for name in flags if re.fullmatch(r"bool( \| None)?", annotation_of(found.node, name))]
+        if (options or flags or len(pairs) > MAX_POSITIONAL) and not overrides_foreign(found):
+            broken[found.place] = f"positional: options {options}, flags {flags}, {len(pairs)} in all"
+    holds(broken, POSITIONAL_OPTIONS)
+
+
+def annotation_of(node: Function, name: str) -> str:
+    return next(
+        ast.unparse(argument.annotation)
+        for argument in (*node.args.posonlyargs, *node.args.args)
+        if argument.arg == name and argument.annotation
+    )
+
+
+def test_no_kwargs() -> None:
+    """No public function takes ``**kwargs``: a misspelt option must fail."""
+    broken = {found.place: "takes **kwargs" for found in public_functions() if found.node.args.kwarg}
+    holds(broken, TAKES_KWARGS)
+
+
+def test_everything_public_has_a_docstring() -> None:
+    """Every module, public class and public function says what it is; a class speaks for its ``__init__``."""
+    broken: dict[str, str] = {}
+    for module in modules():
+        if not ast.get_docstring(module.tree):
+            broken[module.name] = "module"
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+                broken[f"{module.name}.{node.name}"] = "class"
+    for found in public_functions():
+        named = found.node.name not in ("__init__", "__call__") and "override" not in decorators(found.node)
+        if named and not ast.get_docstring(found.node) and "setter" not in decorators(found.node):
+            broken[found.place] = "function"
+    holds(broken, UNDOCUMENTED)
+
+
+def raised_in(node: Function) -> Iterator[str]:
+    """Names of the errors that the function itself raises, what functions inside it raise left out."""
+    pending: list[ast.AST] = [*node.body]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, (Function, ast.ClassDef, ast.Lambda)):
+            continue
+        if isinstance(current, ast.Raise) and isinstance(current.exc, ast.Call):
+            yield ast.unparse(current.exc.func).rpartition(".")[2]
+        pending.extend(ast.iter_child_nodes(current))
+
+
+def documented_errors(docstring: str) -> set[str]:
+    """Names on the left of the colons in the ``Raises:`` section."""
+    _, _, section = inspect.cleandoc(docstring).partition("Raises:\n")
+    names: set[str] = set()
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            break
+        if entry := re.match(r"    ([\w., `|]+):", line):
+            names.update(word.strip("` ").rpartition(".")[2] for word in re.split(r",|\|| or ", entry[1]))
+    return names
+
+
+def ancestors(error: str) -> set[str]:
+    """The error's name and those of the errors of ours that it is a kind of."""
+    kind = getattr(importlib.import_module("rxstream.errors"), error, None)
+    return {base.__name__ for base in kind.__mro__ if base.__module__ == "rxstream.errors"} if kind else {error}
+
+
+def test_every_error_is_documented() -> None:
+    """An error that a public function raises is named under ``Raises:``, itself or as a kind of a named one."""
+    broken: dict[str, str] = {}
+    for found in public_functions():
+        docstring = ast.get_docstring(found.node) or ""
+        if found.node.name in ("__init__", "__call__"):
+            owner = next(
+                (n for n in ast.walk(found.module.tree) if isinstance(n, ast.ClassDef) and found.node in n.body), None
+            )
+            docstring += "\n" + ((ast.get_docstring(owner) or "") if owner else "")
+        known = documented_errors(docstring)
+        if missing := sorted(error for error in raised_in(found.node) if not ancestors(error) & known):
+            broken[found.place] = f"does not document {', '.join(missing)}"
+    holds(broken, UNDOCUMENTED_ERRORS)
+
+
+def imports_of(module: Module, known: set[str]) -> set[str]:
+    """Modules of the package that a module imports, anywhere in it, but for type checkers."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [module.tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending.extend(node.orelse)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+        else:
+            pending.extend(ast.iter_child_nodes(node))
+    return found & known - {module.name}
+
+
+def test_no_import_cycles() -> None:
+    """Imports make no circle, not even with those inside functions."""
+    known = {module.name for module in modules()}
+    graph = {module.name: imports_of(module, known) for module in modules()}
+    assert any(graph.values()), "no imports were found at all: the test is blind"
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_tests_mirror_the_package() -> None:
+    """``rxstream/x/y.py`` is tested by ``tests/x/test_y.py``; private helpers may be tested by their neighbours."""
+    operators = {f"rxstream.operators._{name}" for name in importlib.import_module("rxstream.operators").__all__}
+    missing: dict[str, str] = {}
+    for module in modules():
+        relative = module.path.relative_to(PACKAGE)
+        test = TESTS / relative.parent / f"test_{relative.stem.lstrip('_')}.py"
+        if module.is_package or (relative.stem.startswith("_") and module.name not in operators):
+            continue
+        if not test.exists():
+            missing[module.name] = f"{test.relative_to(PROJECT)} is missing"
+    holds(missing, WITHOUT_TESTS)
+
+
+def test_every_test_file_has_its_module() -> None:
+    """A test file whose module was renamed or removed does not stay behind."""
+    orphans: dict[str, str] = {}
+    for test in sorted(TESTS.rglob("test_*.py")):
+        relative = test.relative_to(TESTS)
+        name = relative.stem.removeprefix("test_")
+        homes = (PACKAGE / relative.parent / f"{name}.py", PACKAGE / relative.parent / f"_{name}.py")
+        if not any(home.exists() for home in homes) and not (PACKAGE / relative.parent / name).is_dir():
+            orphans[test.relative_to(PROJECT).as_posix()] = "tests no module of that name"
+    holds(orphans, WITHOUT_MODULE)
+
+
+def project_texts() -> Iterator[Path]:
+    folders = (PACKAGE, TESTS, *(PROJECT / name for name in ("docs", "benchmarks", "notebooks", ".github", ".ci")))
+    for folder in folders:
+        yield from (path for path in folder.rglob("*") if path.suffix in (".py", ".md", ".yml", ".ipynb", ".toml"))
+    yield from (path for path in PROJECT.glob("*") if path.suffix in (".md", ".toml") or path.name == "Makefile")
+
+
+def test_no_paths_of_a_developers_machine() -> None:
+    """No file speaks of a folder that exists on one machine only."""
+    private = re.compile(r"(?<![\w.:/])/(?:home|root|work|Users|tmp|opt)/\w+")
+    broken: dict[str, str] = {}
+    for path in project_texts():
+        if found := private.search(path.read_text(encoding="utf-8")):
+            broken[path.name] = found[0]
+    holds(broken, {})
+
+
+HEAVY = (
+    "openai", "anthropic", "httpx", "httpx2", "aiohttp", "rich", "xllamacpp", "genai_prices", "IPython", "anywidget",
+)  # fmt: skip
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which of the heavy packages a fresh interpreter has loaded after running `code`."""
+    script = f"{code}\nimport sys\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_import_is_light() -> None:
+    """``import rxstream`` loads no SDK, no HTTP library and no optional package."""
+    assert loaded_by("import rxstream") == set()
+
+
+def test_every_public_name_is_light() -> None:
+    """Neither does touching each public name: what is heavy is loaded by the first request that needs it."""
+    assert loaded_by("import rxstream\nfor name in getattr(rxstream, '__all__', ()): getattr(rxstream, name)") == set()
+
+
+def test_every_module_is_light() -> None:
+    """Neither does importing every module of the package."""
+    names = [found.name for found in pkgutil.walk_packages([str(PACKAGE)], "rxstream.") if found.name != "rxstream.cli"]
+    assert loaded_by("import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names)) == set()
+
+
+def test_the_import_test_can_see() -> None:
+    """The probe reports a heavy package that is loaded."""
+    assert loaded_by("import rich") == {"rich"}
