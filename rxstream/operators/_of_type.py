@@ -1,0 +1,36 @@
+"""``of_type``: only the items of some type, and the type checker knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex import operators as ops
+
+__all__ = ["of_type"]
+
+T = TypeVar("T")
+
+
+def of_type(kind: type[T]) -> Callable[[Observable[Any]], Observable[T]]:
+    """Let pass what is an instance of `kind`.
+
+    ::
+
+        source:  --a--1--b--2--|
+             of_type(int)
+        result:  -----1-----2--|
+
+    RxPY's ``filter`` does the same, but leaves the type of the items as it was.
+
+    Example:
+        >>> import reactivex as rx
+        >>> rx.of("a", 1, "b", 2).pipe(of_type(int)).subscribe(print).dispose()
+        1
+        2
+
+    Args:
+        kind: A class, such as `rxstream.events.TextDelta`.
+    """
+    return ops.filter(lambda item: isinstance(item, kind))

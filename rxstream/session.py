@@ -1,0 +1,286 @@
+"""A handle on one running stream: what it is doing, pause, resume, cancel, and its result.
+
+The session exists before the request is sent, and every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from reactivex import Observable, abc
+
+from rxstream.aggregate import Aggregator
+from rxstream.errors import Cancelled, StreamError
+from rxstream.events import CONTENT_EVENTS, Event, TextDelta
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
+from rxstream.response import Response
+
+__all__ = ["SessionStatus", "Statistics", "StreamSession"]
+
+SessionStatus = Literal["inactive", "active", "paused", "completed", "cancelled", "error"]
+"""``inactive`` made, not subscribed yet; ``active`` and ``paused`` running; the others are final."""
+
+_CONTENT = frozenset(CONTENT_EVENTS)
+_PAUSE = "pause"
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a session at one moment; times in seconds since the start, None where it has not come to that."""
+
+    events: int
+    outputs: int
+    """Events that carry content."""
+    characters: int
+    """Characters of the answer's text."""
+    elapsed: float
+    """From the start to the end, or to now."""
+    time_to_first_event: float | None
+    time_to_first_output: float | None
+    output_tokens: int | None
+    """As the provider reports them."""
+    tokens_per_second: float | None
+    """Reported output tokens over the time from the first output to the last."""
+    outputs_per_second: float | None
+    """Pieces of content over that time; with most providers a piece is about a token."""
+    pauses: int
+    read_ahead: int
+    """Bytes read and held back because the stream is paused or its consumer is slow."""
+    holds: tuple[str, ...]
+    """Who holds the stream's gate."""
+
+
+class StreamSession:
+    """One running stream. Made by `rxstream.Stream.start`.
+
+    Args:
+        source: The events.
+        observer: Who is told of them.
+        label: What to call it.
+    """
+
+    def __init__(self, source: Observable[Event], observer: abc.ObserverBase[Event], *, label: str = "") -> None:
+        self.label = label
+        self.loop = current_loop()
+        self.gate = Gate()
+        self._source = source
+        self._observer = observer
+        self._lock = threading.RLock()
+        self._status: SessionStatus = "inactive"
+        self._aggregator = Aggregator()
+        self._held_back: deque[Event | Exception | None] = deque()
+        self._result: Future[Response] = Future()
+        self._subscription: abc.DisposableBase | None = None
+        self._error: Exception | None = None
+        self._started = self.loop.time()
+        self._ended: float | None = None
+        self._first_event: float | None = None
+        self._first_output: float | None = None
+        self._last_output: float | None = None
+        self._events = self._outputs = self._characters = self._pauses = 0
+
+    # --- control, any thread --------------------------------------------------------------------------------------------
+
+    def start(self) -> StreamSession:
+        """Subscribe; called by `rxstream.Stream.start`. A second call changes nothing."""
+        with self._lock:
+            if self._status != "inactive":
+                return self
+            self._status = "active"
+        scheduler = LoopScheduler(self.loop, gate=self.gate)
+        subscription = self._source.subscribe(self._on_next, self._on_error, self._on_completed, scheduler=scheduler)
+        with self._lock:
+            self._subscription = subscription
+        if self._over:
+            subscription.dispose()
+        return self
+
+    def pause(self) -> None:
+        """Hold the stream. Called on the stream's own loop, nothing more is delivered once it returns; called from
+        another thread, at most the one event that is on its way. The provider is not stopped by this; `cancel` does that.
+        """
+        with self._lock:
+            if self._status == "active":
+                self._status = "paused"
+                self._pauses += 1
+                self.gate.hold(_PAUSE)
+
+    def resume(self) -> None:
+        """Go on where `pause` stopped: nothing is lost, nothing comes twice."""
+        with self._lock:
+            if self._status == "paused":
+                self._status = "active"
+                call_on(self.loop, self._let_go)
+
+    def cancel(self, reason: str = "") -> None:
+        """Close the request now. The observer gets ``on_error`` with `rxstream.errors.Cancelled`, which holds what arrived.
+
+        Cancelling a session that is over changes nothing.
+        """
+        error = Cancelled(reason)
+        if self._end("cancelled", error):
+            self._dispose()
+            call_on(self.loop, partial(self._observer.on_error, error))
+
+    # --- what it is doing -------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> SessionStatus:
+        """What the session is doing."""
+        return self._status
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it ended, if it did not complete."""
+        return self._error
+
+    @property
+    def partial(self) -> Response:
+        """The answer so far."""
+        with self._lock:
+            return self._aggregator.response()
+
+    @property
+    def statistics(self) -> Statistics:
+        """The figures so far."""
+        end = self._ended if self._ended is not None else self.loop.time()
+        span = (self._last_output or 0.0) - (self._first_output or 0.0)
+        tokens = self.partial.usage.output_tokens
+        return Statistics(
+            events=self._events,
+            outputs=self._outputs,
+            characters=self._characters,
+            elapsed=end - self._started,
+            time_to_first_event=self._since_start(self._first_event),
+            time_to_first_output=self._since_start(self._first_output),
+            output_tokens=tokens,
+            tokens_per_second=tokens / span if tokens and span > 0 else None,
+            outputs_per_second=self._outputs / span if span > 0 else None,
+            pauses=self._pauses,
+            read_ahead=self.gate.read_ahead,
+            holds=self.gate.holds,
+        )
+
+    # --- its result -------------------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> Response:
+        """Wait, at most `timeout` seconds, for the end, and give the answer.
+
+        Raises:
+            StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
+            TimeoutError: it has not ended yet; it goes on.
+            ConfigurationError: called on the stream's own loop; await the session there.
+        """
+        if not self._result.done():
+            refuse_to_block(self.loop, "use `await session`")
+        return self._result.result(timeout)
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        """The answer; raises as `result`. Cancelling the wait does not cancel the stream."""
+        return asyncio.shield(asyncio.wrap_future(self._result)).__await__()
+
+    def __enter__(self) -> StreamSession:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.cancel("left its block")
+
+    def __repr__(self) -> str:
+        return f"<StreamSession {self.label!r} {self._status}, {self._events} events>"
+
+    # --- the stream's side, on its loop -------------------------------------------------------------------------------------
+
+    @property
+    def _over(self) -> bool:
+        return self._status in ("completed", "cancelled", "error")
+
+    @property
+    def _waiting(self) -> bool:
+        return self._status == "paused" or bool(self._held_back)
+
+    def _on_next(self, event: Event) -> None:
+        if self._waiting:
+            self._held_back.append(event)  # from an operator with a timer, between the gate and us
+        else:
+            self._deliver(event)
+
+    def _on_error(self, error: Exception) -> None:
+        if self._waiting:
+            self._held_back.append(error)
+        elif self._end("error", error):
+            self._observer.on_error(error)
+
+    def _on_completed(self) -> None:
+        if self._waiting:
+            self._held_back.append(None)
+        elif self._end("completed", None):
+            self._observer.on_completed()
+
+    def _let_go(self) -> None:
+        """First what was held back, then the gate."""
+        while self._held_back and self._status == "active":
+            held = self._held_back.popleft()
+            if held is None:
+                self._on_completed()
+            elif isinstance(held, Exception):
+                self._on_error(held)
+            else:
+                self._deliver(held)
+        if self._status == "active":
+            self.gate.release(_PAUSE)
+
+    def _deliver(self, event: Event) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._count(event)
+            self._aggregator.add(event)
+        try:
+            self._observer.on_next(event)
+        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+            if self._end("error", error):
+                self._dispose()
+                self._observer.on_error(error)
+
+    def _count(self, event: Event) -> None:
+        now = event.at or self.loop.time()
+        self._events += 1
+        if self._first_event is None:
+            self._first_event = now
+        kind = type(event)
+        if kind in _CONTENT:
+            self._outputs += 1
+            self._last_output = now
+            if self._first_output is None:
+                self._first_output = now
+        if isinstance(event, TextDelta):
+            self._characters += len(event.text)
+
+    def _end(self, status: SessionStatus, error: Exception | None) -> bool:
+        """Whether this call is the one that ended it."""
+        with self._lock:
+            if self._over:
+                return False
+            self._status, self._error, self._ended = status, error, self.loop.time()
+            response = self._aggregator.response()
+        if error is None:
+            self._result.set_result(response)
+        else:
+            if isinstance(error, StreamError) and error.partial is None:
+                error.partial = response
+            self._result.set_exception(error)
+        return True
+
+    def _dispose(self) -> None:
+        if self._subscription is not None:
+            self._subscription.dispose()
+
+    def _since_start(self, at: float | None) -> float | None:
+        return None if at is None else at - self._started

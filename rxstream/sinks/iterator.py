@@ -1,0 +1,212 @@
+"""Iterate an Observable: ``async for`` on the loop, ``for`` in any thread, with backpressure.
+
+Between the stream and the loop's body stands a buffer. At its high mark it holds the stream's gate, at its low mark it
+releases it, so a slow body slows the source and memory stays bounded. Leaving the loop early, by ``break``, an
+exception or cancellation, disposes the subscription at once: the iterator goes, and with it the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+from reactivex import Observable, abc
+
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
+
+__all__ = ["AsyncItems", "Items"]
+
+T = TypeVar("T")
+HIGH, LOW = 64, 16
+"""Items in the buffer at which the stream is held, and released again."""
+_numbers = itertools.count(1)
+
+
+class _Buffer(Generic[T]):
+    """What has arrived and was not asked for yet. Knows nothing of its iterator, so that the iterator can go."""
+
+    def __init__(self, name: str, gate: Gate) -> None:
+        self.name = f"{name}-{next(_numbers)}"
+        self.gate = gate
+        self.items: deque[T] = deque()
+        self.error: Exception | None = None
+        self.ended = False
+
+    def on_next(self, item: T) -> None:
+        self.items.append(item)
+        if len(self.items) == HIGH:
+            self.gate.hold(self.name)
+        self.wake()
+
+    def on_error(self, error: Exception) -> None:
+        self.error = error
+        self.on_completed()
+
+    def on_completed(self) -> None:
+        self.ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        raise AssertionError
+
+    def take(self) -> T:
+        item = self.items.popleft()
+        if len(self.items) == LOW:
+            self.gate.release(self.name)
+        return item
+
+    def end(self) -> Exception | None:
+        """The error to raise, once; None at the proper end."""
+        error, self.error = self.error, None
+        return error
+
+
+class _AsyncBuffer(_Buffer[T]):
+    def __init__(self, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
+        super().__init__("async-iterator", gate)
+        self.loop = loop
+        self.waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self.waiter is not None:
+            call_on(self.loop, self._wake)
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def wait(self) -> None:
+        self.waiter = self.loop.create_future()
+        try:
+            if not self.items and not self.ended:
+                self.gate.release(self.name)  # a producer in another thread may have held it after we had emptied it
+                await self.waiter
+        finally:
+            self.waiter = None
+
+
+class _SyncBuffer(_Buffer[T]):
+    def __init__(self, gate: Gate) -> None:
+        super().__init__("iterator", gate)
+        self.condition = threading.Condition()
+
+    def wake(self) -> None:
+        with self.condition:
+            self.condition.notify()
+
+    def wait(self) -> None:
+        with self.condition:
+            while not self.items and not self.ended:
+                self.gate.release(self.name)  # the loop's thread may have held it after we had emptied it
+                self.condition.wait()
+
+
+class _Edge(Generic[T]):
+    """What both iterators do alike."""
+
+    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
+        self._source = source
+        self._gate = gate if gate is not None else Gate()
+        self._subscription: abc.DisposableBase | None = None
+
+    def _subscribe(self, buffer: _Buffer[T], loop: asyncio.AbstractEventLoop) -> None:
+        self._subscription = self._source.subscribe(
+            buffer.on_next,
+            buffer.on_error,
+            buffer.on_completed,
+            scheduler=LoopScheduler(loop, gate=self._gate),
+        )
+
+    def _dispose(self) -> None:
+        if self._subscription is not None:
+            self._subscription.dispose()
+
+    def __del__(self) -> None:
+        self._dispose()
+
+
+class AsyncItems(_Edge[T]):
+    """An async iterator over `source`, subscribed when the first item is asked for.
+
+    Also an async context manager: ``async with`` disposes the subscription at the end of the block in any case.
+
+    Raises:
+        StreamError: while iterating, after all that arrived before it.
+    """
+
+    _buffer: _AsyncBuffer[T] | None = None
+
+    def __aiter__(self) -> AsyncItems[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        buffer = self._buffer
+        if buffer is None:
+            loop = asyncio.get_running_loop()
+            buffer = self._buffer = _AsyncBuffer(loop, self._gate)
+            self._subscribe(buffer, loop)
+        while not buffer.items:
+            if buffer.ended:
+                raise buffer.end() or StopAsyncIteration
+            await buffer.wait()
+        return buffer.take()
+
+    async def aclose(self) -> None:
+        """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
+        self._dispose()
+        if self._buffer is not None:
+            self._buffer.on_completed()
+
+    async def __aenter__(self) -> AsyncItems[T]:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.aclose()
+
+
+class Items(_Edge[T]):
+    """An iterator over `source` for plain synchronous code; the stream runs on the shared loop thread.
+
+    Also a context manager: ``with`` disposes the subscription at the end of the block in any case.
+
+    Raises:
+        StreamError: while iterating, after all that arrived before it.
+        ConfigurationError: on the shared loop's own thread, where waiting would never end.
+    """
+
+    _buffer: _SyncBuffer[T] | None = None
+
+    def __iter__(self) -> Items[T]:
+        return self
+
+    def __next__(self) -> T:
+        buffer = self._buffer
+        if buffer is None:
+            refuse_to_block(shared_loop(), "use `async for`")
+            buffer = self._buffer = _SyncBuffer(self._gate)
+            self._subscribe(buffer, shared_loop())
+        if not buffer.items:
+            try:
+                buffer.wait()
+            except BaseException:  # Ctrl-C: close the request before anything else
+                self.close()
+                raise
+        if buffer.items:
+            return buffer.take()
+        raise buffer.end() or StopIteration
+
+    def close(self) -> None:
+        """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
+        self._dispose()
+        if self._buffer is not None:
+            self._buffer.on_completed()
+
+    def __enter__(self) -> Items[T]:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
