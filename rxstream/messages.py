@@ -6,10 +6,15 @@ parts; strings are accepted for text parts. Unknown keys are refused: a misspelt
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, PydanticUserError, TypeAdapter, field_validator, model_validator
+
+from rxstream._input import Input, is_mapping, show
+from rxstream.errors import ConfigurationError
 
 __all__ = [
     "ImagePart",
@@ -22,30 +27,37 @@ __all__ = [
     "ThinkingPart",
     "Tool",
     "ToolCall",
+    "ToolLike",
     "ToolResult",
 ]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TextPart(_Model):
+class TextPart(Input):
     """Text."""
 
     type: Literal["text"] = "text"
     text: str
 
 
-class ImagePart(_Model):
-    """An image, by `url` or by `data` (base64) with its `media_type`."""
+class ImagePart(Input):
+    """An image, by `url` or by `data` (base64) with its `media_type`; a ``data:`` URL is taken apart into these."""
 
     type: Literal["image"] = "image"
     url: str | None = None
     data: str | None = None
     media_type: str = "image/png"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_apart(cls, given: Any) -> Any:
+        url = given.get("url") if is_mapping(given) else None
+        if not (isinstance(url, str) and url.startswith("data:") and ";base64," in url):
+            return given
+        head, _, data = url.partition(";base64,")
+        media_type = head.removeprefix("data:").partition(";")[0]
+        return {"data": data, **({"media_type": media_type} if media_type else {})}
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ImagePart:
@@ -53,8 +65,13 @@ class ImagePart(_Model):
             raise ValueError("an image needs either url= or data= (base64)")
         return self
 
+    @property
+    def link(self) -> str:
+        """The URL, or the data as a ``data:`` URL."""
+        return self.url if self.url is not None else f"data:{self.media_type};base64,{self.data}"
 
-class ThinkingPart(_Model):
+
+class ThinkingPart(Input):
     """Reasoning of an earlier turn, with the blob that the provider wants back."""
 
     type: Literal["thinking"] = "thinking"
@@ -67,14 +84,14 @@ class ThinkingPart(_Model):
     id: str = ""
 
 
-class RefusalPart(_Model):
+class RefusalPart(Input):
     """Text with which the model declined to answer."""
 
     type: Literal["refusal"] = "refusal"
     text: str
 
 
-class ToolCall(_Model):
+class ToolCall(Input):
     """A call of one of your tools."""
 
     type: Literal["tool_call"] = "tool_call"
@@ -100,7 +117,7 @@ class ToolCall(_Model):
         return json.loads(self.arguments) if self.arguments.strip() else {}
 
 
-class ToolResult(_Model):
+class ToolResult(Input):
     """What your tool gave, for the call `id`."""
 
     type: Literal["tool_result"] = "tool_result"
@@ -109,7 +126,7 @@ class ToolResult(_Model):
     is_error: bool = False
 
 
-class OpaquePart(_Model):
+class OpaquePart(Input):
     """Something of one provider that has no place in the common format; sent back to that provider as it is."""
 
     type: Literal["opaque"] = "opaque"
@@ -122,7 +139,7 @@ Part = Annotated[
 ]
 
 
-class Message(_Model):
+class Message(Input):
     """One turn of the conversation."""
 
     role: Role
@@ -134,7 +151,9 @@ class Message(_Model):
         if isinstance(value, str):
             return [{"type": "text", "text": value}]
         if isinstance(value, (list, tuple)):
-            return [{"type": "text", "text": item} if isinstance(item, str) else item for item in value]
+            return [
+                {"type": "text", "text": item} if isinstance(item, str) else item for item in cast("list[Any]", value)
+            ]
         return value
 
     @property
@@ -143,12 +162,69 @@ class Message(_Model):
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
-class Tool(_Model):
-    """A function that the model may call."""
+class Tool(Input):
+    """A function that the model may call, or a tool that the provider runs itself (`native`)."""
 
-    name: str
+    name: str = Field(min_length=1)
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
     """JSON schema of the arguments."""
     strict: bool | None = None
     """Ask the provider to hold the model to the schema, where it can."""
+    native: dict[str, Any] | None = None
+    """The provider's own JSON for the tool (web search, code execution …): sent as it is, in place of all the rest."""
+
+    @classmethod
+    def of(cls, given: ToolLike) -> Tool:
+        """A tool from whatever describes one.
+
+        Args:
+            given: A `Tool`; a dict in our shape, in that of either OpenAI API or in Anthropic's (any other ``type`` is
+                the provider's own tool and becomes `native`); a Python function, whose type hints and docstring
+                describe it; or a pydantic model, a dataclass or a `TypedDict`, whose fields are the arguments.
+
+        Raises:
+            ConfigurationError: it is none of these, or its arguments have no JSON schema.
+        """
+        if isinstance(given, Tool):
+            return given
+        if is_mapping(given):
+            return cls.checked(_tool_fields(given))
+        if callable(given):
+            return cls.checked(_describe(given))
+        raise ConfigurationError(f"a tool is a Tool, a dict, a function or a model class, not {show(given)}")
+
+
+ToolLike: TypeAlias = Tool | Mapping[str, Any] | Callable[..., Any]
+"""What `Tool.of` makes a tool of."""
+
+
+def _tool_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    kind, function = given.get("type"), given.get("function")
+    if kind == "function" and is_mapping(function):  # Chat Completions
+        return dict(function)
+    if kind not in {None, "function"} and "input_schema" not in given:
+        return {"name": given.get("name") or kind, "native": dict(given)}
+    fields = {key: value for key, value in given.items() if key != "type"}
+    if "input_schema" in fields:  # Anthropic
+        fields["parameters"] = fields.pop("input_schema")
+    return fields
+
+
+def _describe(given: Callable[..., Any]) -> dict[str, Any]:
+    name = getattr(given, "__name__", "")
+    if not name.isidentifier():
+        raise ConfigurationError(f"a tool made of a {type(given).__name__} needs a name: use a function made with def")
+    try:
+        schema = TypeAdapter(cast("Any", given)).json_schema()
+    except (PydanticUserError, NameError) as error:
+        raise ConfigurationError(f"the arguments of {name} have no JSON schema: {str(error).splitlines()[0]}") from None
+    if schema.get("type") != "object":
+        raise ConfigurationError(f"the arguments of {name} must be such as can be given by name")
+    schema.pop("title", None)
+    described = schema.pop("description", "")
+    return {
+        "name": name,
+        "description": described if inspect.isclass(given) else inspect.getdoc(given) or "",
+        "parameters": schema,
+    }

@@ -1,0 +1,86 @@
+"""What a user types in: checked before anything is sent, and refused in words that a person can act on.
+
+A message of refusal names the argument, says what is allowed and what was given. It never repeats a long string, which
+may be a prompt or a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from rxstream.errors import ConfigurationError
+
+__all__ = ["Input", "hint", "is_mapping", "refusal", "show"]
+
+_SHOWN = 24
+"""Characters of a string that a refusal repeats whole; keys are longer."""
+
+_SECRET = ("extra_headers", "api_key")
+
+
+class Input(BaseModel):
+    """Base of all that a user types in: frozen, and a misspelt key is an error rather than lost in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if is_mapping(data):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {show(key)}{hint(str(key), cls.model_fields)}")
+        return data
+
+    @classmethod
+    def checked(cls, data: Any) -> Self:
+        """An instance made of `data`, a mapping or an instance.
+
+        Raises:
+            ConfigurationError: it does not fit; the message says where and why.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigurationError(refusal(error, cls.__name__.lower())) from None
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether `value` is a mapping, which from a user can only be one of names to values."""
+    return isinstance(value, Mapping)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `word`: the nearest of the `known`, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; allowed: {', '.join(names)}"
+
+
+def show(value: Any) -> str:
+    """`value` for a message: short ones as they are, others by their kind and size only."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else f"a string of {len(value)} characters"
+    return f"a {type(value).__name__}"
+
+
+def refusal(error: ValidationError, what: str) -> str:
+    """What pydantic found wrong with `what`, a line for each fault."""
+    return "\n".join(_fault(fault, what) for fault in error.errors(include_url=False))
+
+
+def _fault(fault: Any, what: str) -> str:
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]).lstrip(".") or what
+    if fault["type"] == "value_error":  # raised by a validator of ours: it says all there is to say
+        return f"{where}: {fault['ctx']['error']}"
+    text = fault["msg"].replace("Input should", "must")
+    if fault["type"] in {"missing", "union_tag_invalid"}:
+        return f"{where}: {text}"
+    secret = where.startswith(_SECRET) and isinstance(fault["input"], str)
+    return f"{where}: {text}, not {'what was given' if secret else show(fault['input'])}"
