@@ -202,6 +202,9 @@ class PartEnd(_Part, frozen=True, kw_only=True, tag="part-end"):
     """The provider's final text of the part where it restates it *and* it differs from the sum of the deltas."""
     id: str = ""
     """The provider's id of the item, where it has one."""
+    payload: dict[str, Any] | None = None
+    """The provider's whole item, where the next turn must send it back and no other event can say it (a server tool's
+    call and result, a compaction …). None for an item that was cut."""
 
 
 class UsageReported(EventBase, frozen=True, kw_only=True, tag="usage"):
