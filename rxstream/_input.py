@@ -7,19 +7,21 @@ may be a prompt or a key.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, model_validator
 
 from rxstream.errors import ConfigurationError
 
-__all__ = ["Input", "hint", "is_mapping", "refusal", "show"]
+__all__ = ["Input", "hint", "is_list", "is_mapping", "json_schema", "refusal", "show"]
 
 _SHOWN = 24
 """Characters of a string that a refusal repeats whole; keys are longer."""
 
 _SECRET = ("extra_headers", "api_key")
+"""Arguments whose value no refusal repeats."""
 
 
 class Input(BaseModel):
@@ -33,7 +35,8 @@ class Input(BaseModel):
         if is_mapping(data):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {show(key)}{hint(str(key), cls.model_fields)}")
+                    what = cls.__name__.lower()
+                    raise ValueError(f"unknown key {show(key)} in {what}{hint(str(key), cls.model_fields)}")
         return data
 
     @classmethod
@@ -52,6 +55,23 @@ class Input(BaseModel):
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether `value` is a mapping, which from a user can only be one of names to values."""
     return isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether `value` is a list, or gives items in another way, but is no string and no mapping."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+def json_schema(given: Any, name: str) -> dict[str, Any]:
+    """The JSON schema of a type, or of the arguments of a function.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    try:
+        return TypeAdapter(given).json_schema()
+    except (PydanticUserError, NameError) as error:
+        raise ConfigurationError(f"{name} has no JSON schema: {str(error).partition('. ')[0]}") from None
 
 
 def hint(word: str, known: Iterable[str]) -> str:
@@ -76,11 +96,10 @@ def refusal(error: ValidationError, what: str) -> str:
 
 
 def _fault(fault: Any, what: str) -> str:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]).lstrip(".") or what
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]).lstrip(".")
     if fault["type"] == "value_error":  # raised by a validator of ours: it says all there is to say
-        return f"{where}: {fault['ctx']['error']}"
-    text = fault["msg"].replace("Input should", "must")
-    if fault["type"] in {"missing", "union_tag_invalid"}:
-        return f"{where}: {text}"
-    secret = where.startswith(_SECRET) and isinstance(fault["input"], str)
-    return f"{where}: {text}, not {'what was given' if secret else show(fault['input'])}"
+        return f"{where}: {fault['ctx']['error']}".removeprefix(": ")
+    text = re.sub(r"^\w+ should", "must", fault["msg"])
+    if isinstance(fault["input"], (str, int, float, type(None))) and not where.startswith(_SECRET):
+        text += f", not {show(fault['input'])}"
+    return f"{where or what}: {text}"

@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import Field, PydanticUserError, TypeAdapter, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from rxstream._input import Input, is_mapping, show
+from rxstream._input import Input, is_mapping, json_schema, show
 from rxstream.errors import ConfigurationError
 
 __all__ = [
@@ -215,10 +215,7 @@ def _describe(given: Callable[..., Any]) -> dict[str, Any]:
     name = getattr(given, "__name__", "")
     if not name.isidentifier():
         raise ConfigurationError(f"a tool made of a {type(given).__name__} needs a name: use a function made with def")
-    try:
-        schema = TypeAdapter(cast("Any", given)).json_schema()
-    except (PydanticUserError, NameError) as error:
-        raise ConfigurationError(f"the arguments of {name} have no JSON schema: {str(error).splitlines()[0]}") from None
+    schema = json_schema(given, name)
     if schema.get("type") != "object":
         raise ConfigurationError(f"the arguments of {name} must be such as can be given by name")
     schema.pop("title", None)
