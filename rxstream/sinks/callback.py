@@ -1,0 +1,115 @@
+"""Callbacks at the end of a stream: what a plain `subscribe` takes, made safe.
+
+Rules of this module:
+
+* What a callback raises disposes the subscription and goes to its own ``on_error``; it never reaches another observer.
+* An error that nobody takes is logged once, to the logger ``rxstream``.
+* Coroutine functions are awaited one after the other; a bounded buffer in between holds the stream's gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
+
+from rxstream.loop import LoopScheduler, call_on
+from rxstream.sinks.iterator import AsyncItems
+
+__all__ = ["SafeObserver", "is_async", "log_error", "subscribe_async"]
+
+T = TypeVar("T")
+_log = logging.getLogger("rxstream")
+
+
+def log_error(error: Exception) -> None:
+    """What becomes of an error when the subscriber gave no ``on_error``."""
+    _log.error("a stream failed and nobody took the error: %s: %s", type(error).__name__, error)
+
+
+class SafeObserver(abc.ObserverBase[T], Generic[T]):
+    """An observer whose own exceptions end its own subscription, and nothing else."""
+
+    def __init__(
+        self,
+        on_next: Callable[[T], Any] | None,
+        on_error: Callable[[Exception], Any] | None,
+        on_completed: Callable[[], Any] | None,
+    ) -> None:
+        self.subscription = SingleAssignmentDisposable()
+        self._next = on_next
+        self._error = on_error or log_error
+        self._completed = on_completed
+        self._stopped = False
+
+    def on_next(self, value: T) -> None:
+        """Hand on, unless it is over."""
+        if self._stopped or self._next is None:
+            return
+        try:
+            self._next(value)
+        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self.subscription.dispose()
+            self.on_error(error)
+
+    def on_error(self, error: Exception) -> None:
+        """Hand on, once; what the callback itself raises is logged."""
+        if not self._stopped:
+            self._stopped = True
+            self._guarded(self._error, error)
+
+    def on_completed(self) -> None:
+        """Hand on, once; what the callback itself raises is logged."""
+        if not self._stopped:
+            self._stopped = True
+            if self._completed is not None:
+                self._guarded(self._completed)
+
+    def _guarded(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            _log.exception("an observer's last callback raised")
+
+
+def is_async(*callbacks: Callable[..., Any] | None) -> bool:
+    """Whether any of the callbacks is a coroutine function."""
+    return any(callback is not None and inspect.iscoroutinefunction(callback) for callback in callbacks)
+
+
+def subscribe_async(
+    source: Observable[T],
+    on_next: Callable[[T], Any] | None,
+    on_error: Callable[[Exception], Any] | None,
+    on_completed: Callable[[], Any] | None,
+    *,
+    scheduler: LoopScheduler,
+) -> abc.DisposableBase:
+    """Subscribe callbacks of which some are coroutine functions: each is awaited before the next is called."""
+
+    async def consume() -> None:
+        try:
+            async with AsyncItems(source, gate=scheduler.gate) as items:
+                async for item in items:
+                    await _maybe(on_next, item)
+        except Exception as error:  # noqa: BLE001 - the stream's, or the observer's own
+            await _maybe(on_error or log_error, error)
+        else:
+            await _maybe(on_completed)
+
+    tasks: list[asyncio.Task[None]] = []
+    context = contextvars.copy_context()
+    call_on(scheduler.loop, lambda: tasks.append(scheduler.loop.create_task(consume(), context=context)))
+    return Disposable(lambda: call_on(scheduler.loop, lambda: [task.cancel() for task in tasks]))
+
+
+async def _maybe(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:
+    result = None if callback is None else callback(*arguments)
+    if inspect.isawaitable(result):
+        await result
