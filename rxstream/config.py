@@ -6,6 +6,7 @@ is refused is a `rxstream.errors.ConfigurationError` that says which argument, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -184,7 +185,8 @@ class JSONFormat(Input):
         if given == "json":
             return cls()
         if isinstance(given, type):
-            return cls(name=given.__name__, json_schema=_closed(json_schema(given, given.__name__)), strict=True)
+            name = re.sub(r"\W", "_", given.__name__)[:64]  # all that providers take as a name
+            return cls(name=name, json_schema=_closed(json_schema(given, given.__name__)), strict=True)
         if is_mapping(given) and is_mapping(inner := given.get("json_schema")):  # Chat Completions
             return cls.checked({"json_schema" if key == "schema" else key: inner[key] for key in inner})
         if is_mapping(given):
@@ -287,7 +289,8 @@ class Request(Input):
             ConfigurationError: it does.
         """
         for name in names:
-            if getattr(self, name) not in (None, []):
+            value = getattr(self, name)
+            if value not in (None, []) and (name, value) != ("n", 1):
                 raise ConfigurationError(f"{name}: {by} has no such parameter; leave it out")
 
     @field_validator("tools", mode="before")
