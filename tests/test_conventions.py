@@ -3,7 +3,8 @@
 Every rule is a function that finds the places that break it. A rule may have an allowlist, place → reason. It can only
 shrink: a new place fails the test, and so does an entry that is no longer needed.
 
-"Public" is what has no leading underscore, neither itself nor the class it is in, in whatever module it stands.
+"Public" is what has no leading underscore, neither itself nor the class or module it is in; and every operator, whose
+module has one so that it does not shadow the function it holds.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PROJECT = TESTS.parent
 MAX_MODULE_LINES = 400
 MAX_BODY_LINES = 50
 MAX_POSITIONAL = 3
+RX_CALLBACKS = ("on_next", "on_error", "on_completed")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -67,6 +69,10 @@ class Module:
     def is_package(self) -> bool:
         return self.path.name == "__init__.py"
 
+    @property
+    def is_public(self) -> bool:
+        return not any(word.startswith("_") for word in self.name.removeprefix("rxstream.operators._").split("."))
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -83,7 +89,9 @@ class Definition:
     @property
     def is_public(self) -> bool:
         named = not self.node.name.startswith("_") or self.node.name in ("__init__", "__call__")
-        return named and not any(word.startswith("_") for word in self.owner.split(".") if word)
+        return (
+            self.module.is_public and named and not any(word.startswith("_") for word in self.owner.split(".") if word)
+        )
 
 
 @functools.cache
@@ -107,11 +115,15 @@ def definitions(*, nested: bool = False) -> Iterator[Definition]:
                     yield from walk(module, child, f"{owner}.{child.name}".lstrip("."))
             elif isinstance(child, ast.ClassDef):
                 yield from walk(module, child, f"{owner}.{child.name}".lstrip("."))
-            elif isinstance(child, (ast.If, ast.Try)):
+            elif isinstance(child, ast.Try) or (isinstance(child, ast.If) and not for_type_checkers(child)):
                 yield from walk(module, child, owner)
 
     for module in modules():
         yield from walk(module, module.tree, "")
+
+
+def for_type_checkers(node: ast.If) -> bool:
+    return "TYPE_CHECKING" in ast.unparse(node.test)
 
 
 def public_functions() -> Iterator[Definition]:
@@ -190,8 +202,9 @@ def visible_names(module: Module) -> set[str]:
     for node in module.tree.body:
         if isinstance(node, (Function, ast.ClassDef)):
             names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Assign) and not is_type_variable(node.value):
+            targets = (name for target in node.targets for name in ast.walk(target))
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
         elif isinstance(node, ast.ImportFrom) and module.is_package and (node.module or "").startswith("rxstream"):
@@ -199,10 +212,14 @@ def visible_names(module: Module) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+def is_type_variable(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and ast.unparse(value.func) in ("TypeVar", "ParamSpec", "TypeVarTuple")
+
+
 def test_all_is_what_is_visible() -> None:
-    """``__all__`` of every module names exactly its public definitions, and each of them is there."""
+    """``__all__`` of every public module names exactly its public definitions, and each of them is there."""
     broken: dict[str, str] = {}
-    for module in modules():
+    for module in filter(lambda module: module.is_public, modules()):
         loaded: Any = importlib.import_module(module.name)
         if module.is_package and not visible_names(module) and not hasattr(loaded, "__getattr__"):
             continue  # a folder, nothing more
@@ -222,7 +239,8 @@ def test_all_is_what_is_visible() -> None:
 def test_options_are_keyword_only() -> None:
     """In public functions a parameter with a default is keyword-only, unless it comes first and is no bool.
 
-    At most three parameters are positional. What a base class of another package prescribes is exempt.
+    At most three parameters are positional. Exempt are Rx's own three callbacks, which come in Rx's order, and what a
+    base class of another package prescribes.
     """
     broken: dict[str, str] = {}
     for found in public_functions():
@@ -232,22 +250,16 @@ def test_options_are_keyword_only() -> None:
         pairs = list(zip(positional, defaults, strict=True))
         if found.owner and "staticmethod" not in decorators(found.node):
             pairs = pairs[1:]
+        pairs = [(argument, default) for argument, default in pairs if argument.arg not in RX_CALLBACKS]
         options = [argument.arg for argument, default in pairs[1:] if default is not None]
-        flags = [
-            argument.arg for argument, _ in pairs if argument.annotation and "bool" in ast.unparse(argument.annotation)
-        ]
-        flags = [name for name in flags if re.fullmatch(r"bool( \| None)?", annotation_of(found.node, name))]
+        flags = [argument.arg for argument, _ in pairs if is_flag(argument)]
         if (options or flags or len(pairs) > MAX_POSITIONAL) and not overrides_foreign(found):
             broken[found.place] = f"positional: options {options}, flags {flags}, {len(pairs)} in all"
     holds(broken, POSITIONAL_OPTIONS)
 
 
-def annotation_of(node: Function, name: str) -> str:
-    return next(
-        ast.unparse(argument.annotation)
-        for argument in (*node.args.posonlyargs, *node.args.args)
-        if argument.arg == name and argument.annotation
-    )
+def is_flag(argument: ast.arg) -> bool:
+    return argument.annotation is not None and ast.unparse(argument.annotation) in ("bool", "bool | None")
 
 
 def test_no_kwargs() -> None:
@@ -262,7 +274,7 @@ def test_everything_public_has_a_docstring() -> None:
     for module in modules():
         if not ast.get_docstring(module.tree):
             broken[module.name] = "module"
-        for node in module.tree.body:
+        for node in module.tree.body if module.is_public else ():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
                 broken[f"{module.name}.{node.name}"] = "class"
     for found in public_functions():
@@ -324,7 +336,7 @@ def imports_of(module: Module, known: set[str]) -> set[str]:
     pending: list[ast.AST] = [module.tree]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and for_type_checkers(node):
             pending.extend(node.orelse)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

@@ -1,0 +1,70 @@
+"""The documents: every Python block of README and docs/ is run, each page in one namespace, from top to bottom.
+
+A block may use ``await``. Models of the cloud are played by a scripted server on the loopback, the local one is real.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser
+
+PROJECT = Path(__file__).parent.parent
+PAGES = [page for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))) if page.exists()]
+
+
+def run(example: Example) -> None:
+    """Run a block in its page's namespace."""
+    source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
+    code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    running = types.FunctionType(code, example.namespace)()
+    if inspect.iscoroutine(running):
+        asyncio.run(running)
+
+
+def blocks() -> Iterator[Example]:
+    for page in PAGES:
+        yield from Document.parse(str(page), CodeBlockParser(language="python", evaluator=run))
+
+
+def name(example: Example) -> str:
+    return f"{Path(example.path).name}:{example.line}"
+
+
+@pytest.mark.parametrize("example", list(blocks()), ids=name)
+def test_code_in_the_documents_runs(example: Example) -> None:
+    """A reader can copy any block, after those before it on its page."""
+    example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A relative link names a file that exists, and a heading that is in it."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in known, f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_runner_reports_what_fails(tmp_path: Path) -> None:
+    """A block that fails fails at its own line, and an awaiting one is awaited."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "text\n\n```python\nimport asyncio\nawait asyncio.sleep(0)\nx = 1\n```\n\n```python\nassert x == 2\n```\n"
+    )
+    first, second = Document.parse(str(page), CodeBlockParser(language="python", evaluator=run))
+    first.evaluate()
+    with pytest.raises(AssertionError) as caught:
+        second.evaluate()
+    assert caught.traceback[-1].lineno == 9
