@@ -60,12 +60,16 @@ class Aggregator:
         self._refusals: defaultdict[_Key, StringIO] = defaultdict(StringIO)
         self._thinking: defaultdict[_Key, _Thinking] = defaultdict(_Thinking)
         self._calls: defaultdict[_Key, _Call] = defaultdict(_Call)
-        self._opaque: dict[_Key, dict[str, Any]] = {}
+        self._opaque: dict[_Key, OpaquePart] = {}
         self._server_tools: defaultdict[_Key, _ServerTool] = defaultdict(_ServerTool)
         self._server_tool_ids: dict[tuple[int, int, str], _Key] = {}
         self._media: defaultdict[_Key, dict[str, _Media]] = defaultdict(dict)
         self._citations: defaultdict[_Key, list[CitationRecord]] = defaultdict(list)
         self._logprobs: defaultdict[_Key, list[Any]] = defaultdict(list)
+        self._stores: tuple[dict[_Key, Any], ...] = (
+            *(self._texts, self._refusals, self._thinking, self._calls, self._opaque),
+            *(self._server_tools, self._media, self._citations, self._logprobs),
+        )
 
     def add(self, event: Event) -> None:
         """Takes the next event.
@@ -93,20 +97,6 @@ class Aggregator:
             stop_sequence=finished.stop_sequence if finished else None,
             usage=self._total(),
             attempts=max(attempts),
-        )
-
-    @property
-    def _stores(self) -> tuple[dict[_Key, Any], ...]:
-        return (
-            self._texts,
-            self._refusals,
-            self._thinking,
-            self._calls,
-            self._opaque,
-            self._server_tools,
-            self._media,
-            self._citations,
-            self._logprobs,
         )
 
     # One method an event; `_folds` says which. The deltas of text are the hot path: look-up and write, nothing else.
@@ -186,7 +176,7 @@ class Aggregator:
     def _add_part_end(self, event: ev.PartEnd) -> None:
         key = (event.attempt, event.choice, event.part)
         if event.payload is not None:
-            self._opaque[key] = event.payload
+            self._opaque[key] = OpaquePart(provider=self._provider, payload=event.payload)
         if key in self._thinking:
             self._thinking[key].id = event.id or self._thinking[key].id
         if event.text is None:
@@ -195,7 +185,7 @@ class Aggregator:
             self._thinking[key].text = _written(event.text)
         elif event.kind == "refusal":
             self._refusals[key] = _written(event.text)
-        else:
+        elif event.kind in ("text", ""):
             self._texts[key] = _written(event.text)
 
     def _add_usage(self, event: ev.UsageReported) -> None:
@@ -253,12 +243,7 @@ class Aggregator:
         ev.UsageReported: _add_usage,
         ev.Finished: _add_finished,
         ev.Retracted: _add_retracted,
-        ev.Status: _add_nothing,
-        ev.Heartbeat: _add_nothing,
-        ev.Seam: _add_nothing,
-        ev.Failed: _add_nothing,
-        ev.Cancelled: _add_nothing,
-        ev.Raw: _add_nothing,
+        **dict.fromkeys((ev.Status, ev.Heartbeat, ev.Seam, ev.Failed, ev.Cancelled, ev.Raw), _add_nothing),
     }
 
     def _choices(self) -> list[Choice]:
@@ -286,7 +271,7 @@ class Aggregator:
             *((key, TextPart(text=said)) for key, text in _of(self._texts, index) if (said := text.getvalue())),
             *((key, RefusalPart(text=said)) for key, text in _of(self._refusals, index) if (said := text.getvalue())),
             *((key, call.record()) for key, call in _of(self._calls, index)),
-            *((key, OpaquePart(provider=self._provider, payload=payload)) for key, payload in _of(self._opaque, index)),
+            *_of(self._opaque, index),
         ]
         found.sort(key=operator.itemgetter(0))  # stable: of one part number, in the order above
         parts: list[Part] = []

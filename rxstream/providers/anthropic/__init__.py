@@ -1,1 +1,1 @@
-"""anthropic."""
+"""Anthropic's Messages API, and servers that speak it."""
