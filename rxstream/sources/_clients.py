@@ -1,0 +1,184 @@
+"""The SDK clients: made when first needed, shared, and closed with the loop that they belong to.
+
+Rules of this module:
+
+* A client costs 23 ms to make, so there is one for each (SDK, base URL, key, transport) and event loop.
+* httpx2's connection pool takes quadratic time in open streams, so a client of it serves at most a hundred streams at a
+  time, and the next one is made beside it. aiohttp's does not, but is limited to 100 unless told otherwise.
+* A loop that shuts down closes its clients: an async generator of ours stands among those that the loop ends.
+* SDKs are imported by the functions that make their clients, nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.util
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from rxstream.errors import MissingDependency
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+    Client: TypeAlias = AsyncOpenAI | AsyncAnthropic
+
+__all__ = ["ClientKey", "Transport", "close_clients", "lease", "no_clock", "pick_transport"]
+
+Transport: TypeAlias = Literal["auto", "httpx2", "aiohttp"]
+"""What carries the bytes; ``auto`` is aiohttp where it is installed, since it costs half as much, else httpx2."""
+
+_SHARD: Final = 100
+"""Streams at a time on one httpx2 client."""
+
+_MOST: Final = 100_000
+"""Streams at a time on one aiohttp client; it takes no limit for "100", so one is given that nobody reaches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientKey:
+    """What makes two clients the same."""
+
+    sdk: Literal["openai", "anthropic"]
+    base_url: str
+    api_key: str
+    transport: Literal["httpx2", "aiohttp"]
+
+
+class _Shard:
+    """One client, and how many streams run on it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.streams = 0
+
+
+class _Clients:
+    """The clients of one loop."""
+
+    def __init__(self) -> None:
+        self._shards: dict[ClientKey, list[_Shard]] = {}
+        self.keeper = self._keep()
+
+    async def _keep(self) -> AsyncGenerator[None, None]:
+        """Waits, once started, among the generators that the loop ends when it shuts down."""
+        try:
+            yield
+        finally:
+            _loops.pop(asyncio.get_running_loop(), None)
+            for shard in [shard for group in self._shards.values() for shard in group]:
+                with suppress(Exception):  # the others must be closed, too
+                    await shard.client.close()
+
+    def shard(self, key: ClientKey) -> _Shard:
+        """A client with room for one stream more."""
+        group = self._shards.setdefault(key, [])
+        most = _SHARD if key.transport == "httpx2" else _MOST
+        for shard in group:
+            if shard.streams < most:
+                return shard
+        group.append(_Shard(_make(key)))
+        return group[-1]
+
+
+_loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
+
+
+@asynccontextmanager
+async def lease(key: ClientKey) -> AsyncGenerator[Client, None]:
+    """A client of the running loop, for one stream."""
+    loop = asyncio.get_running_loop()
+    if loop not in _loops:
+        for other in [other for other in _loops if other.is_closed()]:
+            _loops.pop(other, None)
+        _loops[loop] = _Clients()
+        await anext(_loops[loop].keeper)
+    shard = _loops[loop].shard(key)
+    shard.streams += 1
+    try:
+        yield shard.client
+    finally:
+        shard.streams -= 1
+
+
+async def close_clients() -> None:
+    """Close all clients of the running loop, and their idle connections; the next request makes new ones.
+
+    Nobody has to call it: a loop that is shut down in the usual way (`asyncio.run`, `asyncio.Runner`) closes its own.
+    Dispose of the streams that still run before; this is not the way to end them.
+    """
+    clients = _loops.get(asyncio.get_running_loop())
+    if clients is not None:
+        await clients.keeper.aclose()
+
+
+def pick_transport(wanted: Transport) -> Literal["httpx2", "aiohttp"]:
+    """The transport to use where `wanted` is asked for.
+
+    Raises:
+        MissingDependency: aiohttp is asked for, and is not installed.
+    """
+    installed = importlib.util.find_spec("aiohttp") is not None
+    if wanted == "aiohttp" and not installed:
+        raise MissingDependency("transport='aiohttp' needs aiohttp: pip install 'rxstream[fast]'")
+    return "aiohttp" if installed and wanted != "httpx2" else "httpx2"
+
+
+def _make(key: ClientKey) -> Client:
+    return _make_openai(key) if key.sdk == "openai" else _make_anthropic(key)
+
+
+def _make_openai(key: ClientKey) -> AsyncOpenAI:
+    from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient  # noqa: PLC0415 - a second to load
+
+    http = DefaultAioHttpClient if key.transport == "aiohttp" else DefaultAsyncHttpxClient
+    client = AsyncOpenAI(
+        base_url=key.base_url,
+        api_key=key.api_key,
+        max_retries=0,
+        http_client=http(limits=_limits(key), verify=_tls()),
+    )
+    if client.base_url.host != "api.openai.com":  # the SDK reads these from the environment for any server
+        client.organization = client.project = None
+    return client
+
+
+def _make_anthropic(key: ClientKey) -> AsyncAnthropic:
+    from anthropic import AsyncAnthropic, DefaultAioHttpClient, DefaultAsyncHttpxClient  # noqa: PLC0415 - a second to load
+
+    http = DefaultAioHttpClient if key.transport == "aiohttp" else DefaultAsyncHttpxClient
+    return AsyncAnthropic(
+        base_url=key.base_url,
+        api_key=key.api_key,
+        max_retries=0,
+        open_telemetry=False,
+        http_client=http(limits=_limits(key), verify=_tls()),
+    )
+
+
+def _limits(key: ClientKey) -> httpx2.Limits:
+    import httpx2  # noqa: PLC0415 - as heavy
+
+    most = _SHARD if key.transport == "httpx2" else _MOST
+    return httpx2.Limits(max_connections=most, max_keepalive_connections=_SHARD)
+
+
+def no_clock(*, connect: float) -> httpx2.Timeout:
+    """The SDK times the making of a connection, in seconds, and nothing else: the clocks are ours."""
+    import httpx2  # noqa: PLC0415 - as heavy
+
+    return httpx2.Timeout(None, connect=connect)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Most of what a client costs; as good for all."""
+    import httpx2  # noqa: PLC0415 - as heavy
+
+    return httpx2.create_ssl_context()

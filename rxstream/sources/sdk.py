@@ -1,0 +1,257 @@
+"""Streams through the official SDKs: they connect, we decode.
+
+Rules of this module:
+
+* An SDK does what it is good at (authentication, proxies, the provider's own headers), through its public methods.
+  It parses nothing, retries nothing and times nothing but the making of a connection: the bytes are ours.
+* Entering `open_stream` sends the request and returns when the response is known to be an event stream. Leaving it closes
+  the connection, at once; one that was read to its end is used again.
+* Everything that leaves here is a `StreamError` or a `ConfigurationError`, and holds no key.
+* SDKs are loaded by the first request that needs them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+from rxstream.config import Limits, Request, Timeouts
+from rxstream.errors import ConfigurationError, RxstreamError, StreamError
+from rxstream.providers import Provider
+from rxstream.providers.anthropic import encode as anthropic
+from rxstream.providers.openai_chat import encode as openai_chat
+from rxstream.providers.openai_responses import encode as openai_responses
+from rxstream.sources._body import Body
+from rxstream.sources._clients import ClientKey, Transport, close_clients, lease, no_clock, pick_transport
+from rxstream.sources._failures import Secrets
+from rxstream.sources._response import Origin, event_stream, host_of, secret_headers
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+__all__ = ["Connection", "close_clients", "open_stream"]
+
+_CONNECT_SECONDS: Final = 10.0
+_NO_KEY: Final = "no-key"
+"""What the SDKs are given for servers that want none; they insist on something."""
+
+_refuse_usage: Final[set[str]] = set()
+"""Base URLs of the servers that do not know ``stream_options``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Where requests go, with which key and over what. Made by `to`, which checks all of it.
+
+    It cannot be pickled, and its ``repr`` shows no key.
+    """
+
+    provider: Provider
+    base_url: str
+    transport: Transport = "auto"
+    connect_seconds: float = _CONNECT_SECONDS
+    max_bytes: int | None = None
+    client: Any = field(default=None, repr=False)
+    """The user's own AsyncOpenAI or AsyncAnthropic (or a kind of them for Azure, Vertex …), or None for a shared one."""
+    _key: str = field(default="", repr=False)
+
+    @classmethod
+    def to(
+        cls,
+        provider: Provider,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        client: AsyncOpenAI | AsyncAnthropic | None = None,
+        transport: Transport = "auto",
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+    ) -> Connection:
+        """The connection to `provider`; what is not given comes from the environment or from the provider's row.
+
+        Args:
+            provider: Its row of the registry.
+            base_url: Another server that speaks the same dialect.
+            api_key: The key; else the first of the row's environment variables that is set.
+            client: An async client of the SDK, used as it is but without its retries and read timeout. It keeps its own
+                URL, key and transport, and stays yours to close.
+            transport: What carries the bytes.
+            timeouts: ``connect`` shortens the 10 seconds that making the connection may take; all else is not ours.
+            limits: ``stream_bytes``.
+
+        Raises:
+            ConfigurationError: there is no key or no URL, or a client that cannot be used.
+            MissingDependency: `transport` needs a package that is not installed.
+        """
+        seconds = (timeouts or Timeouts()).connect or _CONNECT_SECONDS
+        if client is not None:
+            if base_url is not None or api_key is not None:
+                raise ConfigurationError("give either client= or base_url= and api_key=: a client has its own")
+            _check_client(client, provider)
+            url, key = str(client.base_url), ""
+        else:
+            url = base_url or _first_set(provider.base_url_env) or provider.base_url
+            if not url:
+                raise ConfigurationError(f"{provider.name} has no URL of its own: give base_url=")
+            key = _key_for(provider, api_key)
+        host_of(url)
+        return cls(
+            provider=provider,
+            base_url=url,
+            transport=pick_transport(transport),
+            connect_seconds=min(seconds, _CONNECT_SECONDS),
+            max_bytes=(limits or Limits()).stream_bytes,
+            client=client,
+            _key=key,
+        )
+
+    def secrets(self) -> Iterable[object]:
+        """What must not be seen in any message: the keys."""
+        for holder in (self.client, getattr(self.client, "_options", None)):
+            for name in ("api_key", "auth_token", "admin_api_key"):
+                yield getattr(holder, name, None)
+        if self._key != _NO_KEY:
+            yield self._key
+        yield self.base_url.partition("//")[2].rpartition("@")[0].partition(":")[2]
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncGenerator[Any, None]:
+        """A client for one stream: the user's, or a shared one of the running loop."""
+        if self.client is not None:
+            yield self.client.with_options(max_retries=0)
+            return
+        sdk: Literal["openai", "anthropic"] = "anthropic" if self.provider.dialect == "anthropic" else "openai"
+        transport = pick_transport(self.transport)
+        key = ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=transport)
+        async with lease(key) as client:
+            yield client
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Connection holds a key and cannot be pickled")
+
+
+@asynccontextmanager
+async def open_stream(request: Request, connection: Connection) -> AsyncGenerator[Body, None]:
+    """Send `request` and give the body of the answer: an async iterator of bytes, as they come.
+
+    ``await body.drain()`` after the provider's last mark lets the connection be used again.
+
+    Raises:
+        ConfigurationError: the provider cannot be asked this. Nothing was sent.
+        ConnectError: no connection, or it broke before the response headers.
+        UnexpectedContentType: the answer is not an event stream.
+        StreamError: what the provider answered in place of a stream, by its own type and code.
+    """
+    exchange = _Exchange(request, connection)
+    async with AsyncExitStack() as stack:
+        body = await exchange.open(stack)
+        stack.push_async_callback(body.aclose)
+        yield body
+
+
+class _Exchange:
+    """One request, up to the response headers."""
+
+    def __init__(self, request: Request, connection: Connection) -> None:
+        self._connection = connection
+        self._payload = _encode(request, connection.provider)
+        self._headers = {"Accept-Encoding": "identity", **request.extra_headers}
+        self._origin = Origin(
+            host=host_of(connection.base_url),
+            dialect=connection.provider.dialect,
+            secrets=Secrets([*connection.secrets(), *secret_headers(request.extra_headers)]),
+            max_bytes=connection.max_bytes,
+        )
+
+    async def open(self, stack: AsyncExitStack) -> Body:
+        if self._connection.base_url in _refuse_usage:
+            self._payload.pop("stream_options", None)
+        try:
+            response = await self._ask(stack)
+        except StreamError as error:
+            if not self._is_about_usage(error):
+                raise
+            response = None
+        if response is None:  # once more, without what the server does not know
+            _refuse_usage.add(self._connection.base_url)
+            del self._payload["stream_options"]
+            response = await self._ask(stack)
+        return await event_stream(response, self._origin, pieces=response.aiter_raw(), close=response.aclose)
+
+    async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
+        try:
+            client = await stack.enter_async_context(self._connection.lease())
+            return await self._send(client)
+        except RxstreamError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
+            error = self._origin.not_connected(exc)
+        raise error
+
+    def _is_about_usage(self, error: StreamError) -> bool:
+        words = error.message + error.body
+        return error.status in (400, 422) and "stream_options" in self._payload and "stream_options" in words
+
+    async def _send(self, client: Any) -> httpx2.Response:
+        named: tuple[str, ...]
+        match self._connection.provider.dialect:
+            case "anthropic":
+                named, resource = ("model", "messages", "max_tokens"), client.messages
+            case "openai-chat":
+                named, resource = ("model", "messages"), client.chat.completions
+            case "openai-responses":
+                named, resource = ("model", "input"), client.responses
+        response = await resource.with_streaming_response.create(
+            **{name: self._payload[name] for name in named},
+            stream=True,
+            extra_body={name: value for name, value in self._payload.items() if name not in (*named, "stream")},
+            extra_headers=self._headers,
+            timeout=no_clock(connect=self._connection.connect_seconds),
+        ).__aenter__()
+        raw: httpx2.Response = response.http_response
+        return raw
+
+
+def _encode(request: Request, provider: Provider) -> dict[str, Any]:
+    match provider.dialect:
+        case "anthropic":
+            return anthropic.encode(request)
+        case "openai-responses":
+            return openai_responses.encode(request)
+        case "openai-chat":
+            quirks = provider.quirks
+            return openai_chat.encode(
+                request,
+                max_tokens_field=quirks.max_tokens,
+                thinking_field=quirks.reasoning_field,
+                usage_option=quirks.ask_usage,
+            )
+
+
+def _check_client(client: Any, provider: Provider) -> None:
+    """Refuse what is not an async client of the SDK that the provider's dialect needs."""
+    sdk = "anthropic" if provider.dialect == "anthropic" else "openai"
+    wanted = "AsyncAnthropic" if sdk == "anthropic" else "AsyncOpenAI"
+    names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(client).__mro__}
+    if f"{sdk}.SyncAPIClient" in names:
+        raise ConfigurationError(f"client: {type(client).__name__} blocks; give {wanted} with the same arguments")
+    if f"{sdk}.AsyncAPIClient" not in names:
+        raise ConfigurationError(f"client: {provider.name} needs an {wanted}, not {type(client).__name__}")
+
+
+def _key_for(provider: Provider, given: str | None) -> str:
+    key = (given or _first_set(provider.api_key_env)).strip()
+    if key:
+        return key
+    if not provider.key_required:
+        return _NO_KEY
+    raise ConfigurationError(f"no key for {provider.name}: set {' or '.join(provider.api_key_env)}, or give api_key=")
+
+
+def _first_set(names: Iterable[str]) -> str:
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
