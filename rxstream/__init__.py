@@ -1,1 +1,89 @@
-"""rxstream."""
+"""rxstream: language models' streams as Observables of typed events, on RxPY.
+
+::
+
+    import rxstream
+
+    for event in rxstream.stream("local:smollm2", "Why is the sky blue?"):
+        print(event)
+
+Every name here is loaded when it is first used: ``import rxstream`` costs nothing, and no provider's SDK is loaded before
+a request needs it. Events are in `rxstream.events`, errors in `rxstream.errors`, operators in `rxstream.operators`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rxstream.chunk import MessageChunk
+    from rxstream.config import Limits, Request, Timeouts
+    from rxstream.creation import emulate, from_callback, from_iterable, from_sdk, stream
+    from rxstream.gate import Gate
+    from rxstream.loop import LoopScheduler
+    from rxstream.messages import Message, Tool
+    from rxstream.observable import Stream
+    from rxstream.response import Response
+    from rxstream.session import Statistics, StreamSession
+    from rxstream.sources.local import LocalServer
+    from rxstream.sources.sdk import close_clients
+    from rxstream.usage import Usage
+
+__all__ = [
+    "Gate",
+    "Limits",
+    "LocalServer",
+    "LoopScheduler",
+    "Message",
+    "MessageChunk",
+    "Request",
+    "Response",
+    "Statistics",
+    "Stream",
+    "StreamSession",
+    "Timeouts",
+    "Tool",
+    "Usage",
+    "close_clients",
+    "emulate",
+    "from_callback",
+    "from_iterable",
+    "from_sdk",
+    "stream",
+]
+
+_HOMES = {
+    "MessageChunk": "chunk",
+    "Limits": "config",
+    "Request": "config",
+    "Timeouts": "config",
+    "emulate": "creation",
+    "from_callback": "creation",
+    "from_iterable": "creation",
+    "from_sdk": "creation",
+    "stream": "creation",
+    "Gate": "gate",
+    "LoopScheduler": "loop",
+    "Message": "messages",
+    "Tool": "messages",
+    "Stream": "observable",
+    "Response": "response",
+    "Statistics": "session",
+    "StreamSession": "session",
+    "LocalServer": "sources.local",
+    "close_clients": "sources.sdk",
+    "Usage": "usage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rxstream' has no attribute {name!r}")
+    value = getattr(import_module(f"rxstream.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

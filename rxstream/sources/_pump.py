@@ -28,7 +28,7 @@ from reactivex.disposable import Disposable
 
 from rxstream.aggregate import Aggregator
 from rxstream.config import Timeouts
-from rxstream.errors import Cancelled, ConfigurationError, ServerFault, StreamError, TimedOut
+from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded, ServerFault, StreamError, TimedOut
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -41,6 +41,8 @@ _stamp = msgspec.structs.replace
 _CONTENT = frozenset(CONTENT_EVENTS)
 _BREATH = 0.005
 """Seconds that a saturated stream may hold the loop."""
+_BURST = 64
+"""Events that it may emit before it looks at the clock."""
 
 
 class Feed(Protocol[D]):
@@ -67,6 +69,8 @@ class Source(Generic[D]):
     timeouts: Timeouts = field(default_factory=Timeouts)
     read_ahead: int = 0
     """How much to read while the gate is closed, in bytes (``len`` of the data); 0 for what is made on demand."""
+    max_events: int | None = None
+    """How many events one subscription may have, or None for no limit."""
     keep_partial: bool = True
     """Whether errors hold the answer so far; without it memory stays constant however long the stream."""
 
@@ -159,56 +163,69 @@ class _Pump(Generic[D]):
             self._watchdog.stop()
 
     async def _read_to_end(self, body: AsyncIterator[D]) -> None:
-        decoder = self._decoder
+        decoder, gate = self._decoder, self._gate
         while not decoder.finished:
-            await self._open_gate(body)
+            if gate.closed:
+                await self._open_gate(body)
             data = await self._next(body)
-            if data is None:
-                await self._deliver(decoder.close(), body)
-                break
-            await self._deliver(decoder.feed(data), body)
-            if decoder.failure is not None:
+            events = decoder.close() if data is None else decoder.feed(data)
+            if events:
+                await self._deliver(events, body)
+            if data is None or decoder.failure is not None:
                 break
         if decoder.failure is not None:
             raise decoder.failure
 
     async def _deliver(self, events: list[Event], body: AsyncIterator[D]) -> None:
-        """Hand `events` on, one at a time, as long as the gate is open."""
-        if not events:
-            return
-        gate, observer, add = self._gate, self._observer, self._aggregator and self._aggregator.add
-        label, at = self._source.label, self._loop.time()
+        """Hand `events` on as long as the gate is open, and let the loop breathe."""
         if self._phase == "first_event":
             self._phase = "first_output"
             self._watchdog.first_event()
-        for event in events:
-            if gate.closed:
+        at = self._loop.time()
+        done = self._emit(events, 0, at)
+        while True:
+            if self._loop.time() - self._breathed > _BREATH:
+                await asyncio.sleep(0)
+                self._breathed = self._loop.time()
+            if done == len(events):
+                break
+            if self._gate.closed:
                 await self._open_gate(body)
+            done = self._emit(events, done, at)
+        self._check_count()
+
+    def _emit(self, events: list[Event], start: int, at: float) -> int:
+        """Emit from `start` until the gate closes or the loop wants its turn; the index of the first that is left."""
+        gate, on_next = self._gate, self._observer.on_next
+        add = None if self._aggregator is None else self._aggregator.add
+        label, seq = self._source.label, self._seq
+        stop = min(len(events), start + _BURST)
+        for index in range(start, stop):
+            if gate.closed:
+                return index
+            event = events[index]
             kind = type(event)
             if kind in _CONTENT:
                 self._watchdog.last_output = at
                 if self._last_content is None:
                     self._watchdog.first_output()
                 self._last_content = kind
-            stamped = _stamp(event, source=label, seq=self._seq, at=at)
-            self._seq += 1
+            stamped = _stamp(event, source=label, seq=seq, at=at)
+            self._seq = seq = seq + 1
             if add is not None:
                 add(stamped)
             try:
-                observer.on_next(stamped)
+                on_next(stamped)
             except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
                 self._raise(error)
             if self._disposed:
                 raise asyncio.CancelledError
-            if not self._seq & 63:
-                await self._breathe()
-        await self._breathe()
+        return stop
 
-    async def _breathe(self) -> None:
-        now = self._loop.time()
-        if now - self._breathed > _BREATH:
-            await asyncio.sleep(0)
-            self._breathed = self._loop.time()
+    def _check_count(self) -> None:
+        most = self._source.max_events
+        if most is not None and self._seq > most and not self._decoder.finished:
+            raise LimitExceeded(f"more than {most} events (limits: events)")
 
     # --- reading, and waiting -----------------------------------------------------------------------------------------
 
@@ -221,7 +238,10 @@ class _Pump(Generic[D]):
         if self._reading is not None:
             reading, self._reading = self._reading, None
             return await reading
-        return await _read(body)
+        try:
+            return await body.__anext__()
+        except StopAsyncIteration:
+            return None
 
     async def _open_gate(self, body: AsyncIterator[D]) -> None:
         """Wait until the gate is open, reading ahead meanwhile as far as the bound allows."""

@@ -1,0 +1,7 @@
+"""``python -m rxstream.cli``."""
+
+import sys
+
+from rxstream.cli import main
+
+sys.exit(main())

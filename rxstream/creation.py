@@ -1,0 +1,200 @@
+"""Where streams come from: a model, an SDK's stream, an iterator, a callback, a complete answer.
+
+Every function here gives a cold `Stream`: nothing is sent before it is subscribed, awaited, iterated or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from rxstream.config import Effort, Limits, Prompt, Request, ResponseFormat, Target, Timeouts
+from rxstream.errors import ConfigurationError
+from rxstream.events import Event
+from rxstream.messages import ToolLike
+from rxstream.observable import Stream
+from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
+from rxstream.sources._pump import Source, pump
+from rxstream.sources.adopt import adopt, is_sdk_stream
+from rxstream.sources.sdk import Connection, open_stream
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+    from rxstream.sources._body import Body
+
+    OpenedStream: TypeAlias = (
+        openai.Stream[Any] | openai.AsyncStream[Any] | anthropic.Stream[Any] | anthropic.AsyncStream[Any]
+    )
+
+__all__ = ["from_sdk", "stream"]
+
+
+def stream(
+    target: str | OpenedStream,
+    prompt: Prompt | None = None,
+    *,
+    system: str | None = None,
+    tools: Iterable[ToolLike] = (),
+    tool_choice: str | None = None,
+    parallel_tool_calls: bool | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    stop: str | Sequence[str] = (),
+    seed: int | None = None,
+    n: int | None = None,
+    response_format: ResponseFormat | None = None,
+    reasoning: Effort | None = None,
+    include_usage: bool = True,
+    extra: Mapping[str, Any] | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    client: AsyncOpenAI | AsyncAnthropic | None = None,
+    transport: Literal["auto", "httpx2", "aiohttp"] = "auto",
+    timeouts: Timeouts | Mapping[str, float | None] | float | None = None,
+    limits: Limits | Mapping[str, int | None] | None = None,
+    label: str | None = None,
+    keep_raw: bool = True,
+    keep_partial: bool = True,
+) -> Stream[Event]:
+    """The answer of a model, as a stream of events.
+
+    Example:
+        >>> import rxstream
+        >>> answer = rxstream.stream("local:smollm2", "What is the capital of France?").run()
+
+    Args:
+        target: ``provider:model``: ``anthropic:``, ``openai:`` (Responses), ``openai-chat:`` (Chat Completions), ``xai:``,
+            ``ollama:`` and the other rows of `rxstream.providers`, ``compatible:`` with `base_url`, ``local:smollm2``. Or
+            a stream that an SDK has opened: then it is `from_sdk`, and nothing but `timeouts`, `limits` and `label` applies.
+        prompt: A string, a message, or a conversation; see `rxstream.messages`.
+        system: Instructions, put before the conversation.
+        tools: Tools that the model may call: functions, pydantic models, or any provider's dicts.
+        tool_choice: ``"auto"``, ``"none"``, ``"required"`` or the name of a tool.
+        parallel_tool_calls: Whether the model may call several tools at once.
+        max_tokens: Most tokens that the model may write.
+        temperature: How freely it chooses, from 0.
+        top_p: Share of the probability that is sampled from, 0 to 1.
+        stop: Strings at which the model is to stop.
+        seed: For answers that repeat, as far as the provider can.
+        n: How many answers.
+        response_format: ``"json"``, a JSON schema or a pydantic model class.
+        reasoning: How hard the model is to reason.
+        include_usage: Ask for token counts where a provider sends them only if asked.
+        extra: More fields of the provider's own request body; they win over ours.
+        extra_headers: More HTTP headers.
+        base_url: Another server that speaks the provider's dialect.
+        api_key: The key; else it comes from the provider's environment variable when the stream is subscribed.
+        client: An async SDK client of your own, with its own URL, key and transport.
+        transport: ``auto`` is aiohttp where it is installed (half the cost an event), else httpx2.
+        timeouts: Six clocks in seconds, or one number for the total; see `Timeouts`.
+        limits: Bounds on what one stream may hold; see `Limits`.
+        label: What to call the track; by default the target.
+        keep_raw: Keep the provider's bytes on each event.
+        keep_partial: Keep the answer so far, for errors to hold; without it memory is constant however long the stream.
+
+    Raises:
+        ConfigurationError: an argument is not as described. What only the environment can tell (a missing key) is told to
+            the subscriber.
+    """
+    if not isinstance(target, str):
+        return from_sdk(target, timeouts=timeouts, limits=limits, label=label or "")
+    if prompt is None:
+        raise ConfigurationError("there is no prompt: stream(target, prompt)")
+    where = Target.parse(target, known=PROVIDERS)
+    request = Request.build(
+        provider=where.provider,
+        model=where.model,
+        messages=prompt,
+        system=system,
+        tools=tools,
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel_tool_calls,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        stop=stop,
+        seed=seed,
+        n=n,
+        response_format=response_format,
+        reasoning=reasoning,
+        include_usage=include_usage,
+        extra=extra,
+        extra_headers=extra_headers,
+    )
+    clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
+    row = provider(where.provider)
+    connect = partial(
+        Connection.to,
+        row,
+        base_url=base_url,
+        api_key=api_key,
+        client=client,
+        transport=transport,
+        timeouts=clocks,
+        limits=bounds,
+    )
+    started_here = row.name == "local" and base_url is None and client is None
+    source = Source(
+        open=partial(_open_local, request, connect) if started_here else partial(_open, request, connect),
+        decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
+        label=label if label is not None else str(where),
+        provider=row.name,
+        model=where.model,
+        timeouts=clocks,
+        read_ahead=bounds.read_ahead_bytes,
+        max_events=bounds.events,
+        keep_partial=keep_partial,
+    )
+    return Stream.of(pump(source), label=source.label)
+
+
+def from_sdk(
+    opened: OpenedStream,
+    *,
+    timeouts: Timeouts | Mapping[str, float | None] | float | None = None,
+    limits: Limits | Mapping[str, int | None] | None = None,
+    label: str = "",
+) -> Stream[Event]:
+    """A stream that you have opened with an official SDK: a ``Stream`` or ``AsyncStream`` of openai or anthropic.
+
+    Its bytes are read and decoded here, so a stream that is cut is an error, as it should be. It can be subscribed once.
+
+    Args:
+        opened: What ``create(stream=True)`` gave.
+        timeouts: As for `stream`.
+        limits: As for `stream`.
+        label: What to call the track.
+
+    Raises:
+        ConfigurationError: `opened` is no such stream.
+    """
+    if not is_sdk_stream(opened):
+        raise ConfigurationError(
+            f"from_sdk takes what an openai or anthropic client's create(stream=True) gave, not {type(opened).__name__}"
+        )
+    bounds = Limits.of(limits)
+    adopted = adopt(opened, limits=bounds)
+    source = Source(
+        open=adopted.open,
+        decoder=adopted.decoder,
+        label=label,
+        timeouts=Timeouts.of(timeouts),
+        read_ahead=bounds.read_ahead_bytes,
+        max_events=bounds.events,
+    )
+    return Stream.of(pump(source), label=label)
+
+
+@asynccontextmanager
+async def _open(request: Request, connect: Callable[[], Connection]) -> AsyncIterator[Body]:
+    """Keys and addresses of the environment are read now, when the request is made."""
+    async with open_stream(request, connect()) as body:
+        yield body
