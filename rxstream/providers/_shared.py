@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -23,7 +23,7 @@ from rxstream.errors import ProtocolError, StreamError
 from rxstream.events import Event, Heartbeat
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
-__all__ = ["PartNumbers", "SSEDialect", "head", "mask", "retry_after"]
+__all__ = ["PartNumbers", "SSEDialect", "head", "is_list", "is_object", "mask", "retry_after"]
 
 _KEY: Final = re.compile(
     r"(?i)\b(?:sk|pk|rk|xai|gsk|pplx|tgp|hf|csk|nvapi|r8|fw|key|sess|eyj)[-_][\w*.-]{4,}"
@@ -51,6 +51,16 @@ class PartNumbers:
     def end(self, key: Hashable) -> None:
         """The part is over: the same key stands for a new one from here on."""
         self._open.pop(key, None)
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a decoded JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether a decoded JSON value is a list."""
+    return isinstance(value, list)
 
 
 def mask(text: str) -> str:

@@ -53,8 +53,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     quirks: Quirks = Quirks()
 
 
+_TOLERANT: Final = Quirks()
+_THINKS: Final = Quirks(reasoning_field="reasoning_content")
+
+
 def _hosted(
-    name: str, base_url: str, *keys: str, quirks: Quirks = Quirks(), base_url_env: tuple[str, ...] = ()
+    name: str, base_url: str, *keys: str, quirks: Quirks = _TOLERANT, base_url_env: tuple[str, ...] = ()
 ) -> Provider:
     return Provider(name=name, base_url=base_url, api_key_env=keys, quirks=quirks, base_url_env=base_url_env)
 
@@ -71,13 +75,14 @@ def _local(name: str, port: int, *keys: str, quirks: Quirks, base_url_env: tuple
     )
 
 
-_THINKS: Final = Quirks(reasoning_field="reasoning_content")
+# A server of this family that is interrupted says [DONE] all the same, but gives no finish_reason.
+_LLAMACPP: Final = Quirks(terminal=("finish",), reasoning_field="reasoning_content")
 
 COMPATIBLE: Final = (
     Provider(name="compatible", key_required=False),
     # On the user's machine.
-    _local("llamacpp", 8080, "LLAMA_API_KEY", quirks=_THINKS),
-    _local("local", 8080, quirks=_THINKS),
+    _local("llamacpp", 8080, "LLAMA_API_KEY", quirks=_LLAMACPP),
+    _local("local", 8080, quirks=_LLAMACPP),
     _local("lmstudio", 1234, "LM_API_TOKEN", quirks=_THINKS),
     _local(
         "ollama",
