@@ -33,8 +33,8 @@ Prompt: TypeAlias = str | Message | Mapping[str, Any] | Sequence[str | Message |
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How hard the model is to reason. Not every model knows every word."""
 
-Seconds: TypeAlias = Annotated[float, Field(gt=0)] | None
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+_Seconds: TypeAlias = Annotated[float, Field(gt=0)] | None
+_Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 _FAMILIES: Final = {
     "claude": "anthropic",
@@ -98,7 +98,9 @@ def _no_provider(words: str, known: Collection[str]) -> str:
     family = next((whose for letters, whose in _FAMILIES.items() if words.lower().startswith(letters)), None)
     if words in known:
         return f"{show(words)} names no model: write {words}:<model>"
-    if family in known and "allowed" in nearest:
+    if family in known and not (
+        sign and "mean" in nearest
+    ):  # "mistrall:…" is misspelt, "mistral-large" has no provider
         return f"{show(words)} names no provider: write {family}:{words}"
     if sign:
         return f"unknown provider {show(head)} in {show(words)}{nearest}"
@@ -112,17 +114,17 @@ class Timeouts(Input):
     `idle`; pings never do.
     """
 
-    connect: Seconds = 60.0
+    connect: _Seconds = 60.0
     """To the response headers."""
-    first_event: Seconds = 120.0
+    first_event: _Seconds = 120.0
     """From there to any event, a ping included."""
-    first_output: Seconds = 600.0
+    first_output: _Seconds = 600.0
     """From the request to the first content."""
-    idle: Seconds = 120.0
+    idle: _Seconds = 120.0
     """Between two pieces of content."""
-    step: Seconds = None
+    step: _Seconds = None
     """One attempt."""
-    total: Seconds = None
+    total: _Seconds = None
     """All attempts together."""
 
     @classmethod
@@ -140,13 +142,13 @@ class Timeouts(Input):
 class Limits(Input):
     """How much one stream may hold; going over is a `rxstream.errors.LimitExceeded`. None is no limit."""
 
-    event_bytes: Count = 8 * 1024 * 1024
+    event_bytes: _Count = 8 * 1024 * 1024
     """Bytes of one event."""
-    stream_bytes: Count | None = 256 * 1024 * 1024
+    stream_bytes: _Count | None = 256 * 1024 * 1024
     """Bytes of the whole body."""
-    events: Count | None = None
+    events: _Count | None = None
     """Events of one stream."""
-    read_ahead_bytes: Count = 1024 * 1024
+    read_ahead_bytes: _Count = 1024 * 1024
     """Bytes that are read ahead while the stream is paused, so that a short pause does not cost the connection."""
 
     @classmethod
@@ -219,12 +221,12 @@ class Request(Input):
     tools: list[Tool] = Field(default_factory=list[Tool])
     tool_choice: str | None = None
     parallel_tool_calls: bool | None = None
-    max_tokens: Count | None = None
+    max_tokens: _Count | None = None
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, ge=0, le=1)
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     seed: int | None = None
-    n: Count | None = None
+    n: _Count | None = None
     response_format: JSONFormat | None = None
     reasoning: Effort | None = None
     include_usage: bool = True

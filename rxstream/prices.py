@@ -13,6 +13,10 @@ from rxstream.usage import Usage
 __all__ = ["price"]
 
 _TABLE_NAMES: Final = {
+    "azure-openai": "azure",
+    "gemini": "google",
+    "grok": "x-ai",
+    "moonshot": "moonshotai",
     "openai-chat": "openai",
     "openai-responses": "openai",
     "xai": "x-ai",
