@@ -16,7 +16,10 @@ from types import MappingProxyType
 from typing import Final
 
 from rxstream.errors import ConfigurationError
+from rxstream.providers.anthropic.decode import AnthropicDecoder
 from rxstream.providers.compatible import COMPATIBLE, Dialect, Evidence, Provider, Quirks
+from rxstream.providers.openai_chat.decode import ChatDecoder
+from rxstream.providers.openai_responses.decode import ResponsesDecoder
 from rxstream.typing import Decoder
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES
 
@@ -94,14 +97,8 @@ def decoder_for(name: str, *, keep_raw: bool = True, max_event_bytes: int = DEFA
     row = provider(name)
     match row.dialect:
         case "anthropic":
-            from rxstream.providers.anthropic.decode import AnthropicDecoder
-
             return AnthropicDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
         case "openai-responses":
-            from rxstream.providers.openai_responses.decode import ResponsesDecoder
-
             return ResponsesDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
         case "openai-chat":
-            from rxstream.providers.openai_chat.decode import ChatDecoder
-
             return ChatDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes, quirks=row.quirks)

@@ -1,4 +1,4 @@
-"""Error bodies of OpenAI and the servers compatible with it, as errors of ours: of both its dialects, which report alike.
+"""Error bodies of OpenAI, in both its dialects, and of the servers compatible with it, as errors of ours.
 
 Rules of this module:
 
@@ -24,7 +24,7 @@ from rxstream.errors import (
     ServerFault,
     StreamError,
 )
-from rxstream.providers._shared import head, mask, retry_after
+from rxstream.providers._shared import head, is_list, is_object, mask, retry_after
 
 __all__ = ["classify"]
 
@@ -41,7 +41,6 @@ _LIMITED: Final = _Kind(RateLimited)
 _NO_MONEY: Final = _Kind(RateLimited, retryable=False)
 _OVERLOADED: Final = _Kind(Overloaded)
 _FAULT: Final = _Kind(ServerFault)
-
 
 _EXACT: Final = {
     "insufficient_quota": _NO_MONEY,
@@ -205,10 +204,10 @@ class _Said(NamedTuple):
 
 def _read(body: bytes) -> _Said:
     try:
-        payload = msgspec.json.decode(body)
+        payload: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Said()
-    if isinstance(payload, list) and payload:
+    if is_list(payload) and payload:
         payload = payload[0]
     layers = list(_layers(payload))
     message = next((text for layer in layers for text in _messages(layer)), "")
@@ -221,12 +220,12 @@ def _read(body: bytes) -> _Said:
 
 def _layers(payload: Any) -> Iterator[dict[str, Any]]:
     """The objects in which an error may stand, the innermost first."""
-    if not isinstance(payload, dict):
+    if not is_object(payload):
         return
     error = payload.get("error")
-    if isinstance(error, dict):
+    if is_object(error):
         inner = error.get("innererror")
-        if isinstance(inner, dict):
+        if is_object(inner):
             yield inner
         yield error
     elif isinstance(error, str):

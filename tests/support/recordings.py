@@ -44,11 +44,11 @@ class Recording:
 
     @property
     def expected(self) -> dict[str, Any]:
-        return self.meta["expected"]
+        return dict(self.meta["expected"])
 
     @property
     def vendor(self) -> str:
-        return self.meta["vendor"]
+        return str(self.meta["vendor"])
 
 
 def recordings(*protocols: str) -> list[Recording]:

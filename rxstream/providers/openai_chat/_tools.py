@@ -76,8 +76,8 @@ class ToolCalls:
             out.append(Raw(name="tool_calls", payload=entry, raw=raw))
             return
         custom = entry.get("custom")
-        given = custom if is_object(custom) else entry.get("function", entry)
-        given = given if is_object(given) else {}
+        function = entry.get("function", entry)
+        given = custom if is_object(custom) else function if is_object(function) else {}
         call_id, name = _text(entry.get("id")), _text(given.get("name"))
         arguments = _arguments(given.get("input") if given is custom else given.get("arguments"))
         if entry.get("extra_content"):  # Gemini's signature of the thought behind the call

@@ -73,7 +73,10 @@ def _cost(given: dict[str, Any]) -> float | None:
 
 
 def _details(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return next((given[name] for name in names if is_object(given.get(name))), {})
+    for name in names:
+        if is_object(details := given.get(name)):
+            return details
+    return {}
 
 
 def _count(given: dict[str, Any], names: tuple[str, ...]) -> int | None:
