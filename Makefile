@@ -33,7 +33,7 @@ lint: $(VENV)/.checks
 
 types: $(VENV)/.tests $(VENV)/.checks
 	$(RUN) mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.tests
 	for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done

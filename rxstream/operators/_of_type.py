@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from reactivex import Observable
 from reactivex import operators as ops
@@ -13,7 +13,7 @@ __all__ = ["of_type"]
 T = TypeVar("T")
 
 
-def of_type(kind: type[T]) -> Callable[[Observable[Any]], Observable[T]]:
+def of_type(kind: type[T]) -> Callable[[Observable[object]], Observable[T]]:
     """Let pass what is an instance of `kind`.
 
     ::
@@ -33,4 +33,8 @@ def of_type(kind: type[T]) -> Callable[[Observable[Any]], Observable[T]]:
     Args:
         kind: A class, such as `rxstream.events.TextDelta`.
     """
-    return ops.filter(lambda item: isinstance(item, kind))
+
+    def keep(item: object) -> bool:
+        return isinstance(item, kind)
+
+    return cast("Callable[[Observable[object]], Observable[T]]", ops.filter(keep))

@@ -1,0 +1,172 @@
+"""The types of the public API. Checked by mypy and pyright, never run.
+
+What is written here must keep its type: a change that a user's type checker would notice is noticed here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never, assert_type
+
+from pydantic import BaseModel
+from reactivex import Observable, abc
+from reactivex import operators as ops
+
+import rxstream
+from rxstream import operators as rxo
+from rxstream.aggregate import aggregate
+from rxstream.errors import RateLimited, StreamError, TimedOut
+from rxstream.events import (
+    Cancelled,
+    Citation,
+    ErrorInfo,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Heartbeat,
+    Logprobs,
+    Media,
+    PartEnd,
+    Raw,
+    RefusalDelta,
+    Retracted,
+    Seam,
+    ServerTool,
+    Started,
+    Status,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSignature,
+    ToolCall,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageReported,
+    decode,
+    encode,
+)
+
+
+class City(BaseModel):
+    """An answer with a schema."""
+
+    name: str
+    people: int
+
+
+def weather(city: str, days: int = 1) -> str:
+    """A tool."""
+    return f"{city}: {days}"
+
+
+stream = rxstream.stream("openai:gpt-5", "Hello", system="Be brief.", tools=[weather], timeouts={"idle": 30})
+assert_type(stream, rxstream.Stream[Event])
+observable: Observable[Event] = stream
+
+rxstream.stream(
+    "anthropic:claude", ["Hello", {"role": "assistant", "content": "Hi"}], response_format=City, timeouts=60
+)
+rxstream.stream("ollama:llama3.2:1b", rxstream.Message(role="user", content=[]), limits={"event_bytes": 1000})
+
+
+def asked_plainly() -> None:
+    """In plain code."""
+    assert_type(stream.run(timeout=10), rxstream.Response)
+    assert_type(stream.run().text, str)
+    for event in stream:
+        assert_type(event, Event)
+    for piece in stream.text("word"):
+        assert_type(piece, str)
+
+
+async def asked_on_a_loop() -> None:
+    """In async code."""
+    assert_type(await stream, rxstream.Response)
+    async for event in stream:
+        assert_type(event, Event)
+    async for chunk in stream.chunks():
+        assert_type(chunk, rxstream.MessageChunk)
+
+
+def operators_keep_types() -> None:
+    """Stock operators and ours, in one pipe."""
+    assert_type(stream.text(), rxstream.Stream[str])
+    assert_type(stream.of_type(TextDelta), rxstream.Stream[TextDelta])
+    lengths = stream.pipe(rxo.of_type(TextDelta), ops.map(length))
+    assert_type(lengths, rxstream.Stream[int])
+    plain: Callable[[Observable[Event]], Observable[str]] = rxo.text("word")
+    assert_type(observable.pipe(plain), Observable[str])
+
+
+def length(delta: TextDelta) -> int:
+    """Of the text."""
+    return len(delta.text)
+
+
+def subscriptions() -> None:
+    """Callbacks, plain and coroutine, and the handle."""
+
+    async def later(event: Event) -> None:
+        raise NotImplementedError(event)
+
+    assert_type(stream.subscribe(print), abc.DisposableBase)
+    assert_type(stream.subscribe(later, on_error=print), abc.DisposableBase)
+    with stream.start(print) as session:
+        assert_type(session, rxstream.StreamSession)
+        session.pause()
+        session.resume()
+        assert_type(session.partial, rxstream.Response)
+        assert_type(session.statistics, rxstream.Statistics)
+        assert_type(session.result(timeout=5.0), rxstream.Response)
+
+
+def failures(error: StreamError) -> None:
+    """What an error tells."""
+    assert_type(error.partial, rxstream.Response | None)
+    assert_type(error.retry_after, float | None)
+    assert_type(error.info(), ErrorInfo)
+    match error:
+        case RateLimited(retry_after=seconds):
+            assert_type(seconds, float | None)
+        case TimedOut():
+            assert_type(error.seconds, float)
+        case _:
+            pass
+
+
+def responses(response: rxstream.Response) -> None:
+    """What a user keeps."""
+    assert_type(aggregate([Finished(reason="stop")]), rxstream.Response)
+    assert_type(response.message(), rxstream.Message)
+    assert_type(response.usage.input_tokens, int | None)
+    assert_type(response.usage + response.usage, rxstream.Usage)
+    assert_type(response.finish_reason, FinishReason | None)
+
+
+def tapes(event: Event) -> None:
+    """There and back."""
+    assert_type(encode(event), bytes)
+    assert_type(decode(b"{}"), Event)
+
+
+def every_event(event: Event) -> str:
+    """A `match` over all of them is complete; a new event makes this fail."""
+    match event:
+        case TextDelta() | ThinkingDelta() | RefusalDelta():
+            return event.text
+        case ToolCallStart() | ToolCallDelta() | ToolCall() | ServerTool():
+            return f"{event.choice}.{event.part}"
+        case ThinkingSignature() | Citation() | Media() | Logprobs() | PartEnd():
+            return f"{event.choice}.{event.part}"
+        case Started():
+            return event.model
+        case Finished():
+            return event.reason
+        case UsageReported():
+            return event.usage.provenance
+        case Failed():
+            return event.error.message
+        case Status() | Heartbeat() | Retracted() | Seam() | Cancelled() | Raw():
+            return event.source
+        case _:
+            assert_never(event)
