@@ -64,7 +64,7 @@ def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | No
     """
     fields = {name.lower(): value for name, value in (headers or {}).items()}
     payload = _object(body)
-    error = payload.get("error", payload)
+    error = payload.get("error", {} if payload.get("type") == "error" else payload)
     detail = {"message": error} if isinstance(error, str) else wire.object_of(error)
     code = wire.text(detail.get("type"))
     message = wire.text(detail.get("message"))
