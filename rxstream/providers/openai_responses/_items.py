@@ -37,7 +37,7 @@ from rxstream.events import (
     ToolCallStart,
 )
 
-__all__ = ["Item", "Items", "Kind", "Part", "as_dict", "as_integer", "as_list", "as_text", "is_server_tool"]
+__all__ = ["CALLS", "Item", "Items", "Kind", "Part", "as_dict", "as_integer", "as_list", "as_text", "is_server_tool"]
 
 Kind: TypeAlias = Literal["text", "refusal", "summary", "full", "call", "server", "media", "other"]
 
@@ -55,7 +55,8 @@ _CONTENT: Final[dict[str, tuple[Kind, str]]] = {
     "summary_text": ("summary", "text"),
 }
 _INPUTS: Final = ("arguments", "code", "action", "actions", "operation", "queries", "prompt")
-_CALLS: Final = ("function_call", "custom_tool_call")
+CALLS: Final = ("function_call", "custom_tool_call")
+"""The types of items that call a tool of ours."""
 _CLIENT_RUN: Final = ("computer_call", "local_shell_call", "shell_call", "apply_patch_call")
 
 
@@ -83,7 +84,7 @@ def as_list(value: Any) -> list[Any]:
 
 def is_server_tool(kind: str) -> bool:
     """Whether an item of this type is something that the provider's own tools did, or want done."""
-    return kind not in _CALLS and (kind.endswith(("_call", "_output")) or kind.startswith("mcp_") or kind == "program")
+    return kind not in CALLS and (kind.endswith(("_call", "_output")) or kind.startswith("mcp_") or kind == "program")
 
 
 class Part:
@@ -134,7 +135,7 @@ class Items:
 
     def open_call(self) -> Item | None:
         """A tool call of ours that is not whole, if there is one."""
-        return next((item for item in self._all if item.type in _CALLS and not item.done), None)
+        return next((item for item in self._all if item.type in CALLS and not item.done), None)
 
     def begin(self, kind: str, index: int | None, item_id: str) -> Item:
         """A new item, whatever came before under the same index or id."""
@@ -165,8 +166,8 @@ class Items:
     def announce(self, item: Item, payload: dict[str, Any]) -> None:
         """The provider names a new item."""
         self._identify(item, payload)
-        if item.type in _CALLS:
-            self.call(item, item.type)
+        if item.type in CALLS:
+            self.call(item)
         elif is_server_tool(item.type):
             self.server(item, "start", status=as_text(payload.get("status")))
 
@@ -188,10 +189,8 @@ class Items:
             case _:
                 self.out.append(ToolCallDelta(part=number, arguments=text, raw=raw))
 
-    def call(self, item: Item, kind: str) -> Part:
-        """The part of a tool call of ours, announced or not."""
-        if item.type not in _CALLS:
-            item.type = kind
+    def call(self, item: Item) -> Part:
+        """The part of a tool call of ours."""
         announced = ("call", 0) in item.parts
         part = self.part(item, "call")
         if not announced:
@@ -289,9 +288,9 @@ class Items:
                 self.restate_content(item, position, as_dict(content))
             if item.type == "reasoning":
                 self._reason(item, payload)
-        elif item.type in _CALLS:
-            part = self.call(item, item.type)
-            self.restate(part, as_text(payload.get("arguments" if item.type == _CALLS[0] else "input")))
+        elif item.type in CALLS:
+            part = self.call(item)
+            self.restate(part, as_text(payload.get("arguments" if item.type == CALLS[0] else "input")))
             if not cut:
                 self._seal(item, part)
         elif is_server_tool(item.type):
@@ -300,30 +299,30 @@ class Items:
             self.part(item, "other")
         self._end(item, as_text(payload.get("id")), None if cut else payload)
 
-    def finish_all(self, output: list[Any], *, complete: bool, resumed: bool) -> None:
+    def finish_all(self, output: list[Any], *, complete: bool, missing: bool) -> None:
         """The answer is over, and restated in `output`: what is still open ends, what never came is delivered.
 
-        Where the ids of `output` are unknown, an item is new only if there was none of its type: better one too few than
-        one twice.
+        An item whose id is not known is the one at its place, if that is of its type; a new one if there was none of its type,
+        or if events are `missing` and other ids are known. Better one item too few than one twice.
         """
-        restated = [(position, as_dict(payload)) for position, payload in enumerate(output)]
-        stable = not resumed and any(as_text(payload.get("id")) in self._by_id for _, payload in restated)
+        restated = [as_dict(payload) for payload in output]
+        missing = missing and any(as_text(payload.get("id")) in self._by_id for payload in restated)
         seen = {item.type for item in self._all}
-        for position, payload in restated:
-            kind = as_text(payload.get("type"))
-            item = self._by_id.get(as_text(payload.get("id")))
-            if item is None and not stable:
+        for position, payload in enumerate(restated):
+            kind, item_id = as_text(payload.get("type")), as_text(payload.get("id"))
+            item = self._by_id.get(item_id)
+            if item is None and not missing:
                 item = self._by_index.get(position)
                 item = item if item is not None and item.type == kind else None
-            if item is None and (stable or kind not in seen):
-                item = self.begin(kind, None, as_text(payload.get("id")))
+            if item is None and (missing or kind not in seen):
+                item = self.begin(kind, None, item_id)
             if item is not None and not item.done:
                 self.finish(item, payload)
         for item in self._all:
             if not item.done:
                 item.done = True
-                if complete and item.type in _CALLS:
-                    self._seal(item, self.call(item, item.type))
+                if complete and item.type in CALLS:
+                    self._seal(item, self.call(item))
                 self._end(item, item.id, None)
 
     def _identify(self, item: Item, payload: dict[str, Any]) -> None:
@@ -341,7 +340,7 @@ class Items:
                 id=item.reply_to,
                 name=item.name,
                 arguments=part.said.getvalue() if part.final is None else part.final,
-                kind="function" if item.type == _CALLS[0] else "custom",
+                kind="function" if item.type == CALLS[0] else "custom",
                 raw=self.raw,
             )
         )

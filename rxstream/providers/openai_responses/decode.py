@@ -23,6 +23,7 @@ from rxstream.events import Event, Heartbeat, Media, Raw, Started, Status, TextD
 from rxstream.providers._shared import SSEDialect
 from rxstream.providers.openai_responses._ending import finished, usage
 from rxstream.providers.openai_responses._items import (
+    CALLS,
     Item,
     Items,
     Kind,
@@ -65,6 +66,7 @@ _ENDINGS: Final = (
     "response.cancelled",
     "response.done",
 )
+_ERRORS: Final = ("error", "response.error")
 _FRAME: Final = ("type", "sequence_number", "item_id", "output_index", "obfuscation")
 
 
@@ -157,7 +159,7 @@ class ResponsesDecoder(SSEDialect):
         elif number > self._due:
             self._gap = self._gap or SequenceGap(f"events {self._due} to {number - 1} of the stream are missing")
         elif self._due > self._first + 1:  # it does count upwards
-            return name not in _ENDINGS and name != "error"
+            return name not in _ENDINGS and name not in _ERRORS
         self._due = number + 1
         return False
 
@@ -173,23 +175,27 @@ class ResponsesDecoder(SSEDialect):
         kind, item_type = _DELTAS[name]
         item = self._item(wire, item_type)
         if kind == "call":
-            return self._items.call(item, item_type)
+            return self._items.call(item)
         position = wire.summary_index if kind == "summary" else wire.content_index
         return self._items.part(item, kind, position or 0)
 
     def _item(self, wire: _Wire, item_type: str) -> Item:
         """The open item that an event means, begun here if it was not announced."""
         item = self._items.find(wire.output_index, wire.item_id or "")
-        if item is None or item.done:
+        if item is None or item.done or (item_type in CALLS and item.type not in CALLS):
             item = self._items.begin(item_type, wire.output_index, wire.item_id or "")
         return item
 
+    def _is_over(self, wire: _Wire) -> bool:
+        item = self._items.find(wire.output_index, wire.item_id or "")
+        return item is not None and item.done
+
     def _rare(self, name: str, event: str, wire: _Wire, payload: Any) -> None:
         fields = as_dict(payload)
-        handler = self._handlers.get(name)
+        handler = self._handlers.get(name) if fields else None
         if handler is not None:
             handler(self, name, wire, fields)
-        elif "error" in (name, event) or (not wire.type and fields.get("error")):
+        elif name in _ERRORS or event in _ERRORS or (not wire.type and fields.get("error")):
             raise classify(status=None, body=msgspec.json.encode(payload))
         else:
             self._other(name, wire, fields, payload)
@@ -212,16 +218,18 @@ class ResponsesDecoder(SSEDialect):
             self._items.finish(item, fields)
 
     def _restated(self, name: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        part = self._part(name.removesuffix("done") + "delta", wire)
-        self._items.restate(part, next((payload[field] for field in _WHOLE if payload.get(field)), None))
+        if not self._is_over(wire):
+            part = self._part(name.removesuffix("done") + "delta", wire)
+            self._items.restate(part, next((payload[field] for field in _WHOLE if payload.get(field)), None))
 
     def _part_restated(self, name: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        item = self._item(wire, "message" if name == "response.content_part.done" else "reasoning")
-        position = wire.content_index if wire.summary_index is None else wire.summary_index
-        self._items.restate_content(item, position or 0, as_dict(payload.get("part")))
+        if not self._is_over(wire):
+            item = self._item(wire, "message" if name == "response.content_part.done" else "reasoning")
+            position = wire.content_index if wire.summary_index is None else wire.summary_index
+            self._items.restate_content(item, position or 0, as_dict(payload.get("part")))
 
     def _cited(self, _: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        item = self._item(wire, "message")
+        item = self._items.find(wire.output_index, wire.item_id or "") or self._item(wire, "message")
         self._items.cite(self._items.part(item, "text", wire.content_index or 0), payload.get("annotation"))
 
     def _heard(self, name: str, wire: _Wire, _: dict[str, Any]) -> None:
@@ -268,7 +276,8 @@ class ResponsesDecoder(SSEDialect):
         status = word if word != "done" else as_text(response.get("status")) or "completed"
         output = as_list(response.get("output"))
         if status != "failed":
-            items.finish_all(output, complete=status == "completed", resumed=bool(self._first))
+            missing = self._gap is not None and not self._first  # what a resumed stream lacks was delivered before
+            items.finish_all(output, complete=status == "completed", missing=missing)
         counts = as_dict(response.get("usage"))
         if counts:
             items.out.append(UsageReported(usage=usage(counts), raw=items.raw))
@@ -284,6 +293,7 @@ class ResponsesDecoder(SSEDialect):
         "response.created": _begun,
         "response.queued": _begun,
         "response.in_progress": _begun,
+        "response.compaction.compacting": _begun,
         "response.output_item.added": _added,
         "response.output_item.done": _done,
         "response.output_text.annotation.added": _cited,
