@@ -48,7 +48,6 @@ UNDOCUMENTED: dict[str, str] = {}
 UNDOCUMENTED_ERRORS: dict[str, str] = {}
 LATE_IMPORTS: dict[str, str] = {
     "rxstream.cli._display_tracks": "the live display is the adapter of rich",
-    "rxstream.providers.decoder_for": "a dialect is loaded when it is first spoken",
 }
 WITHOUT_TESTS: dict[str, str] = {
     "rxstream.typing": "protocols: nothing to run",
