@@ -1,0 +1,19 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from rxstream.sources.local import LocalServer, missing
+
+
+@pytest.fixture(scope="session")
+def local_server() -> Iterator[LocalServer]:
+    """The local model, started once for all tests; they are skipped where it is not installed, but fail in CI."""
+    if (lacking := missing()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
+    with LocalServer() as server:
+        yield server
