@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from rxstream.events import FinishReason
 from rxstream.messages import Message, Part, RefusalPart, TextPart, ThinkingPart, ToolCall
 from rxstream.usage import Usage
 
 __all__ = ["Choice", "CitationRecord", "MediaRecord", "Response", "ServerToolCall"]
+
+
+def _usage(value: Any) -> Any:
+    return msgspec.convert(value, Usage) if isinstance(value, dict) else value
+
+
+def _plain(usage: Usage) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(usage).items() if value is not None}
+
+
+_UsageField = Annotated[
+    Usage, BeforeValidator(_usage), PlainSerializer(_plain)
+]  # so that a response can be kept as JSON
 
 
 class _Record(BaseModel):
@@ -95,7 +109,7 @@ class Response(_Record):
     raw_finish_reason: str | None = None
     """… in the provider's."""
     stop_sequence: str | None = None
-    usage: Usage = Usage()
+    usage: _UsageField = Usage()
     attempts: int = 1
     """How many requests it took."""
 

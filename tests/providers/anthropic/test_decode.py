@@ -725,13 +725,20 @@ def test_what_is_not_json_is_a_protocol_error(data: bytes) -> None:
 
 # Laws.
 
-_words = st.sampled_from(
-    [begin(), begin(input_tokens=1), ending(), ending("max_tokens"), END, {"type": "ping"}, {"type": "new"}]
-    + [start(i, kind, id="x", input=value) for i in (0, 1) for kind in ("text", "tool_use", "new") for value in ({}, 7)]
-    + [start(i, f"server_tool_{kind}", id="s", tool_use_id="s") for i in (0, 1) for kind in ("use", "result")]
-    + [word for i in (0, 1) for word in (text(i, "a"), arguments(i, "{"), arguments(i, "}"), stop(i))]
-    + [delta(0, "thinking", thinking="h"), delta(0, "signature", signature="s"), delta(0, "compaction", content="c")]
-    + [{"type": "error", "error": {"type": "api_error"}}]
+_inputs: tuple[Any, ...] = ({}, 7)
+_words: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        *(begin(), begin(input_tokens=1), ending(), ending("max_tokens"), END, {"type": "ping"}, {"type": "new"}),
+        *(
+            delta(0, "thinking", thinking="h"),
+            delta(0, "signature", signature="s"),
+            delta(0, "compaction", content="c"),
+        ),
+        *(word for i in (0, 1) for word in (text(i, "a"), arguments(i, "{"), arguments(i, "}"), stop(i))),
+        *(start(i, f"server_tool_{kind}", id="s", tool_use_id="s") for i in (0, 1) for kind in ("use", "result")),
+        *(start(i, kind, input=value) for i in (0, 1) for kind in ("text", "tool_use", "new") for value in _inputs),
+        {"type": "error", "error": {"type": "api_error"}},
+    ]
 )
 
 
