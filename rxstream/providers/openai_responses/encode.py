@@ -65,6 +65,7 @@ def _items(request: Request) -> list[dict[str, Any]]:
     }
     items: list[dict[str, Any]] = []
     for message in request.messages:
+        thoughts = [part for part in message.content if isinstance(part, ThinkingPart)]
         said: list[TextPart | RefusalPart | ImagePart] = []
         for part in message.content:
             if isinstance(part, (TextPart, RefusalPart, ImagePart)):
@@ -72,7 +73,7 @@ def _items(request: Request) -> list[dict[str, Any]]:
                 continue
             items += _message(message.role, said)
             said = []
-            if (item := _item(part, request.provider, custom)) is not None:
+            if (item := _item(part, request.provider, custom, thoughts)) is not None:
                 items.append(item)
         items += _message(message.role, said)
     return items
@@ -93,11 +94,14 @@ def _message(role: str, said: Sequence[TextPart | RefusalPart | ImagePart]) -> l
 
 
 def _item(
-    part: ThinkingPart | ToolCall | ToolResult | OpaquePart, provider: str, custom: set[str]
+    part: ThinkingPart | ToolCall | ToolResult | OpaquePart,
+    provider: str,
+    custom: set[str],
+    thoughts: Sequence[ThinkingPart],
 ) -> dict[str, Any] | None:
     match part:
         case ThinkingPart():
-            return _reasoning(part)
+            return _reasoning(part, thoughts)
         case ToolCall(kind="custom"):
             return {"type": "custom_tool_call", "call_id": part.id, "name": part.name, "input": part.arguments}
         case ToolCall():
@@ -107,15 +111,17 @@ def _item(
             kind = "custom_tool_call_output" if part.id in custom else "function_call_output"
             return {"type": kind, "call_id": part.id, "output": part.content}
         case OpaquePart():
-            return dict(part.payload) if part.provider in {"openai-responses", provider} else None
+            return dict(part.payload) if part.provider in {"openai", "openai-responses", provider} else None
 
 
-def _reasoning(part: ThinkingPart) -> dict[str, Any] | None:
+def _reasoning(part: ThinkingPart, thoughts: Sequence[ThinkingPart]) -> dict[str, Any] | None:
     if part.encrypted is None:
         return None
+    # The summary of one item comes in several parts of its id, the last of which has the blob.
+    summary = [each.text for each in thoughts if each.text and (each is part or (part.id and each.id == part.id))]
     item: dict[str, Any] = {
         "type": "reasoning",
-        "summary": [{"type": "summary_text", "text": part.text}] if part.text else [],
+        "summary": [{"type": "summary_text", "text": text} for text in summary],
         "encrypted_content": part.encrypted,
     }
     return item | {"id": part.id} if part.id else item

@@ -116,6 +116,19 @@ def test_reasoning_goes_back_encrypted_or_not_at_all() -> None:
     ]
 
 
+def test_a_summary_in_several_parts_is_one_item() -> None:
+    """They share the item's id, and the last of them has the blob."""
+    first, last = ThinkingPart(text="one", id="rs_1"), ThinkingPart(text="two", id="rs_1", encrypted="blob")
+    assert encode(ask("Hello", said(first, last, ThinkingPart(text="three", id="rs_2"))))["input"][1:] == [
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}],
+            "encrypted_content": "blob",
+            "id": "rs_1",
+        }
+    ]
+
+
 def test_encrypted_reasoning_is_asked_for_of_models_that_reason() -> None:
     """Others refuse to be asked; that a model reasons shows in the effort, or in what it thought before."""
     wanted = ["reasoning.encrypted_content"]
