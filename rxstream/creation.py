@@ -5,8 +5,9 @@ Every function here gives a cold `Stream`: nothing is sent before it is subscrib
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,7 +16,8 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.messages import ToolLike
 from rxstream.observable import Stream
-from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
+from rxstream.providers import PROVIDERS, decoder_for, provider
+from rxstream.sources import local
 from rxstream.sources._pump import Source, pump
 from rxstream.sources.adopt import adopt, is_sdk_stream
 from rxstream.sources.sdk import Connection, open_stream
@@ -197,4 +199,17 @@ def from_sdk(
 async def _open(request: Request, connect: Callable[[], Connection]) -> AsyncIterator[Body]:
     """Keys and addresses of the environment are read now, when the request is made."""
     async with open_stream(request, connect()) as body:
+        yield body
+
+
+@asynccontextmanager
+async def _open_local(request: Request, connect: Callable[..., Connection]) -> AsyncIterator[Body]:
+    """The server of this process is started by the first who asks; it serves one model."""
+    server = await asyncio.to_thread(local.shared)
+    if request.model != server.model:
+        raise ConfigurationError(
+            f"the local server has {server.model!r}, not {request.model!r}: ask for local:{server.model}, "
+            "or set RXSTREAM_LOCAL_MODEL to the file of another model"
+        )
+    async with open_stream(request, connect(base_url=f"{server.url}/v1", api_key=server.api_key)) as body:
         yield body
