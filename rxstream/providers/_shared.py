@@ -135,10 +135,13 @@ class SSEDialect(ABC):
             return out
         try:
             self._read(self._frames.feed(data), out)
-            self.failure = None if self.finished else self._frames.failure
         except StreamError as error:
             self.failure = error
-        return self._hand_over(out)
+        if self._frames.failure is not None and not self.finished:
+            self.failure = self.failure or self._frames.failure
+        if self.failure is not None and not out:
+            raise self.failure
+        return out
 
     def close(self) -> list[Event]:
         """The body has ended: the last events.
@@ -160,7 +163,9 @@ class SSEDialect(ABC):
                 self._end(out)
         except StreamError as error:
             self.failure = error
-        return self._hand_over(out)
+            if not out:
+                raise
+        return out
 
     def _read(self, frames: Iterable[ServerSentEvent], out: list[Event]) -> None:
         for frame in frames:
@@ -174,8 +179,3 @@ class SSEDialect(ABC):
                 raise ProtocolError(f"not the provider's protocol: {fault}", body=head(data)) from fault
             if self.finished:
                 return
-
-    def _hand_over(self, out: list[Event]) -> list[Event]:
-        if self.failure is not None and not out:
-            raise self.failure
-        return out

@@ -24,6 +24,7 @@ DEFAULT_MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 """Default limit on one event, in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+_CR: Final = 13
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
@@ -56,10 +57,11 @@ class SSEDecoder:
         self._max = max_event_bytes
         self._start: bytes | None = b""  # what may be the beginning of a BOM, or None once the stream has begun
         self._after_cr = False  # the last byte was a CR: an LF that follows belongs to it
-        self._open = False  # lines, or part of a line, of an event are in hand
-        self._size = 0  # of the open event
-        self._tail: list[bytes] = []  # pieces of its unfinished line
+        self._tail: list[bytes] = []  # pieces of the unfinished line
+        self._tail_size = 0
+        self._size = 0  # of the finished lines of the open event
         self._data: list[bytes] = []
+        self._named = False  # the open event has one of these:
         self._event = self._id = ""
         self._retry: int | None = None
 
@@ -73,18 +75,26 @@ class SSEDecoder:
             raise self.failure
         if self._start is not None:
             data = self._begin(data)
-        if self._after_cr and data:
-            self._after_cr = False
-            data = data.removeprefix(b"\n")
-        if b"\r" in data:
-            self._after_cr = data.endswith(b"\r")
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._after_cr or _CR in data:
+            data = self._line_feeds(data)
         out: list[ServerSentEvent] = []
-        if self._open or len(data) > self._max:
-            data = self._by_line(data, out)
-        if data:
-            self._by_block(data, out)
-        return self._hand_over(out)
+        may_exceed = self._size + self._tail_size + len(data) > self._max
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if self._tail and lines:
+            self._tail.append(lines[0])
+            lines[0] = b"".join(self._tail)
+            self._tail.clear()
+            self._tail_size = 0
+        if rest:
+            self._tail.append(rest)
+            self._tail_size += len(rest)
+        if may_exceed:
+            self._bound(lines)
+        self._read(lines, out)
+        if self.failure is not None and not out:
+            raise self.failure
+        return out
 
     def close(self) -> list[ServerSentEvent]:
         """The body has ended: the event whose blank line is missing, if there is one.
@@ -95,9 +105,8 @@ class SSEDecoder:
         if self.failure is not None:
             raise self.failure
         out: list[ServerSentEvent] = []
-        if self._tail:
-            self._field(b"".join(self._tail), out)
-        self._dispatch(out)
+        self._read([b"".join(self._tail), b""], out)
+        self._tail.clear()
         return out
 
     def _begin(self, data: bytes) -> bytes:
@@ -109,56 +118,35 @@ class SSEDecoder:
         self._start = None
         return data.removeprefix(_BOM)
 
-    def _by_block(self, data: bytes, out: list[ServerSentEvent]) -> None:
-        """The fast path: no event is open and none in `data` can exceed the limit."""
-        blocks = data.split(b"\n\n")
-        rest = blocks.pop()
-        for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:
-                out.append(ServerSentEvent("", block[6:]))
-                continue
-            name, separator, line = block.partition(b"\ndata: ")
-            if separator and name.startswith(b"event: ") and b"\n" not in name and b"\n" not in line:
-                out.append(ServerSentEvent(name[7:].decode("utf-8", "replace"), line))
-                continue
-            for line in block.split(b"\n"):
-                self._field(line, out)
-            self._dispatch(out)
-        if rest:
-            self._by_line(rest, out)
+    def _line_feeds(self, data: bytes) -> bytes:
+        """`data` with LF for every line end. A CR at its end counts at once, and the LF that may follow it is dropped."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if _CR in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return data
 
-    def _by_line(self, data: bytes, out: list[ServerSentEvent]) -> bytes:
-        """Line by line: to the end of the open event, or of all where one may exceed the limit. Returns what is left."""
-        whole = len(data) > self._max
-        position = 0
-        while position < len(data):
-            if position and not self._open and not whole:
-                break
-            end = data.find(b"\n", position)
-            stop = len(data) if end < 0 else end + 1
-            if end == position and not self._tail:
-                self._dispatch(out)
-            elif self._grow(stop - position):
-                self._tail.append(data[position : stop if end < 0 else end])
-                if end >= 0:
-                    line = b"".join(self._tail)
-                    self._tail.clear()
+    def _read(self, lines: list[bytes], out: list[ServerSentEvent]) -> None:
+        """Takes whole lines. This is the hot path: nearly all of them are one ``data`` line and the blank one after it."""
+        data = self._data
+        for line in lines:
+            if line:
+                if line[:6] == b"data: ":
+                    data.append(line[6:])
+                else:
                     self._field(line, out)
-            else:
-                return b""
-            position = stop
-        return data[position:]
-
-    def _grow(self, size: int) -> bool:
-        """Counts bytes into the open event; False if that is too many."""
-        self._open = True
-        self._size += size
-        if self._size <= self._max:
-            return True
-        self._tail.clear()
-        self._data.clear()
-        self.failure = LimitExceeded(f"a server-sent event is longer than {self._max} bytes")
-        return False
+                continue
+            if data:  # without data it is not an event
+                payload = data[0] if len(data) == 1 else b"\n".join(data)
+                out.append(ServerSentEvent(self._event, payload, self._id, self._retry))
+                data.clear()
+            if self._named:
+                self._named = False
+                self._event = self._id = ""
+                self._retry = None
+        self._size = _open_size(lines, self._size)
 
     def _field(self, line: bytes, out: list[ServerSentEvent]) -> None:
         name, _, value = line.partition(b":")
@@ -166,31 +154,38 @@ class SSEDecoder:
         if name == b"data":
             self._data.append(value)
         elif name == b"event":
+            self._named = True
             self._event = value.decode("utf-8", "replace")
         elif not name:
-            if line:
-                out.append(ServerSentEvent(comment=value.decode("utf-8", "replace")))
+            out.append(ServerSentEvent(comment=value.decode("utf-8", "replace")))
         elif name == b"id":
             if b"\0" not in value:
+                self._named = True
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) < 16:
+            self._named = True
             self._retry = int(value)
 
-    def _dispatch(self, out: list[ServerSentEvent]) -> None:
-        """A blank line: the open event is whole. One without data is not an event."""
-        if self._data:
-            out.append(ServerSentEvent(self._event, b"\n".join(self._data), self._id, self._retry))
-        self._open = False
-        self._size = 0
-        self._tail.clear()
-        self._data.clear()
-        self._event = self._id = ""
-        self._retry = None
+    def _bound(self, lines: list[bytes]) -> None:
+        """Cuts `lines` off at the one with which its event exceeds the limit."""
+        size = self._size
+        for number, line in enumerate(lines):
+            size = size + len(line) + 1 if line else 0
+            if size > self._max:
+                del lines[number:]
+                break
+        if size + self._tail_size > self._max:
+            self.failure = LimitExceeded(f"a server-sent event is longer than {self._max} bytes")
 
-    def _hand_over(self, out: list[ServerSentEvent]) -> list[ServerSentEvent]:
-        if self.failure is not None and not out:
-            raise self.failure
-        return out
+
+def _open_size(lines: list[bytes], before: int) -> int:
+    """Bytes of the lines after the last blank one, or of all and those `before`."""
+    size = 0
+    for line in reversed(lines):
+        if not line:
+            return size
+        size += len(line) + 1
+    return before + size
 
 
 def encode(event: ServerSentEvent) -> bytes:

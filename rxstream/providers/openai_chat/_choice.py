@@ -85,19 +85,15 @@ class ChoiceDecoder:
         if isinstance(delta, Delta):
             self._has_deltas = True
             self._delta(delta, raw, out)
-        elif choice.message is not None and not self._has_deltas:
-            self._whole(choice.message, raw, out)
-        elif isinstance(delta, str):
-            self._content(delta, raw, out)
-        elif choice.text and not self._has_deltas:
-            self._content(choice.text, raw, out)
+        elif not self._has_deltas:
+            self._whole(choice, raw, out)
         if choice.logprobs is not None:
             self._logprobs(choice.logprobs, raw, out)
-        if choice.content_filter_results and choice.content_filter_results != self._filter:
+        if choice.content_filter_results and choice.content_filter_results != self._filter:  # it comes with every chunk
             self._filter = choice.content_filter_results
             out.append(Status(status="content_filter_results", payload=self._filter, raw=raw))
         word = choice.finish_reason
-        if word is not None and isinstance(word, str) and word:
+        if word and isinstance(word, str):
             self.finish = word
             self.seal(raw, out)
 
@@ -111,11 +107,12 @@ class ChoiceDecoder:
             self._text_part = self.parts.number("text")
         return self._text_part
 
-    def _whole(self, message: Delta | list[Any] | str, raw: bytes | None, out: list[Event]) -> None:
-        if isinstance(message, Delta):
-            self._delta(message, raw, out)
+    def _whole(self, choice: Choice, raw: bytes | None, out: list[Event]) -> None:
+        """A choice without a delta: servers that send the message in one piece, or text alone."""
+        if isinstance(choice.message, Delta):
+            self._delta(choice.message, raw, out)
         else:
-            self._content(message, raw, out)
+            self._content(choice.message or choice.delta or choice.text or [], raw, out)
 
     def _delta(self, delta: Delta, raw: bytes | None, out: list[Event]) -> None:
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking:
@@ -123,7 +120,8 @@ class ChoiceDecoder:
         text = delta.content
         if text:
             if isinstance(text, str):
-                out.append(TextDelta(choice=self.index, part=self.text_part(), text=text, raw=raw))
+                part = self._text_part if self._text_part >= 0 else self.text_part()
+                out.append(TextDelta(choice=self.index, part=part, text=text, raw=raw))
             else:
                 self._content(text, raw, out)
         if delta.tool_calls:

@@ -34,7 +34,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     """One choice of a chunk."""
 
     delta: Delta | list[Any] | str | None = None
-    index: Any = 0
+    index: int | float | str | None = 0
     finish_reason: Any = None
     logprobs: Any = None
     message: Delta | list[Any] | str | None = None
@@ -52,8 +52,6 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     model: Any = None
     usage: Any = None
     error: Any = None
-    object: Any = None
-    type: Any = None
     x_groq: Any = None
     citations: Any = None
     search_results: Any = None

@@ -49,21 +49,18 @@ class ChatDecoder(SSEDialect):
         super().__init__(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
         self._quirks = quirks
         self._started = False
-        self._choices: dict[int, ChoiceDecoder] = {}
+        self._choices: dict[float | str | None, ChoiceDecoder] = {}
         self._usage: dict[str, Any] | None = None
         self._usage_is_final = True
         self._cited: set[str] = set()
 
     def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
-        if data.startswith(b"[DONE]"):
-            self._finish("done", raw, out)
-            return
         if event == "error":
             raise classify(status=None, body=data)
         try:
             chunk = _decode(data)
         except msgspec.DecodeError:
-            self._unknown(event, data, raw, out)
+            self._other(event, data, raw, out)
             return
         choices = chunk.choices
         if not self._started and (chunk.id or chunk.model or choices):
@@ -71,28 +68,13 @@ class ChatDecoder(SSEDialect):
             out.append(Started(id=_text(chunk.id), model=_text(chunk.model), raw=raw))
         if isinstance(choices, list):
             for choice in choices:
-                self._choice(choice.index).add(choice, raw, out)
+                state = self._choices.get(choice.index)
+                if state is None:
+                    state = self._new_choice(choice.index)
+                state.add(choice, raw, out)
                 if choice.usage or choice.error:
                     self._of_choice(choice, raw, out)
-        elif not self._is_known(chunk):
-            self._unknown(event, data, raw, out)
-        if self._is_known(chunk):
-            self._aside(chunk, data, raw, out)
-
-    def _end(self, out: list[Event]) -> None:
-        self._finish(None, None, out)
-
-    def _choice(self, index: Any) -> ChoiceDecoder:
-        number = index if isinstance(index, int) else 0
-        state = self._choices.get(number)
-        if state is None:
-            state = self._choices[number] = ChoiceDecoder(number)
-        return state
-
-    @staticmethod
-    def _is_known(chunk: Chunk) -> bool:
-        """Whether there is anything of ours beside the choices."""
-        return bool(
+        if (
             chunk.usage
             or chunk.error
             or chunk.x_groq
@@ -102,9 +84,17 @@ class ChatDecoder(SSEDialect):
             or chunk.prompt_progress
             or chunk.moderation
             or chunk.prompt_filter_results
-            or chunk.type == "error"
-            or chunk.object == "error"
-        )
+        ):
+            self._aside(chunk, data, raw, out)
+        elif not isinstance(choices, list):
+            self._other(event, data, raw, out)
+
+    def _end(self, out: list[Event]) -> None:
+        self._finish(None, None, out)
+
+    def _new_choice(self, index: float | str | None) -> ChoiceDecoder:
+        number = index if isinstance(index, int) else 0
+        return self._choices.setdefault(number, ChoiceDecoder(number))
 
     def _aside(self, chunk: Chunk, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         """What stands beside the choices."""
@@ -115,7 +105,7 @@ class ChatDecoder(SSEDialect):
         self._cite(chunk, raw, out)
         groq = chunk.x_groq.get("usage") if is_object(chunk.x_groq) else None
         self._report(chunk.usage or groq, raw, out)
-        if chunk.error or chunk.type == "error" or chunk.object == "error":
+        if chunk.error:
             raise classify(status=None, body=data)
 
     def _of_choice(self, choice: Choice, raw: bytes | None, out: list[Event]) -> None:
@@ -151,19 +141,24 @@ class ChatDecoder(SSEDialect):
         for url in [*urls, *by_url]:
             if isinstance(url, str) and url and url not in self._cited:
                 self._cited.add(url)
-                self._choice(0).cite(url, by_url.get(url), raw, out)
+                self._new_choice(0).cite(url, by_url.get(url), raw, out)
 
-    def _unknown(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
-        """A payload of another shape."""
-        if not data.strip():
+    def _other(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
+        """A payload without choices, or of another shape."""
+        words = data.strip()
+        if words == b"[DONE]":
+            self._finish("done", raw, out)
+            return
+        if not words:
             out.append(Heartbeat())
             return
         payload: Any = msgspec.json.decode(data)
         name = event
         if is_object(payload):
-            if payload.get("error"):
+            kind = _text(payload.get("type")) or _text(payload.get("object"))
+            if payload.get("error") or "error" in (payload.get("type"), payload.get("object")):
                 raise classify(status=None, body=data)
-            name = event or _text(payload.get("type")) or _text(payload.get("object"))
+            name = event or kind
         out.append(Raw(name=name, payload=payload, raw=raw))
 
     def _has_finished(self) -> bool:
