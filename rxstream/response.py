@@ -67,12 +67,12 @@ class Choice(_Record):
     """One of the answers, where several were asked for; the fields of `Response` are those of the first."""
 
     index: int = 0
-    parts: list[Part] = Field(default_factory=list)
+    parts: list[Part] = Field(default_factory=list[Part])
     """Everything said, in order of first appearance."""
-    citations: list[CitationRecord] = Field(default_factory=list)
-    server_tools: list[ServerToolCall] = Field(default_factory=list)
-    media: list[MediaRecord] = Field(default_factory=list)
-    logprobs: list[Any] = Field(default_factory=list)
+    citations: list[CitationRecord] = Field(default_factory=list[CitationRecord])
+    server_tools: list[ServerToolCall] = Field(default_factory=list[ServerToolCall])
+    media: list[MediaRecord] = Field(default_factory=list[MediaRecord])
+    logprobs: list[Any] = Field(default_factory=list[Any])
     raw_finish_reason: str | None = None
 
     @property
@@ -103,7 +103,7 @@ class Response(_Record):
     id: str = ""
     model: str = ""
     provider: str = ""
-    choices: list[Choice] = Field(default_factory=list)
+    choices: list[Choice] = Field(default_factory=list[Choice])
     finish_reason: FinishReason | None = None
     """Why it ended, in our words; None if it did not end."""
     raw_finish_reason: str | None = None

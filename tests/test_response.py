@@ -70,4 +70,4 @@ def test_it_can_be_pickled() -> None:
 def test_nobody_changes_it() -> None:
     """It is a record of what was said."""
     with pytest.raises(ValidationError):
-        RESPONSE.id = "other"  # type: ignore[misc]  # what it is for
+        RESPONSE.id = "other"
