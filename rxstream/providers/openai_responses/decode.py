@@ -120,12 +120,10 @@ class ResponsesDecoder(SSEDialect):
     def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         try:
             wire = _decode(data)
-        except msgspec.ValidationError:
-            wire = _lenient(data)
         except msgspec.DecodeError:
             if data.strip() in (b"", b"[DONE]"):
                 return
-            raise
+            wire = _lenient(data)
         name = wire.type or event
         if wire.sequence_number == self._due:
             self._due += 1

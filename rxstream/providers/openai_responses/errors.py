@@ -1,5 +1,9 @@
-"""What an error of the Responses API means: it reports as Chat Completions does, and one table serves both."""
+"""What an error of the Responses API means: it reports as Chat Completions does, and one table serves both dialects."""
 
-from rxstream.providers._openai_errors import classify
+from typing import Final
+
+from rxstream.providers import _openai_errors
 
 __all__ = ["classify"]
+
+classify: Final = _openai_errors.classify
