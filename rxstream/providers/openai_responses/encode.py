@@ -3,7 +3,7 @@
 * Nothing is kept on the server (``store: false``): the conversation is in our hands, and so are its round trips. Whoever
   wants it stored says ``extra={"store": True}``.
 * Each part becomes an item of ``input``, in order; neighbouring text and images are one message. System messages are
-  items too, so that they keep their place.
+  items too, so that they keep their place. Every item names its ``type``: llama.cpp does not guess it.
 * Reasoning goes back only in its encrypted form, without which the server could not find it; it is asked for
   (``include``) where the request shows that the model reasons, for other models refuse to be asked.
 * An opaque part goes back as an item, if it is this provider's. The API has no word for a tool result that is an error:
@@ -83,14 +83,20 @@ def _message(role: str, said: Sequence[TextPart | RefusalPart | ImagePart]) -> l
     if not said:
         return []
     if not any(isinstance(part, ImagePart) for part in said):
-        return [{"role": role, "content": "".join(part.text for part in said if not isinstance(part, ImagePart))}]
+        return [
+            {
+                "type": "message",
+                "role": role,
+                "content": "".join(part.text for part in said if not isinstance(part, ImagePart)),
+            }
+        ]
     content: list[dict[str, Any]] = [
         {"type": "input_image", "image_url": part.link, "detail": "auto"}
         if isinstance(part, ImagePart)
         else {"type": "input_text", "text": part.text}
         for part in said
     ]
-    return [{"role": role, "content": content}]
+    return [{"type": "message", "role": role, "content": content}]
 
 
 def _item(

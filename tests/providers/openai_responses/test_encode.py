@@ -24,7 +24,7 @@ def test_the_least_request() -> None:
     """Nothing is kept on the server unless somebody asks for it."""
     assert encode(ask("Hello")) == {
         "model": "m",
-        "input": [{"role": "user", "content": "Hello"}],
+        "input": [{"type": "message", "role": "user", "content": "Hello"}],
         "stream": True,
         "store": False,
     }
@@ -44,9 +44,9 @@ def test_options_go_by_their_own_names() -> None:
 def test_system_messages_keep_their_place() -> None:
     later = Message(role="system", content=[TextPart(text="Now in French.")])
     assert encode(ask("Hello", later, system="Be brief."))["input"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hello"},
-        {"role": "system", "content": "Now in French."},
+        {"type": "message", "role": "system", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": "Hello"},
+        {"type": "message", "role": "system", "content": "Now in French."},
     ]
 
 
@@ -61,6 +61,7 @@ def test_text_and_images_are_one_message() -> None:
     )
     assert encode(ask(turn))["input"] == [
         {
+            "type": "message",
             "role": "user",
             "content": [
                 {"type": "input_text", "text": "This?"},
@@ -73,12 +74,12 @@ def test_text_and_images_are_one_message() -> None:
 
 def test_calls_and_results_are_items() -> None:
     assert encode(ask(*CALLS))["input"][1:] == [
-        {"role": "assistant", "content": "I look."},
+        {"type": "message", "role": "assistant", "content": "I look."},
         {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city":"Paris"}'},
         {"type": "function_call", "call_id": "c2", "name": "weather", "arguments": '{"city":"Rome"}'},
         {"type": "function_call_output", "call_id": "c1", "output": "sun"},
         {"type": "function_call_output", "call_id": "c2", "output": "no such city"},
-        {"role": "user", "content": "And?"},
+        {"type": "message", "role": "user", "content": "And?"},
     ]
 
 
@@ -112,7 +113,7 @@ def test_reasoning_goes_back_encrypted_or_not_at_all() -> None:
         },
         {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
         {"type": "reasoning", "summary": [], "encrypted_content": "blob2"},
-        {"role": "assistant", "content": "So."},
+        {"type": "message", "role": "assistant", "content": "So."},
     ]
 
 
@@ -139,7 +140,11 @@ def test_encrypted_reasoning_is_asked_for_of_models_that_reason() -> None:
 
 def test_a_refusal_is_something_that_the_model_said() -> None:
     turn = said(TextPart(text="Well. "), RefusalPart(text="I will not."))
-    assert encode(ask("Hello", turn))["input"][1] == {"role": "assistant", "content": "Well. I will not."}
+    assert encode(ask("Hello", turn))["input"][1] == {
+        "type": "message",
+        "role": "assistant",
+        "content": "Well. I will not.",
+    }
 
 
 def test_an_opaque_part_goes_back_to_its_own_provider_alone() -> None:
@@ -151,9 +156,9 @@ def test_an_opaque_part_goes_back_to_its_own_provider_alone() -> None:
         TextPart(text="So."),
     )
     assert encode(ask("Hello", turn, provider="openai"))["input"][1:] == [
-        {"role": "assistant", "content": "I look."},
+        {"type": "message", "role": "assistant", "content": "I look."},
         item,
-        {"role": "assistant", "content": "So."},
+        {"type": "message", "role": "assistant", "content": "So."},
     ]
 
 
