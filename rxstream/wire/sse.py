@@ -90,7 +90,7 @@ class SSEDecoder:
             self._tail.append(rest)
             self._tail_size += len(rest)
         if may_exceed:
-            self._bound(lines)
+            self.failure = self._bound(lines)
         self._read(lines, out)
         if self.failure is not None and not out:
             raise self.failure
@@ -166,16 +166,17 @@ class SSEDecoder:
             self._named = True
             self._retry = int(value)
 
-    def _bound(self, lines: list[bytes]) -> None:
-        """Cuts `lines` off at the one with which its event exceeds the limit."""
+    def _bound(self, lines: list[bytes]) -> LimitExceeded | None:
+        """Cuts `lines` off at the one with which its event exceeds the limit, if one does."""
         size = self._size
         for number, line in enumerate(lines):
             size = size + len(line) + 1 if line else 0
             if size > self._max:
                 del lines[number:]
                 break
-        if size + self._tail_size > self._max:
-            self.failure = LimitExceeded(f"a server-sent event is longer than {self._max} bytes")
+        if size + self._tail_size <= self._max:
+            return None
+        return LimitExceeded(f"a server-sent event is longer than {self._max} bytes")
 
 
 def _open_size(lines: list[bytes], before: int) -> int:
