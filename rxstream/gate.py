@@ -13,8 +13,11 @@ by item (``request(n)``) belongs to the edges: counted at the source it stalls a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 
 __all__ = ["Gate"]
 
@@ -32,11 +35,11 @@ class Gate:
     """
 
     def __init__(self, *, parent: Gate | None = None) -> None:
-        self._lock = threading.RLock() if parent is None else parent._lock
+        self._lock: threading.RLock = threading.RLock() if parent is None else parent._lock
         self._parent = parent
         self._holds: dict[str, None] = {}
         self._children: weakref.WeakSet[Gate] = weakref.WeakSet()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._watchers: set[Callable[[], object]] = set()
         self.closed = False
         """Whether anything is held, here or above. Read by the source before every event."""
         self.ahead = 0
@@ -75,28 +78,35 @@ class Gate:
             self._holds.pop(name, None)
             self._refresh()
 
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call `changed` whenever `closed` has changed, in the thread that did it; it must be quick and never raise."""
+        with self._lock:
+            self._watchers.add(changed)
+
+    def unwatch(self, changed: Callable[[], object]) -> None:
+        """Call `changed` no more."""
+        with self._lock:
+            self._watchers.discard(changed)
+
     async def wait(self) -> None:
         """Return when the gate is open."""
         while self.closed:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            with self._lock:
-                if not self.closed:
-                    return
-                self._waiters.add(waiter)
+            wake = partial(_wake, waiter)
+            self.watch(wake)
             try:
-                await waiter
+                if self.closed:
+                    await waiter
             finally:
-                with self._lock:
-                    self._waiters.discard(waiter)
+                self.unwatch(wake)
 
     def _refresh(self) -> None:
         closed = bool(self._holds) or (self._parent is not None and self._parent.closed)
         if closed == self.closed:
             return
         self.closed = closed
-        if not closed:
-            for waiter in self._waiters:
-                _wake(waiter)
+        for changed in tuple(self._watchers):
+            changed()
         for child in tuple(self._children):
             child._refresh()
 
@@ -106,6 +116,9 @@ class Gate:
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
-    loop = waiter.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(lambda: waiter.done() or waiter.set_result(None))
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
+        waiter.get_loop().call_soon_threadsafe(wake)

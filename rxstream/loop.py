@@ -95,9 +95,8 @@ _epochs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, datetime] = weakre
 
 
 def _epoch(loop: asyncio.AbstractEventLoop) -> datetime:
-    if loop not in _epochs:
-        _epochs[loop] = datetime.now(UTC) - timedelta(seconds=loop.time())
-    return _epochs[loop]
+    known = _epochs.get(loop)
+    return known or _epochs.setdefault(loop, datetime.now(UTC) - timedelta(seconds=loop.time()))
 
 
 def call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> None:

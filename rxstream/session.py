@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 from reactivex import Observable, abc
@@ -22,6 +22,7 @@ from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
 from rxstream.response import Response
+from rxstream.sinks.callback import call_last
 
 __all__ = ["SessionStatus", "Statistics", "StreamSession"]
 
@@ -76,6 +77,7 @@ class StreamSession:
         self._status: SessionStatus = "inactive"
         self._aggregator = Aggregator()
         self._held_back: deque[Event | Exception | None] = deque()
+        self._letting_go = False
         self._result: Future[Response] = Future()
         self._subscription: abc.DisposableBase | None = None
         self._error: Exception | None = None
@@ -127,7 +129,7 @@ class StreamSession:
         error = Cancelled(reason)
         if self._end("cancelled", error):
             self._dispose()
-            call_on(self.loop, partial(self._observer.on_error, error))
+            call_on(self.loop, partial(call_last, self._observer.on_error, error))
 
     # --- what it is doing -------------------------------------------------------------------------------------------------
 
@@ -186,7 +188,7 @@ class StreamSession:
         """The answer; raises as `result`. Cancelling the wait does not cancel the stream."""
         return asyncio.shield(asyncio.wrap_future(self._result)).__await__()
 
-    def __enter__(self) -> StreamSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -212,19 +214,22 @@ class StreamSession:
             self._deliver(event)
 
     def _on_error(self, error: Exception) -> None:
-        if self._waiting:
+        if self._waiting and not isinstance(error, Cancelled):  # the loop goes down: nobody will resume
             self._held_back.append(error)
         elif self._end("error", error):
-            self._observer.on_error(error)
+            call_last(self._observer.on_error, error)
 
     def _on_completed(self) -> None:
         if self._waiting:
             self._held_back.append(None)
         elif self._end("completed", None):
-            self._observer.on_completed()
+            call_last(self._observer.on_completed)
 
     def _let_go(self) -> None:
         """First what was held back, then the gate."""
+        if self._letting_go:
+            return  # the observer of what we deliver has paused and resumed: the loop below goes on
+        self._letting_go = True
         while self._held_back and self._status == "active":
             held = self._held_back.popleft()
             if held is None:
@@ -233,8 +238,10 @@ class StreamSession:
                 self._on_error(held)
             else:
                 self._deliver(held)
-        if self._status == "active":
-            self.gate.release(_PAUSE)
+        self._letting_go = False
+        with self._lock:
+            if self._status == "active":
+                self.gate.release(_PAUSE)
 
     def _deliver(self, event: Event) -> None:
         with self._lock:
@@ -247,7 +254,7 @@ class StreamSession:
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
             if self._end("error", error):
                 self._dispose()
-                self._observer.on_error(error)
+                call_last(self._observer.on_error, error)
 
     def _count(self, event: Event) -> None:
         now = event.at or self.loop.time()
@@ -276,6 +283,7 @@ class StreamSession:
             if isinstance(error, StreamError) and error.partial is None:
                 error.partial = response
             self._result.set_exception(error)
+        self.gate.release(_PAUSE)
         return True
 
     def _dispose(self) -> None:

@@ -22,15 +22,25 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks.iterator import AsyncItems
 
-__all__ = ["SafeObserver", "is_async", "log_error", "subscribe_async"]
+__all__ = ["SafeObserver", "call_last", "is_async", "log_error", "subscribe_async"]
 
 T = TypeVar("T")
 _log = logging.getLogger("rxstream")
+_tasks: set[asyncio.Task[None]] = set()
+"""A loop holds its tasks weakly."""
 
 
 def log_error(error: Exception) -> None:
     """What becomes of an error when the subscriber gave no ``on_error``."""
     _log.error("a stream failed and nobody took the error: %s: %s", type(error).__name__, error)
+
+
+def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
+    """Call an ``on_error`` or ``on_completed``. What it raises is logged: there is nobody left to be told."""
+    try:
+        callback(*arguments)
+    except Exception:  # noqa: BLE001 - the observer's own
+        _log.exception("an observer's last callback raised")
 
 
 class SafeObserver(abc.ObserverBase[T], Generic[T]):
@@ -62,25 +72,20 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
         """Hand on, once; what the callback itself raises is logged."""
         if not self._stopped:
             self._stopped = True
-            self._guarded(self._error, error)
+            call_last(self._error, error)
 
     def on_completed(self) -> None:
         """Hand on, once; what the callback itself raises is logged."""
         if not self._stopped:
             self._stopped = True
             if self._completed is not None:
-                self._guarded(self._completed)
-
-    def _guarded(self, callback: Callable[..., Any], *arguments: Any) -> None:
-        try:
-            callback(*arguments)
-        except Exception:
-            _log.exception("an observer's last callback raised")
+                call_last(self._completed)
 
 
 def is_async(*callbacks: Callable[..., Any] | None) -> bool:
     """Whether any of the callbacks is a coroutine function."""
-    return any(callback is not None and inspect.iscoroutinefunction(callback) for callback in callbacks)
+    functions = [*callbacks, *(getattr(callback, "__call__", None) for callback in callbacks)]  # noqa: B004 - to look at it
+    return any(inspect.iscoroutinefunction(function) for function in functions)
 
 
 def subscribe_async(
@@ -98,15 +103,32 @@ def subscribe_async(
             async with AsyncItems(source, gate=scheduler.gate) as items:
                 async for item in items:
                     await _maybe(on_next, item)
+                    if running.is_disposed:  # by the callback itself
+                        return
         except Exception as error:  # noqa: BLE001 - the stream's, or the observer's own
-            await _maybe(on_error or log_error, error)
+            await _last(on_error or log_error, error)
         else:
-            await _maybe(on_completed)
+            await _last(on_completed)
 
-    tasks: list[asyncio.Task[None]] = []
     context = contextvars.copy_context()
-    call_on(scheduler.loop, lambda: tasks.append(scheduler.loop.create_task(consume(), context=context)))
-    return Disposable(lambda: call_on(scheduler.loop, lambda: [task.cancel() for task in tasks]))
+    running = SingleAssignmentDisposable()
+
+    def start() -> None:
+        if not running.is_disposed:
+            task = scheduler.loop.create_task(consume(), context=context)
+            running.disposable = Disposable(lambda: call_on(scheduler.loop, task.cancel))
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
+
+    call_on(scheduler.loop, start)
+    return running
+
+
+async def _last(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:
+    try:
+        await _maybe(callback, *arguments)
+    except Exception:  # noqa: BLE001 - the observer's own
+        _log.exception("an observer's last callback raised")
 
 
 async def _maybe(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:

@@ -37,9 +37,13 @@ class _Buffer(Generic[T]):
         self.ended = False
 
     def on_next(self, item: T) -> None:
+        if self.ended:
+            return
         self.items.append(item)
         if len(self.items) == HIGH:
             self.gate.hold(self.name)
+            if self.ended:  # closed in this very moment by another thread
+                self.gate.release(self.name)
         self.wake()
 
     def on_error(self, error: Exception) -> None:
@@ -48,10 +52,12 @@ class _Buffer(Generic[T]):
 
     def on_completed(self) -> None:
         self.ended = True
+        self.gate.release(self.name)
         self.wake()
 
     def wake(self) -> None:
-        raise AssertionError
+        """Tell the iterator, from any thread."""
+        raise NotImplementedError
 
     def take(self) -> T:
         item = self.items.popleft()
@@ -80,6 +86,8 @@ class _AsyncBuffer(_Buffer[T]):
             self.waiter.set_result(None)
 
     async def wait(self) -> None:
+        if self.waiter is not None:
+            raise RuntimeError("two tasks wait for the next item of one iterator")
         self.waiter = self.loop.create_future()
         try:
             if not self.items and not self.ended:
@@ -96,7 +104,7 @@ class _SyncBuffer(_Buffer[T]):
 
     def wake(self) -> None:
         with self.condition:
-            self.condition.notify()
+            self.condition.notify_all()
 
     def wait(self) -> None:
         with self.condition:
@@ -108,10 +116,12 @@ class _SyncBuffer(_Buffer[T]):
 class _Edge(Generic[T]):
     """What both iterators do alike."""
 
+    _buffer: _Buffer[T] | None = None
+    _subscription: abc.DisposableBase | None = None
+
     def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
         self._source = source
         self._gate = gate if gate is not None else Gate()
-        self._subscription: abc.DisposableBase | None = None
 
     def _subscribe(self, buffer: _Buffer[T], loop: asyncio.AbstractEventLoop) -> None:
         self._subscription = self._source.subscribe(
@@ -121,12 +131,14 @@ class _Edge(Generic[T]):
             scheduler=LoopScheduler(loop, gate=self._gate),
         )
 
-    def _dispose(self) -> None:
+    def _close(self) -> None:
         if self._subscription is not None:
             self._subscription.dispose()
+        if self._buffer is not None:
+            self._buffer.on_completed()
 
     def __del__(self) -> None:
-        self._dispose()
+        self._close()
 
 
 class AsyncItems(_Edge[T]):
@@ -152,14 +164,16 @@ class AsyncItems(_Edge[T]):
         while not buffer.items:
             if buffer.ended:
                 raise buffer.end() or StopAsyncIteration
-            await buffer.wait()
+            try:
+                await buffer.wait()
+            except BaseException:  # cancelled: close the request before anything else
+                self._close()
+                raise
         return buffer.take()
 
     async def aclose(self) -> None:
         """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
-        self._dispose()
-        if self._buffer is not None:
-            self._buffer.on_completed()
+        self._close()
 
     async def __aenter__(self) -> AsyncItems[T]:
         return self
@@ -201,9 +215,7 @@ class Items(_Edge[T]):
 
     def close(self) -> None:
         """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
-        self._dispose()
-        if self._buffer is not None:
-            self._buffer.on_completed()
+        self._close()
 
     def __enter__(self) -> Items[T]:
         return self

@@ -5,8 +5,10 @@ The only place where loops, tasks, gates and disposal meet. Rules of this module
 * Cold: nothing happens before `subscribe`; each subscription opens its own connection and closes it, whatever happens.
 * The gate is asked before every event and before every read. While it is closed, bytes are still read into a bounded
   buffer, so that the connection does not die of a short pause; a source of what is made on demand reads nothing ahead.
+  The clocks stand still.
 * The provider's mark completes the stream, not the end of the body. A body that ends without it is an error.
 * Nothing received is lost: what came before an error is delivered first, and the error holds the answer so far.
+* The task is cancelled at most once, and never while it closes the connection.
 * A saturated stream lets the loop breathe every few milliseconds.
 * No user code runs inside a generator of ours; what an observer raises comes back to it as ``on_error``.
 """
@@ -20,7 +22,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 from reactivex import Observable, abc
@@ -37,23 +39,26 @@ from rxstream.sources._watchdog import Watchdog
 __all__ = ["Feed", "Source", "pump"]
 
 D = TypeVar("D")
+D_contra = TypeVar("D_contra", contravariant=True)
 _stamp = msgspec.structs.replace
 _CONTENT = frozenset(CONTENT_EVENTS)
 _BREATH = 0.005
 """Seconds that a saturated stream may hold the loop."""
 _BURST = 64
 """Events that it may emit before it looks at the clock."""
+_running: set[asyncio.Task[None]] = set()
+"""A loop holds its tasks weakly; a subscription runs until it ends or is disposed, whoever forgets it."""
 
 
-class Feed(Protocol[D]):
+class Feed(Protocol[D_contra]):
     """A `rxstream.typing.Decoder` of any kind of data."""
 
     @property
-    def finished(self) -> bool: ...  # noqa: D102 - as Decoder
+    def finished(self) -> bool: ...
     @property
-    def failure(self) -> StreamError | None: ...  # noqa: D102
-    def feed(self, data: D, /) -> list[Event]: ...  # noqa: D102
-    def close(self) -> list[Event]: ...  # noqa: D102
+    def failure(self) -> StreamError | None: ...
+    def feed(self, data: D_contra, /) -> list[Event]: ...
+    def close(self) -> list[Event]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,68 +104,89 @@ class _Pump(Generic[D]):
         self._aggregator = Aggregator() if source.keep_partial else None
         self._watchdog = Watchdog(loop, source.timeouts, self._expire)
         self._task: asyncio.Task[None] | None = None
-        self._disposed = False
-        self._over = False
+        self._over = False  # nothing more is said: all is said, or nobody listens
+        self._leaving = False  # closing the connection: a cancellation now would cut that short
         self._timed_out: TimedOut | None = None
         self._seq = 0
-        self._phase: Phase = "request"
+        self._phase: Phase = "connect"
         self._last_content: type | None = None
         self._breathed = 0.0
-        self._ahead: deque[D] = deque()
+        self._read_at = 0.0
+        self._ahead: deque[tuple[float, D]] = deque()  # when it was read, and what
         self._reading: asyncio.Task[D | None] | None = None
 
     # --- the subscriber's side, any thread -------------------------------------------------------------------------
 
     def start(self) -> abc.DisposableBase:
         if self._loop.is_closed():
-            self._raise(ConfigurationError("the event loop to run the stream on is closed; subscribe on a running one"))
+            self._tell(ConfigurationError("the event loop to run the stream on is closed; subscribe on a running one"))
         context = contextvars.copy_context()
 
         def create() -> None:
-            if not self._disposed:
+            if not self._over:
                 self._task = self._loop.create_task(self._run(), context=context)
+                _running.add(self._task)
+                self._task.add_done_callback(_running.discard)
 
         call_on(self._loop, create)
         return Disposable(self.dispose)
 
     def dispose(self) -> None:
-        self._disposed = True
+        self._over = True
         call_on(self._loop, self._cancel)
 
     def _cancel(self) -> None:
-        if self._task is not None and not self._over:
-            self._task.cancel()
+        if self._task is not None and not self._leaving:
+            self._leaving = True
+            if asyncio.current_task() is not self._task:  # else the handler that we are in is left by `_leave`
+                self._task.cancel()
 
     def _expire(self, error: TimedOut) -> None:
         self._timed_out = error
         self._cancel()
 
+    def _gate_changed(self) -> None:
+        call_on(self._loop, self._set_clocks)
+
+    def _set_clocks(self) -> None:
+        if self._gate.closed:
+            self._watchdog.pause()
+        else:
+            self._watchdog.resume()
+
     # --- the task ---------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        self._watchdog.start()
+        self._gate.watch(self._gate_changed)
+        self._set_clocks()
         try:
-            self._watchdog.start()
-            self._phase = "connect"
-            async with self._source.open() as body:
-                self._phase = "first_event"
-                self._watchdog.connected()
-                try:
-                    await self._read_to_end(body)
-                    await self._open_gate(body)
-                    self._complete()
-                    await _drain(body)
-                finally:
-                    await self._stop_reading()
-        except asyncio.CancelledError:
-            await self._cancelled()
-        except StreamError as error:
-            await self._fail(error)
+            await self._stream()
+        except asyncio.CancelledError:  # disposed; or a clock ran out; or the loop is shut down, and no gate will open
+            await self._fail(self._timed_out or Cancelled("the event loop that it ran on was shut down"))
         except ConfigurationError as error:
-            self._raise(error)
-        except Exception as error:  # noqa: BLE001 - the source's own code, or the observer's on_completed
-            await self._fail(_fault(error))
+            self._tell(error)
+        except Exception as error:  # noqa: BLE001 - the source's own code may raise anything
+            await self._fail(self._timed_out or (error if isinstance(error, StreamError) else _fault(error)))
         finally:
+            self._gate.unwatch(self._gate_changed)
             self._watchdog.stop()
+
+    async def _stream(self) -> None:
+        async with self._source.open() as body:
+            self._phase = "first_event"
+            self._watchdog.connected()
+            try:
+                if self._over:
+                    self._leave()
+                await self._read_to_end(body)
+                await self._open_gate(body)
+                self._complete()
+                await _drain(body)
+            finally:
+                self._leaving = True
+                self._watchdog.stop()
+                await self._stop_reading()
 
     async def _read_to_end(self, body: AsyncIterator[D]) -> None:
         decoder, gate = self._decoder, self._gate
@@ -171,6 +197,8 @@ class _Pump(Generic[D]):
             events = decoder.close() if data is None else decoder.feed(data)
             if events:
                 await self._deliver(events, body)
+            elif self._breathless:
+                await self._breathe()
             if data is None or decoder.failure is not None:
                 break
         if decoder.failure is not None:
@@ -181,12 +209,11 @@ class _Pump(Generic[D]):
         if self._phase == "first_event":
             self._phase = "first_output"
             self._watchdog.first_event()
-        at = self._loop.time()
+        at = self._read_at
         done = self._emit(events, 0, at)
         while True:
-            if self._loop.time() - self._breathed > _BREATH:
-                await asyncio.sleep(0)
-                self._breathed = self._loop.time()
+            if self._breathless:
+                await self._breathe()
             if done == len(events):
                 break
             if self._gate.closed:
@@ -198,7 +225,7 @@ class _Pump(Generic[D]):
         """Emit from `start` until the gate closes or the loop wants its turn; the index of the first that is left."""
         gate, on_next = self._gate, self._observer.on_next
         add = None if self._aggregator is None else self._aggregator.add
-        label, seq = self._source.label, self._seq
+        label, seq, now = self._source.label, self._seq, self._loop.time()
         stop = min(len(events), start + _BURST)
         for index in range(start, stop):
             if gate.closed:
@@ -206,7 +233,7 @@ class _Pump(Generic[D]):
             event = events[index]
             kind = type(event)
             if kind in _CONTENT:
-                self._watchdog.last_output = at
+                self._watchdog.last_output = now
                 if self._last_content is None:
                     self._watchdog.first_output()
                 self._last_content = kind
@@ -217,10 +244,23 @@ class _Pump(Generic[D]):
             try:
                 on_next(stamped)
             except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
-                self._raise(error)
-            if self._disposed:
-                raise asyncio.CancelledError
+                self._tell(error)
+            if self._over:
+                self._leave()
         return stop
+
+    @property
+    def _breathless(self) -> bool:
+        return self._loop.time() - self._breathed > _BREATH
+
+    async def _breathe(self) -> None:
+        await asyncio.sleep(0)
+        self._breathed = self._loop.time()
+
+    def _leave(self) -> NoReturn:
+        """Nobody listens any more: go and close the connection."""
+        self._leaving = True
+        raise asyncio.CancelledError
 
     def _check_count(self) -> None:
         most = self._source.max_events
@@ -232,30 +272,30 @@ class _Pump(Generic[D]):
     async def _next(self, body: AsyncIterator[D]) -> D | None:
         """The next data, first what was read ahead; None at the end of the body."""
         if self._ahead:
-            data = self._ahead.popleft()
+            self._read_at, data = self._ahead.popleft()
             self._gate.ahead -= _size(data)
             return data
         if self._reading is not None:
             reading, self._reading = self._reading, None
-            return await reading
-        try:
-            return await body.__anext__()
-        except StopAsyncIteration:
-            return None
+            read = await reading
+        else:
+            try:
+                read = await body.__anext__()
+            except StopAsyncIteration:
+                read = None
+        self._read_at = self._loop.time()
+        return read
 
     async def _open_gate(self, body: AsyncIterator[D]) -> None:
         """Wait until the gate is open, reading ahead meanwhile as far as the bound allows."""
-        if not self._gate.closed:
-            return
-        self._watchdog.pause()
-        opened = asyncio.ensure_future(self._gate.wait())
-        try:
-            while not opened.done():
-                await asyncio.wait(self._awaited(opened, body), return_when=asyncio.FIRST_COMPLETED)
-                self._keep_what_was_read()
-        finally:
-            opened.cancel()
-            self._watchdog.resume()
+        while self._gate.closed:  # asked again: it may be closed in the rounds that it takes us to wake up
+            opened = asyncio.ensure_future(self._gate.wait())
+            try:
+                while not opened.done():
+                    await asyncio.wait(self._awaited(opened, body), return_when=asyncio.FIRST_COMPLETED)
+                    self._keep_what_was_read()
+            finally:
+                opened.cancel()
 
     def _awaited(self, opened: asyncio.Future[None], body: AsyncIterator[D]) -> list[asyncio.Future[Any]]:
         room = self._gate.ahead < self._source.read_ahead and not self._decoder.finished
@@ -269,13 +309,13 @@ class _Pump(Generic[D]):
             return  # an error waits for its turn behind what was read before it
         data = reading.result()
         if data is not None:  # the end waits for its turn, too
-            self._ahead.append(data)
+            self._ahead.append((self._loop.time(), data))
             self._gate.ahead += _size(data)
             self._reading = None
 
     async def _stop_reading(self) -> None:
         """Nobody wants what was read ahead any more; the body may be closed only when nothing reads it."""
-        self._gate.ahead -= sum(map(_size, self._ahead))
+        self._gate.ahead -= sum(_size(data) for _, data in self._ahead)
         self._ahead.clear()
         if self._reading is not None:
             self._reading.cancel()
@@ -286,34 +326,26 @@ class _Pump(Generic[D]):
     # --- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self) -> None:
-        self._over = True
+        self._leaving = True
         self._watchdog.stop()
-        if not self._disposed:
-            self._observer.on_completed()
-
-    async def _cancelled(self) -> None:
-        """Disposed by the subscriber: silence. A clock ran out: its error. Else the loop is going down: say so."""
-        if self._disposed or self._over:
-            return
-        if self._timed_out is not None:
-            await self._fail(self._timed_out)
-        else:
-            await self._fail(Cancelled("the event loop that it ran on was shut down"))
+        if not self._over:
+            self._over = True
+            self._signal(self._observer.on_completed)
 
     async def _fail(self, error: StreamError) -> None:
         """Tell the observer once the gate is open: the error, what arrived, and how far we were."""
-        if self._over:  # on_completed has been called, and what it raised is its own
-            _report(self._loop, error)
+        if self._over:
             return
-        self._watchdog.stop()
         error.provider = error.provider or self._source.provider
         error.model = error.model or self._source.model
         error.phase = self._how_far()
         if self._aggregator is not None:
             error.partial = self._aggregator.response()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._gate.wait()
-        self._raise(error)
+        self._leaving = False  # the connection is closed
+        if not isinstance(error, Cancelled):
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._gate.wait()
+        self._tell(error)
 
     def _how_far(self) -> Phase:
         if self._decoder.finished:
@@ -322,17 +354,20 @@ class _Pump(Generic[D]):
             return self._phase
         return "tool_call" if self._last_content in (ToolCallStart, ToolCallDelta) else "output"
 
-    def _raise(self, error: Exception) -> None:
-        self._over = True
-        if self._disposed:
-            return
-        self._disposed = True
-        if isinstance(error, StreamError):
-            error.__traceback__ = None  # our frames tell nothing, and hold the request
+    def _tell(self, error: Exception) -> None:
+        if not self._over:
+            self._over = self._leaving = True
+            if isinstance(error, StreamError):
+                error.__traceback__ = None  # our frames tell nothing, and hold the request
+            self._signal(self._observer.on_error, error)
+
+    def _signal(self, last: Callable[..., None], *arguments: Exception) -> None:
+        """Nobody is left to be told of what the last callback raises, or that there is no ``on_error``: the loop is."""
         try:
-            self._observer.on_error(error)
-        except Exception as raised:  # noqa: BLE001 - an observer without on_error, or one whose on_error fails
-            _report(self._loop, raised)
+            last(*arguments)
+        except Exception as raised:  # noqa: BLE001 - the observer's own
+            message = "an observer of a stream raised an exception"
+            self._loop.call_exception_handler({"message": message, "exception": raised})
 
 
 async def _read(body: AsyncIterator[D]) -> D | None:
@@ -357,7 +392,3 @@ def _fault(error: Exception) -> StreamError:
     fault = ServerFault(f"the source raised {type(error).__name__}: {error}", retryable=False)
     fault.__cause__ = error
     return fault
-
-
-def _report(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
-    loop.call_exception_handler({"message": "an observer of a stream raised an exception", "exception": error})

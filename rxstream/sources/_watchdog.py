@@ -49,7 +49,7 @@ class Watchdog:
     def connected(self) -> None:
         """The response headers are here."""
         self._since.pop("connect", None)
-        self._since["first_event"] = self._loop.time()
+        self._since["first_event"] = self._loop.time() if self._paused_at is None else self._paused_at
         self._arm()
 
     def first_event(self) -> None:
@@ -110,6 +110,4 @@ class Watchdog:
             self._arm()
             return
         self.stop()
-        self._expired(
-            TimedOut(f"{_WHAT[clock]} within {seconds:g} s (clock {clock!r})", clock=clock, seconds=seconds)
-        )
+        self._expired(TimedOut(f"{_WHAT[clock]} within {seconds:g} s (clock {clock!r})", clock=clock, seconds=seconds))
