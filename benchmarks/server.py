@@ -21,9 +21,7 @@ _CHAT = (
     '"model":"bench-model-2026-10-01","service_tier":"default","system_fingerprint":"fp_0123456789",'
     '"choices":[{"index":0,"delta":%s,"logprobs":null,"finish_reason":%s}],"usage":%s}'
 )
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n"
-)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n"
 
 
 def _sse(data: str, event: str = "") -> bytes:

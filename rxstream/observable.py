@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from reactivex import Observable, Observer, abc
@@ -22,7 +23,7 @@ from rxstream.aggregate import Aggregator
 from rxstream.chunk import MessageChunk
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event, EventBase
-from rxstream.loop import LoopScheduler, refuse_to_block, shared_loop
+from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.operators import chunks, of_type, text
 from rxstream.response import Response
 from rxstream.session import StreamSession
@@ -98,7 +99,7 @@ class Stream(Observable[T_co]):
         safe.subscription.disposable = super().subscribe(safe, scheduler=loop)
         return safe.subscription
 
-    @overload  # type: ignore[override]  # RxPY's pipe gives whatever the last operator gives; ours makes it a Stream
+    @overload  # type: ignore[override]  # RxPY's gives whatever the last operator gives; ours makes it a Stream
     def pipe(self) -> Stream[T_co]: ...
     @overload
     def pipe(self, op1: Callable[[Observable[T_co]], Observable[A]], /) -> Stream[A]: ...
@@ -140,26 +141,32 @@ class Stream(Observable[T_co]):
         """Apply operators, left to right; an Observable that comes out is a `Stream` again."""
         result: Any = super().pipe(*operators)
         if isinstance(result, Observable) and not isinstance(result, ConnectableObservable):
-            stream: Stream[Any] = Stream.of(cast("Observable[Any]", result))
-            stream.label = stream.label or self.label
-            return stream
+            return Stream.of(result, label=self.label)
         return result
 
-    if TYPE_CHECKING:  # the fluent methods of RxPY go through pipe: what they give is a Stream
-        # fmt: off
-        def map(self, mapper: Callable[[T_co], A] | None = None) -> Stream[A]: ...  # type: ignore[override]
-        def filter(self, predicate: Callable[[T_co], bool]) -> Stream[T_co]: ...
-        def take(self, count: int) -> Stream[T_co]: ...
-        def do_action(self, on_next: Callable[[T_co], Any] | None = None, on_error: Callable[[Exception], Any] | None = None, on_completed: Callable[[], Any] | None = None) -> Stream[T_co]: ...
-        # fmt: on
+    if TYPE_CHECKING:  # RxPY's fluent methods go through pipe: what they give is a Stream. Here are the most used.
+
+        def map(self, mapper: Callable[[T_co], A] | None = None) -> Stream[A]:
+            """See `reactivex.operators.map`."""
+            ...
+
+        def filter(self, predicate: Callable[[T_co], bool]) -> Stream[T_co]:
+            """See `reactivex.operators.filter`."""
+            ...
+
+        def take(self, count: int) -> Stream[T_co]:
+            """See `reactivex.operators.take`."""
+            ...
 
     def __add__(self, other: Observable[A]) -> Stream[Any]:
         """This one, then `other`."""
-        return Stream.of(super().__add__(cast("Any", other)))
+        return Stream.of(super().__add__(cast("Any", other)), label=self.label)
+
+    __iadd__ = __add__
 
     def __getitem__(self, key: slice | int) -> Stream[T_co]:
         """Some of the items, by their positions."""
-        return Stream.of(super().__getitem__(key))
+        return Stream.of(super().__getitem__(key), label=self.label)
 
     # --- what people type most --------------------------------------------------------------------------------------------
 
@@ -195,15 +202,18 @@ class Stream(Observable[T_co]):
     # --- its result ---------------------------------------------------------------------------------------------------------
 
     @overload
-    def run(self: Stream[Event], *, timeout: float | None = None) -> Response: ...
+    def run(
+        self: Stream[Event], scheduler: abc.SchedulerBase | None = None, *, timeout: float | None = None
+    ) -> Response: ...
     @overload
-    def run(self, *, timeout: float | None = None) -> T_co: ...
-    def run(self, *, timeout: float | None = None) -> Any:
+    def run(self, scheduler: abc.SchedulerBase | None = None, *, timeout: float | None = None) -> T_co: ...
+    def run(self, scheduler: abc.SchedulerBase | None = None, *, timeout: float | None = None) -> Any:
         """Make the request, wait for its end, and give the answer: for plain code and for a Jupyter cell without await.
 
         Ctrl-C, or running out of time, closes the request.
 
         Args:
+            scheduler: Where to run it; by default, and best, the shared loop's.
             timeout: Seconds to wait at most; None for as long as it takes.
 
         Returns:
@@ -214,10 +224,10 @@ class Stream(Observable[T_co]):
             TimeoutError: `timeout` ran out.
             ConfigurationError: called on the shared loop's own thread, where waiting would never end.
         """
-        refuse_to_block(shared_loop(), "use `await`")
-        collector = _Collector()
+        on = scheduler if isinstance(scheduler, LoopScheduler) else LoopScheduler(shared_loop())
+        refuse_to_block(on.loop, "use `await`")
         outcome: Future[Any] = Future()
-        subscription = collector.collect(self, LoopScheduler(shared_loop()), outcome.set_result, outcome.set_exception)
+        subscription = _Collector().collect(self, on, outcome.set_result, outcome.set_exception)
         try:
             return outcome.result(timeout)
         finally:
@@ -235,15 +245,11 @@ class Stream(Observable[T_co]):
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Any] = loop.create_future()
 
-        def settle(result: Any) -> None:
-            if not outcome.done():
-                outcome.set_result(result)
+        def settle(tell: Callable[[Any], None], what: Any) -> None:
+            call_on(loop, lambda: None if outcome.done() else tell(what))  # operators may end on any thread
 
-        def fail(error: Exception) -> None:
-            if not outcome.done():
-                outcome.set_exception(error)
-
-        subscription = _Collector().collect(self, LoopScheduler(loop), settle, fail)
+        done, failed = partial(settle, outcome.set_result), partial(settle, outcome.set_exception)
+        subscription = _Collector().collect(self, LoopScheduler(loop), done, failed)
         try:
             return await outcome
         finally:

@@ -25,7 +25,7 @@ from rxstream.providers import PROVIDERS
 __all__ = ["main"]
 
 LOCAL = "local:smollm2"
-INTERRUPTED = 130
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,15 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(_parser().parse_args(given), demo=False)
     except ConfigurationError as error:
         print(f"rxstream: {error}", file=sys.stderr)
-        return 2
+        return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone: so do we
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return FAILED
     except OSError as error:
         print(f"rxstream: the output cannot be written: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks. "
         "A prompt that is one of these words goes behind '--'.",
     )
-    parser.add_argument("prompt", nargs="*", help="what to ask; '-', or nothing in a pipe, reads it from standard input")
+    parser.add_argument(
+        "prompt", nargs="*", help="what to ask; '-', or nothing in a pipe, reads it from standard input"
+    )
     parser.add_argument("-m", "--model", action="append", default=[], metavar="PROVIDER:MODEL", help="may be repeated")
     parser.add_argument("-s", "--system", help="instructions for the model")
     parser.add_argument("-t", "--temperature", type=float)
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 def _demo_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rxstream demo", description="Two tracks: the local model beside another.")
     parser.add_argument("prompt", nargs="*", default=["Explain in two sentences why the sky is blue."])
-    parser.add_argument("-m", "--model", help="the other track; by default a cloud model whose key is in the environment")
+    parser.add_argument(
+        "-m", "--model", help="the other track; by default a cloud model whose key is in the environment"
+    )
     _display(parser)
     return parser
 
@@ -91,7 +95,7 @@ def _prompt(words: list[str]) -> str:
     text = " ".join(words)
     if text in ("", "-"):
         if not text and sys.stdin.isatty():
-            raise ConfigurationError("there is no prompt; try: rxstream \"Why is the sky blue?\"")
+            raise ConfigurationError('there is no prompt; try: rxstream "Why is the sky blue?"')
         text = sys.stdin.read()
     if not text.strip():
         raise ConfigurationError("the prompt is empty")
@@ -139,7 +143,9 @@ async def _stream(tracks: Sequence[Track], *, plain: bool, quiet: bool) -> int:
         for one in tracks:
             one.session.cancel("the command ended")
         display.cancel()
-    return 1 if any(one.error is not None for one in tracks) else 0
+    if any(isinstance(one.error, ConfigurationError) for one in tracks):
+        return UNUSABLE
+    return FAILED if any(one.failed for one in tracks) else 0
 
 
 async def _display_tracks(tracks: Sequence[Track], *, plain: bool, quiet: bool) -> None:

@@ -58,6 +58,6 @@ def _stand_in(prompt: str) -> Track:
         max_tokens=_MAX_TOKENS,
         base_url=server.url,
         api_key=server.api_key,
-        label="stand-in for a cloud model · smollm2 through the Anthropic SDK",
+        label="stand-in · smollm2 through the Anthropic SDK",
     )
     return Track(there, provider="local", model=server.model)

@@ -34,7 +34,7 @@ def print_models(arguments: Sequence[str]) -> int:
     for title, wanted in (("Can be used here:", True), ("Missing something:", False)):
         lines = [f"  {name:<{width}}  {printable(words)}" for name, usable, words in found if usable is wanted]
         print("\n".join([title, *(lines or ["  nothing"]), ""]))
-    print(f"Use one as: rxstream -m {'PROVIDER:MODEL':<{width}} \"prompt\"")
+    print(f'Use one as: rxstream -m {"PROVIDER:MODEL":<{width}} "prompt"')
     return 0
 
 

@@ -20,7 +20,7 @@ async def write(tracks: Sequence[Track], out: TextIO, err: TextIO, *, quiet: boo
         if len(tracks) > 1:
             out.write(f"## {track.label}\n\n")
         await _follow(track, out)
-        if track.error is not None:
+        if track.failed:
             err.write(f"{track.label}: {explain(track.error)}\n")
         if not quiet:
             err.write(" · ".join([track.label, *track.figures()]) + "\n")

@@ -32,13 +32,13 @@ async def show(tracks: Sequence[Track], console: Console) -> None:
             live.update(Text(), refresh=True)
     picture.leave()
     for track in tracks:
-        if track.error is not None:
+        if track.failed:
             console.print(Text(f"{track.label}: {explain(track.error)}", style="red"))
 
 
 def _status(track: Track) -> Text:
     words = Text(" · ".join([track.label, *track.figures()]), style="dim", overflow="ellipsis", no_wrap=True)
-    if track.error is not None:
+    if track.failed:
         words.stylize("red")
     return words
 
@@ -54,7 +54,7 @@ class _One:
     def now(self) -> RenderableType:
         whole = self._track.text.rfind("\n") + 1
         if whole > self._printed:
-            self._console.print(Text(self._track.text[self._printed : whole], end=""))
+            self._console.print(Text(self._track.text[self._printed : whole]), end="")
             self._printed = whole
         rest = Text(self._track.text[self._printed :], overflow="fold")
         return Group(_tail(rest, self._console, self._console.width, self._console.height - 2), _status(self._track))
@@ -93,7 +93,7 @@ class _Beside:
         figures = Columns([Text(piece, style="dim") for piece in track.figures()], padding=(0, 2))
         if height is not None:
             body = _tail(body, self._console, width, max(1, height - 5))
-        style = "red" if track.error is not None else "green" if track.over else "cyan"
+        style = "red" if track.failed else "green" if track.over else "cyan"
         return Panel(
             Group(body, Text(), figures),
             title=Text(track.label, overflow="ellipsis"),
@@ -111,7 +111,11 @@ def _tail(text: Text, console: Console, width: int, rows: int) -> Text:
 def _ahead(tracks: Sequence[Track]) -> str:
     """Which track spoke first, which has more to say, which was done first."""
     words: list[str] = []
-    spoke = [(stats.time_to_first_output, track) for track in tracks if (stats := track.session.statistics) and stats.time_to_first_output is not None]
+    spoke = [
+        (stats.time_to_first_output, track)
+        for track in tracks
+        if (stats := track.session.statistics) and stats.time_to_first_output is not None
+    ]
     if spoke:
         first = min(spoke, key=lambda pair: pair[0] or 0.0)
         later = sorted(time or 0.0 for time, _ in spoke)

@@ -61,9 +61,9 @@ class Track:
         return self.session.status in ("completed", "cancelled", "error")
 
     @property
-    def speaking(self) -> bool:
-        """Whether the first words are here."""
-        return bool(self.text)
+    def failed(self) -> bool:
+        """Whether it ended for a reason of its own; being cancelled is none."""
+        return self.error is not None and not isinstance(self.error, Cancelled)
 
     def figures(self) -> list[str]:
         """The status line, piece by piece: time to the first token, rate, tokens, cost."""
@@ -105,12 +105,12 @@ def _rate(stats: Statistics) -> list[str]:
 
 
 def _tokens(stats: Statistics) -> list[str]:
-    if stats.output_tokens is not None:
+    if stats.output_tokens is not None and stats.output_tokens >= stats.outputs:  # else it is an early report
         return [f"{stats.output_tokens} tokens"]
     return [f"≈{stats.outputs} tokens"] if stats.outputs else []
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception | None) -> str:
     """`error` in a line or two: what happened, and what is kept."""
     kept = error.partial.text if isinstance(error, StreamError) and error.partial is not None else ""
     tail = f" (kept: {len(kept)} characters that arrived)" if kept else ""

@@ -21,12 +21,12 @@ _PICTURES: Final[dict[int, str | None]] = {
 
 
 def printable(text: str) -> str:
-    """`text` with its control characters made visible: a terminal shows it and obeys nothing in it.
+    r"""`text` with its control characters made visible: a terminal shows it and obeys nothing in it.
 
     Newlines and tabs stay, carriage returns go, ESC becomes ``␛``.
 
     Example:
-        >>> printable("red: \\x1b[31m")
+        >>> printable("red: \x1b[31m")
         'red: ␛[31m'
     """
     return text.translate(_PICTURES)
