@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -103,6 +103,19 @@ class ToolCall(Input):
     complete: bool = True
     """False where the stream ended, or hit its token limit, inside the call: never run such a call."""
 
+    if TYPE_CHECKING:  # what is accepted is wider than what is kept
+
+        def __init__(
+            self,
+            *,
+            type: Literal["tool_call"] = ...,  # noqa: A002  # the tag's name
+            name: str,
+            id: str = ...,  # noqa: A002  # as the providers call it
+            arguments: str | Mapping[str, Any] = ...,
+            kind: Literal["function", "custom"] = ...,
+            complete: bool = ...,
+        ) -> None: ...
+
     @field_validator("arguments", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
@@ -144,6 +157,10 @@ class Message(Input):
 
     role: Role
     content: list[Part]
+
+    if TYPE_CHECKING:  # what is accepted is wider than what is kept
+
+        def __init__(self, *, role: Role, content: str | Sequence[Part | str | Mapping[str, Any]]) -> None: ...
 
     @field_validator("content", mode="before")
     @classmethod

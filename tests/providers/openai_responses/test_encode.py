@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
+from rxstream.aggregate import aggregate
 from rxstream.config import Request
 from rxstream.errors import ConfigurationError
 from rxstream.messages import ImagePart, Message, OpaquePart, RefusalPart, TextPart, ThinkingPart, ToolCall, ToolResult
+from rxstream.providers import decoder_for
 from rxstream.providers.openai_responses.encode import encode
+from rxstream.sources.local import LocalServer
 from tests.support.conversations import CALLS, SCHEMA, WEATHER, ask, requests, strings, texts
 from tests.support.declared import complaint
+from tests.support.genuine import answer
+from tests.support.recordings import Recording, each_recording, feed_all
 
 
 def said(*parts: Any) -> Message:
@@ -251,3 +256,32 @@ def test_any_conversation_is_said_whole_or_refused(request: Request) -> None:
         return
     everything = strings(body)
     assert all(text in everything for text in texts(request))
+
+
+@each_recording("responses")
+def test_a_recorded_answer_can_be_sent_back(recording: Recording) -> None:
+    """As a turn of the next request: declared by the SDK, and nothing that was said is lost."""
+    events, error = feed_all(decoder_for("openai"), recording.body)
+    turn = aggregate(events).message()
+    if error is not None or not turn.content:
+        pytest.skip("the recording holds no whole answer")
+    body = encode(ask("Hello", turn, "And?", provider="openai"))
+    assert all(text in strings(body) for text in texts(ask(turn)))
+    assert complaint(body, ResponseCreateParamsStreaming) is None
+
+
+@pytest.mark.local
+def test_a_server_that_is_not_ours_reads_it(local_server: LocalServer) -> None:
+    """llama.cpp takes tools, calls and results, and calls the tool when asked to."""
+    question = "What is the weather in Paris?"
+    body = encode(ask(question, system="Be brief.", tools=[WEATHER], tool_choice="auto", max_tokens=40, temperature=0))
+    first = answer(local_server, "/v1/responses", body, provider="openai")
+    assert [call.name for call in first.tool_calls] == ["weather"]
+    results = [ToolResult(id=call.id, content="21 degrees, sunny") for call in first.tool_calls]
+    turns: list[Message | str] = [question, first.message(), Message(role="tool", content=results), "And?"]
+    second = answer(
+        local_server, "/v1/responses", encode(ask(*turns, tools=[WEATHER], max_tokens=4)), provider="openai"
+    )
+    assert second.usage.input_tokens is not None
+    assert first.usage.input_tokens is not None
+    assert second.usage.input_tokens > first.usage.input_tokens
