@@ -4,7 +4,7 @@ Rules of this module:
 
 * An item has one part for each piece of content: a text, a refusal, a section of reasoning, a call. A part ends with its item.
 * An event belongs to the item with its ``item_id``; where that is unknown (some servers change the ids from event to event), to
-  the one at its ``output_index``; where there is neither, to the item last begun.
+  the one at its ``output_index``; where there is none, to the item last begun.
 * Text comes as deltas and is restated whole, up to four times. The restatement counts: where the deltas brought nothing it is
   delivered as one delta, and where they brought something else it goes out as ``PartEnd.text``. An empty one is ignored.
 * A ``function_call`` and a ``custom_tool_call`` are tool calls of ours, sealed when their item is done and not ``incomplete``.
@@ -16,7 +16,7 @@ Rules of this module:
 from __future__ import annotations
 
 from io import StringIO
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,7 @@ from rxstream.events import (
     ToolCallDelta,
     ToolCallStart,
 )
+from rxstream.providers._shared import is_list, is_object
 
 __all__ = ["CALLS", "Item", "Items", "Kind", "Part", "as_dict", "as_integer", "as_list", "as_text", "is_server_tool"]
 
@@ -74,12 +75,12 @@ def as_integer(value: Any) -> int | None:
 
 def as_dict(value: Any) -> dict[str, Any]:
     """An object, or an empty one for anything else."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def as_list(value: Any) -> list[Any]:
     """An array, or an empty one for anything else."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return value if is_list(value) else []
 
 
 def is_server_tool(kind: str) -> bool:
@@ -150,12 +151,14 @@ class Items:
     def find(self, index: int | None, item_id: str) -> Item | None:
         """The item that an event means, or None if it was never announced."""
         item = self._by_id.get(item_id)
-        if index is None:
-            return self._all[-1] if item is None and not item_id and self._all else item
-        return item if item is not None and item.index in (index, None) else self._by_index.get(index, item)
+        if index is not None:
+            return item if item is not None and item.index in (index, None) else self._by_index.get(index, item)
+        return self._all[-1] if item is None and self._all else item
 
     def part(self, item: Item, kind: Kind, position: int = 0) -> Part:
-        """The part of an item for one piece of its content."""
+        """The part of an item for one piece of its content. All text of a reasoning item is reasoning."""
+        if kind == "text" and item.type == "reasoning":
+            kind = "full"
         part = item.parts.get((kind, position))
         if part is None:
             part = item.parts[kind, position] = Part(kind, self._parts)

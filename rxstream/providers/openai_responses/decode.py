@@ -166,7 +166,7 @@ class ResponsesDecoder(SSEDialect):
         self._items.deliver(part, wire.delta)
         if wire.logprobs:
             self._items.weigh(part, wire.logprobs)
-        if name == _TEXT:
+        if part.kind == "text":
             self._hot, self._hot_at = part, (wire.output_index, wire.content_index, wire.item_id)
 
     def _part(self, name: str, wire: _Wire) -> Part:
@@ -211,7 +211,9 @@ class ResponsesDecoder(SSEDialect):
     def _done(self, _: str, wire: _Wire, payload: dict[str, Any]) -> None:
         fields = as_dict(payload.get("item"))
         kind, item_id = as_text(fields.get("type")), as_text(fields.get("id"))
-        item = self._items.find(wire.output_index, item_id) or self._items.begin(kind, wire.output_index, item_id)
+        item = self._items.find(wire.output_index, item_id)
+        if item is None or kind not in (item.type, "") or (item.done and item.id != item_id):  # never announced
+            item = self._items.begin(kind, wire.output_index, item_id)
         if not item.done:
             self._items.finish(item, fields)
 

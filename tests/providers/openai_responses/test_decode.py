@@ -255,6 +255,34 @@ def test_a_call_at_the_index_of_a_message_that_is_still_open_is_not_that_message
     assert (got.text, got.tool_calls[0].arguments) == ("Hello", "{}")
 
 
+def test_ids_that_change_without_an_output_index_belong_to_the_item_last_begun() -> None:
+    got = answer(
+        added(None, "a1", "message"),
+        text(None, "a2", "Hel"),
+        text(None, "a3", "lo"),
+        done(None, "a4", "message", content=HELLO),
+        done(None, "b1", "message", content=HELLO),
+        completed({"id": "a5", "type": "message", "content": HELLO}),
+    )
+    assert got.text == "HelloHello"
+
+
+def test_an_item_at_another_s_place_is_not_that_item() -> None:
+    """LiteLLM counts ``output_index`` for each kind of item by itself."""
+    got = answer(
+        added(0, "a", "message"),
+        text(0, "a", "Hel"),
+        event("response.reasoning_summary_text.delta", 0, "r1", delta="hm", summary_index=0),
+        event("response.reasoning_summary_text.delta", 0, "r2", delta="m", summary_index=0),
+        done(0, "f", "function_call", call_id="c", name="n", arguments="{}"),
+        text(0, "a", "lo"),
+        done(0, "a", "message", content=HELLO),
+        completed(),
+    )
+    assert (got.text, got.thinking) == ("Hello", "hmm")
+    assert [call.id for call in got.tool_calls] == ["c"]
+
+
 # Restatements
 
 
@@ -351,6 +379,20 @@ def test_reasoning_in_full_and_in_summary_and_its_encrypted_form() -> None:
     assert [(e.data, e.kind) for e in events if isinstance(e, ev.ThinkingSignature)] == [("blob", "encrypted")]
     assert {(e.kind, e.id) for e in events if isinstance(e, ev.PartEnd)} == {("thinking", "rs")}
     grammar(events)
+
+
+def test_text_of_a_reasoning_item_is_reasoning() -> None:
+    """That of vLLM is announced as ``output_text``, that of others comes so."""
+    part = {"type": "output_text", "text": "hmm"}
+    got = answer(
+        added(0, "rs", "reasoning"),
+        text(0, "rs", "h", content_index=0),
+        text(0, "rs", "mm", content_index=0),
+        event("response.content_part.done", 0, "rs", content_index=0, part=part),
+        done(0, "rs", "reasoning", content=[{"type": "reasoning_text", "text": "hmm"}], summary=[]),
+        completed(),
+    )
+    assert (got.text, got.thinking) == ("", "hmm")
 
 
 def test_reasoning_that_is_only_encrypted_goes_back_with_its_id() -> None:
