@@ -6,8 +6,8 @@ Rules of this module:
 * A block of theirs is a part of ours. It is known by its index while it is open; blocks may overlap, close out of order or
   never, and an index that is used again is a new part. A text or thinking delta without its block opens one.
 * A tool call is sealed when its block closes, if its input is whole JSON. Where it is not (a tool without arguments sends
-  none, and a cut call looks the same) the next block or the stop reason tells: a model that stopped of its own accord
-  had written all of it; one that was stopped had not.
+  none, and a cut call looks the same) the next block or the stop reason tells: a model that went on, or stopped of its own
+  accord, had written all of it; one that was stopped had not.
 * ``message_stop`` alone ends an answer, whatever was said before. Counts of usage are totals: they overwrite.
 * What we have no event for becomes `Raw`, and a block that the next turn must send back is in its `PartEnd.payload`.
 """
@@ -39,7 +39,7 @@ from rxstream.events import (
     UsageReported,
 )
 from rxstream.providers._shared import SSEDialect
-from rxstream.providers.anthropic import _wire as wire
+from rxstream.providers.anthropic import _payloads as payloads
 from rxstream.providers.anthropic.errors import classify
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES
 
@@ -68,7 +68,7 @@ class _Block:
         """As in `PartEnd.kind`."""
         self.payload: dict[str, Any] | None = payload
         """The block as it started, with what was added since; None once something came that we cannot add."""
-        self.id, self.name = wire.text(payload.get("id")), wire.text(payload.get("name"))
+        self.id, self.name = payloads.text(payload.get("id")), payloads.text(payload.get("name"))
         self.input: list[str] = []
         self.given = False
         """The input came with the start of the block."""
@@ -95,20 +95,19 @@ class AnthropicDecoder(SSEDialect):
 
     def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         try:
-            item = wire.decode(data)
+            item = payloads.decode(data)
         except msgspec.DecodeError:
             if data:
                 self._unknown(event, data, raw, out)
             return
-        if type(item) is wire.BlockDelta:
+        if type(item) is payloads.BlockDelta:
             self._on_delta[type(item.delta)](self, item.index, item.delta, raw, out)
         else:
             self._on_payload[type(item)](self, item, raw, out)
 
     def _end(self, out: list[Event]) -> None:
         del out  # a cut stream has nothing more to say
-        called = [block for block in (*self._blocks.values(), *self._unsealed) if block.kind == "tool_call"]
-        if called:
+        if any(block.kind == "tool_call" for block in (*self._blocks.values(), *self._unsealed)):
             raise ToolCallIncomplete("the body ended in the middle of a tool call")
         raise StreamIncomplete("the body ended without message_stop")
 
@@ -117,9 +116,9 @@ class AnthropicDecoder(SSEDialect):
             out.append(Raw(name="[DONE]", raw=raw))
             return
         decoded = msgspec.json.decode(data)
-        payload = wire.object_of(decoded)
-        name = wire.text(payload.get("type")) or event
-        if event == "error" or name.endswith("error") or payload.get("error") or {"code", "message"} <= payload.keys():
+        payload = payloads.object_of(decoded)
+        name = payloads.text(payload.get("type")) or event
+        if "error" in (event, name) or (not name and payload.get("error")) or {"code", "message"} <= payload.keys():
             raise classify(status=None, body=data)
         out.append(Raw(name=name, payload=decoded, raw=raw))
         index = payload.get("index")
@@ -128,29 +127,29 @@ class AnthropicDecoder(SSEDialect):
 
     # Deltas of a block.
 
-    def _text(self, index: int, delta: wire.Text, raw: bytes | None, out: list[Event]) -> None:
+    def _text(self, index: int, delta: payloads.Text, raw: bytes | None, out: list[Event]) -> None:
         block = self._blocks.get(index)
         if block is None or block.kind != "text":
             block = self._block_for(index, "text", delta, raw, out)
         if block is not None and delta.text:
             out.append(TextDelta(text=delta.text, part=block.part, raw=raw))
 
-    def _thinking(self, index: int, delta: wire.ThinkingText, raw: bytes | None, out: list[Event]) -> None:
+    def _thinking(self, index: int, delta: payloads.ThinkingText, raw: bytes | None, out: list[Event]) -> None:
         block = self._block_for(index, "thinking", delta, raw, out)
         if block is not None and delta.thinking:
             out.append(ThinkingDelta(text=delta.thinking, part=block.part, raw=raw))
 
-    def _signature(self, index: int, delta: wire.Signature, raw: bytes | None, out: list[Event]) -> None:
+    def _signature(self, index: int, delta: payloads.Signature, raw: bytes | None, out: list[Event]) -> None:
         block = self._block_for(index, "thinking", delta, raw, out)
         if block is not None and delta.signature:
             out.append(ThinkingSignature(data=delta.signature, part=block.part, raw=raw))
 
-    def _citation(self, index: int, delta: wire.Citations, raw: bytes | None, out: list[Event]) -> None:
+    def _citation(self, index: int, delta: payloads.Citations, raw: bytes | None, out: list[Event]) -> None:
         block = self._block_for(index, "text", delta, raw, out)
         if block is not None:
             out.append(_cited(delta.citation, block.part, raw))
 
-    def _input(self, index: int, delta: wire.InputJson, raw: bytes | None, out: list[Event]) -> None:
+    def _input(self, index: int, delta: payloads.InputJson, raw: bytes | None, out: list[Event]) -> None:
         block = self._blocks.get(index)
         if block is None or block.kind not in ("tool_call", "server_tool"):
             self._misfit(index, delta, raw, out)
@@ -160,7 +159,7 @@ class AnthropicDecoder(SSEDialect):
                 block.input.clear()
             _add_input(block, delta.partial_json, raw, out)
 
-    def _compaction(self, index: int, delta: wire.Compaction, raw: bytes | None, out: list[Event]) -> None:
+    def _compaction(self, index: int, delta: payloads.Compaction, raw: bytes | None, out: list[Event]) -> None:
         block = self._blocks.get(index)
         added = {key: value for key, value in msgspec.structs.asdict(delta).items() if value is not None}
         if block is not None and block.kind == "compaction" and block.payload is not None:
@@ -168,7 +167,7 @@ class AnthropicDecoder(SSEDialect):
         out.append(Raw(name="compaction_delta", payload=added, raw=raw))
 
     def _block_for(
-        self, index: int, kind: str, delta: wire.Payload, raw: bytes | None, out: list[Event]
+        self, index: int, kind: str, delta: payloads.Payload, raw: bytes | None, out: list[Event]
     ) -> _Block | None:
         """The open block of this kind; a new one where there is none. None, and the delta as `Raw`, where it cannot be."""
         block = self._blocks.get(index)
@@ -182,7 +181,7 @@ class AnthropicDecoder(SSEDialect):
         block = self._blocks[index] = self._open({"type": kind}, raw, out)
         return block
 
-    def _misfit(self, index: int, delta: wire.Payload, raw: bytes | None, out: list[Event]) -> None:
+    def _misfit(self, index: int, delta: payloads.Payload, raw: bytes | None, out: list[Event]) -> None:
         fields = msgspec.to_builtins(delta)
         out.append(Raw(name=fields["type"], payload={"index": index, "delta": fields}, raw=raw))
         if index in self._blocks:
@@ -190,20 +189,21 @@ class AnthropicDecoder(SSEDialect):
 
     # Blocks.
 
-    def _block_start(self, item: wire.BlockStart, raw: bytes | None, out: list[Event]) -> None:
-        self._settle(raw, out, whole=True)
+    def _block_start(self, item: payloads.BlockStart, raw: bytes | None, out: list[Event]) -> None:
+        refused = item.content_block.get("type") == "fallback"  # another model takes over where this one was stopped
+        self._settle(raw, out, whole=not refused)
         if item.index in self._blocks:  # never closed, and its index is used again
             self._close(self._blocks.pop(item.index), raw, out)
         self._blocks[item.index] = self._open(item.content_block, raw, out)
 
-    def _block_stop(self, item: wire.BlockStop, raw: bytes | None, out: list[Event]) -> None:
+    def _block_stop(self, item: payloads.BlockStop, raw: bytes | None, out: list[Event]) -> None:
         block = self._blocks.pop(item.index, None)
         if block is not None:
             self._close(block, raw, out)
 
     def _open(self, payload: dict[str, Any], raw: bytes | None, out: list[Event]) -> _Block:
         """A new part, with what the start of its block already says."""
-        kind = wire.text(payload.get("type"))
+        kind = payloads.text(payload.get("type"))
         block = _Block(self._parts, kind, payload)
         self._parts += 1
         if kind == "text":
@@ -221,7 +221,7 @@ class AnthropicDecoder(SSEDialect):
             out.append(_server_tool(block, "start", raw, payload=payload))
             _give_input(block, raw, out)
         elif kind.endswith("_tool_result"):
-            of = wire.text(payload.get("tool_use_id"))
+            of = payloads.text(payload.get("tool_use_id"))
             name = self._server_tools.get(of) or kind.removesuffix("_tool_result")
             out.append(ServerTool(id=of, name=name, step="result", payload=payload, part=block.part, raw=raw))
         else:
@@ -232,7 +232,7 @@ class AnthropicDecoder(SSEDialect):
         if block.kind not in ("tool_call", "server_tool"):
             payload = None if block.kind in ("text", "thinking") else block.payload
             out.append(PartEnd(kind=block.kind, payload=payload, part=block.part, raw=raw))
-        elif wire.is_object("".join(block.input)):
+        elif payloads.is_object("".join(block.input)):
             _seal(block, raw, out, whole=True)
         else:
             self._unsealed.append(block)
@@ -245,7 +245,7 @@ class AnthropicDecoder(SSEDialect):
 
     # The message.
 
-    def _message_start(self, item: wire.MessageStart, raw: bytes | None, out: list[Event]) -> None:
+    def _message_start(self, item: payloads.MessageStart, raw: bytes | None, out: list[Event]) -> None:
         message = item.message
         if self._started:
             out.append(Raw(name="message_start", payload=msgspec.to_builtins(item), raw=raw))
@@ -256,11 +256,11 @@ class AnthropicDecoder(SSEDialect):
             self._close(self._open(payload, raw, out), raw, out)
         self._settle(raw, out, whole=True)
         if message.usage:
-            self._usage = wire.known(message.usage)
-            out.append(UsageReported(usage=wire.usage(self._usage, "partial"), raw=raw))
+            self._usage = payloads.known(message.usage)
+            out.append(UsageReported(usage=payloads.usage(self._usage, "partial"), raw=raw))
 
-    def _message_delta(self, item: wire.MessageDelta, raw: bytes | None, out: list[Event]) -> None:
-        self._stop |= wire.known(item.delta or {})
+    def _message_delta(self, item: payloads.MessageDelta, raw: bytes | None, out: list[Event]) -> None:
+        self._stop |= payloads.known(item.delta or {})
         for name in ("context_management", "input_transformations"):
             if getattr(item, name) is not None:
                 self._stop[name] = getattr(item, name)
@@ -268,20 +268,20 @@ class AnthropicDecoder(SSEDialect):
         if stopped:
             self._settle(raw, out, whole=self._stop["stop_reason"] in _OF_ITS_OWN_ACCORD)
         if item.usage:
-            self._usage |= wire.known(item.usage)
+            self._usage |= payloads.known(item.usage)
         if item.usage or (stopped and self._recount):
-            out.append(UsageReported(usage=wire.usage(self._usage, "reported" if stopped else "partial"), raw=raw))
+            out.append(UsageReported(usage=payloads.usage(self._usage, "reported" if stopped else "partial"), raw=raw))
             self._recount = not stopped
 
-    def _message_stop(self, _: wire.MessageStop, raw: bytes | None, out: list[Event]) -> None:
-        raw_reason = wire.text(self._stop.pop("stop_reason", None))
+    def _message_stop(self, _: payloads.MessageStop, raw: bytes | None, out: list[Event]) -> None:
+        raw_reason = payloads.text(self._stop.pop("stop_reason", None))
         stop_sequence = self._stop.pop("stop_sequence", None)
         for block in self._blocks.values():
             self._close(block, raw, out)
         self._blocks.clear()
         self._settle(raw, out, whole=raw_reason in _OF_ITS_OWN_ACCORD)
         if self._recount:
-            out.append(UsageReported(usage=wire.usage(self._usage, "reported"), raw=raw))
+            out.append(UsageReported(usage=payloads.usage(self._usage, "reported"), raw=raw))
         finished = Finished(
             reason=_FINISH.get(raw_reason, "other"),
             raw_reason=raw_reason,
@@ -292,44 +292,44 @@ class AnthropicDecoder(SSEDialect):
         out.append(finished)
         self.finished = True
 
-    def _ping(self, _: wire.Ping, raw: bytes | None, out: list[Event]) -> None:
+    def _ping(self, _: payloads.Ping, raw: bytes | None, out: list[Event]) -> None:
         out.append(Heartbeat(comment="ping", raw=raw))
 
     _on_delta: ClassVar[
-        dict[type[wire.Payload], Callable[[AnthropicDecoder, int, Any, bytes | None, list[Event]], None]]
+        dict[type[payloads.Payload], Callable[[AnthropicDecoder, int, Any, bytes | None, list[Event]], None]]
     ] = {
-        wire.Text: _text,
-        wire.ThinkingText: _thinking,
-        wire.InputJson: _input,
-        wire.Signature: _signature,
-        wire.Citations: _citation,
-        wire.Compaction: _compaction,
+        payloads.Text: _text,
+        payloads.ThinkingText: _thinking,
+        payloads.InputJson: _input,
+        payloads.Signature: _signature,
+        payloads.Citations: _citation,
+        payloads.Compaction: _compaction,
     }
     _on_payload: ClassVar[
-        dict[type[wire.Payload], Callable[[AnthropicDecoder, Any, bytes | None, list[Event]], None]]
+        dict[type[payloads.Payload], Callable[[AnthropicDecoder, Any, bytes | None, list[Event]], None]]
     ] = {
-        wire.BlockStart: _block_start,
-        wire.BlockStop: _block_stop,
-        wire.MessageStart: _message_start,
-        wire.MessageDelta: _message_delta,
-        wire.MessageStop: _message_stop,
-        wire.Ping: _ping,
+        payloads.BlockStart: _block_start,
+        payloads.BlockStop: _block_stop,
+        payloads.MessageStart: _message_start,
+        payloads.MessageDelta: _message_delta,
+        payloads.MessageStop: _message_stop,
+        payloads.Ping: _ping,
     }
 
 
 def _open_text(block: _Block, payload: dict[str, Any], raw: bytes | None, out: list[Event]) -> None:
-    if text := wire.text(payload.get("text")):
+    if text := payloads.text(payload.get("text")):
         out.append(TextDelta(text=text, part=block.part, raw=raw))
-    if wire.is_list(citations := payload.get("citations")):
-        out += [_cited(wire.object_of(citation), block.part, raw) for citation in citations]
+    if payloads.is_list(citations := payload.get("citations")):
+        out += [_cited(payloads.object_of(citation), block.part, raw) for citation in citations]
 
 
 def _open_thinking(block: _Block, payload: dict[str, Any], raw: bytes | None, out: list[Event]) -> None:
-    if text := wire.text(payload.get("thinking")):
+    if text := payloads.text(payload.get("thinking")):
         out.append(ThinkingDelta(text=text, part=block.part, raw=raw))
-    if signature := wire.text(payload.get("signature")):
+    if signature := payloads.text(payload.get("signature")):
         out.append(ThinkingSignature(data=signature, part=block.part, raw=raw))
-    if data := wire.text(payload.get("data")):
+    if data := payloads.text(payload.get("data")):
         out.append(ThinkingSignature(data=data, kind="redacted", part=block.part, raw=raw))
 
 
@@ -370,7 +370,7 @@ def _seal(block: _Block, raw: bytes | None, out: list[Event], *, whole: bool) ->
         out.append(ToolCall(id=block.id, name=block.name, arguments=arguments, part=block.part, raw=raw))
     elif whole:
         out.append(_server_tool(block, "call", raw, arguments=arguments))
-        if block.payload is not None and wire.is_object(arguments):
+        if block.payload is not None and payloads.is_object(arguments):
             item = {**block.payload, "input": msgspec.json.decode(arguments)}
     out.append(PartEnd(kind=block.kind, payload=item, part=block.part, raw=raw))
 
@@ -378,10 +378,10 @@ def _seal(block: _Block, raw: bytes | None, out: list[Event], *, whole: bool) ->
 def _cited(citation: dict[str, Any], part: int, raw: bytes | None) -> Citation:
     """Their positions are those in the source, not in the answer: they stay in the payload."""
     return Citation(
-        kind=wire.text(citation.get("type")),
-        url=wire.text(citation.get("url")),
-        title=wire.text(citation.get("title")) or wire.text(citation.get("document_title")),
-        cited_text=wire.text(citation.get("cited_text")),
+        kind=payloads.text(citation.get("type")),
+        url=payloads.text(citation.get("url")),
+        title=payloads.text(citation.get("title")) or payloads.text(citation.get("document_title")),
+        cited_text=payloads.text(citation.get("cited_text")),
         payload=citation,
         part=part,
         raw=raw,

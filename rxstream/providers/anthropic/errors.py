@@ -21,7 +21,7 @@ from rxstream.errors import (
     StreamError,
 )
 from rxstream.providers._shared import head, mask, retry_after
-from rxstream.providers.anthropic import _wire as wire
+from rxstream.providers.anthropic import _payloads as payloads
 
 __all__ = ["classify"]
 
@@ -65,15 +65,15 @@ def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | No
     fields = {name.lower(): value for name, value in (headers or {}).items()}
     payload = _object(body)
     error = payload.get("error", {} if payload.get("type") == "error" else payload)
-    detail = {"message": error} if isinstance(error, str) else wire.object_of(error)
-    code = wire.text(detail.get("type"))
-    message = wire.text(detail.get("message"))
+    detail = {"message": error} if isinstance(error, str) else payloads.object_of(error)
+    code = payloads.text(detail.get("type"))
+    message = payloads.text(detail.get("message"))
     kind = _kind(code, message, status if status is not None else detail.get("code"))
     return kind(
         mask(message) or (f"the provider answered HTTP {status}" if status is not None else "the provider failed"),
         status=status,
         code=code,
-        request_id=fields.get("request-id", "") or wire.text(payload.get("request_id")),
+        request_id=fields.get("request-id", "") or payloads.text(payload.get("request_id")),
         retry_after=retry_after(fields),
         retryable=_retryable(kind, status, detail, fields.get("x-should-retry")),
         body=head(body),
@@ -93,7 +93,7 @@ def _kind(code: str, message: str, status: Any) -> type[StreamError]:
 def _retryable(kind: type[StreamError], status: int | None, detail: dict[str, Any], advice: str | None) -> bool:
     if advice in ("true", "false"):
         return advice == "true"
-    cause = wire.text(wire.object_of(detail.get("details")).get("error_code"))
+    cause = payloads.text(payloads.object_of(detail.get("details")).get("error_code"))
     if status == 402 or detail.get("type") == "billing_error" or "spend_limit" in cause:
         return False  # no money: waiting does not help
     return kind.retryable
@@ -101,6 +101,6 @@ def _retryable(kind: type[StreamError], status: int | None, detail: dict[str, An
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        return wire.object_of(msgspec.json.decode(body))
+        return payloads.object_of(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}

@@ -37,7 +37,8 @@ from rxstream.events import (
     ToolCallStart,
     UsageReported,
 )
-from rxstream.messages import OpaquePart
+from rxstream.messages import OpaquePart, Part, ThinkingPart
+from rxstream.messages import ToolCall as ToolCallPart
 from rxstream.providers.anthropic.decode import AnthropicDecoder
 from rxstream.response import Response
 from rxstream.typing import Decoder
@@ -144,12 +145,26 @@ def test_a_recording_comes_to_what_its_sidecar_says(recording: Recording) -> Non
 
 @each_recording("anthropic")
 def test_a_recording_is_read_without_loss(recording: Recording) -> None:
-    """Each block of the recording is a part of ours, and each part ends once; only a `fallback` has no type of ours."""
+    """Each block is a part, ends once, and is in the turn to send back; only a `fallback` has no type of ours."""
     events, _ = feed_all(AnthropicDecoder(keep_raw=False), recording.body)
-    ends = [event.part for event in events if isinstance(event, PartEnd)]
-    assert sorted(ends) == list(range(len(recording.expected["blocks"])))
+    ends = [event for event in events if isinstance(event, PartEnd)]
+    blocks = recording.expected["blocks"]
+    assert sorted(event.part for event in ends) == list(range(len(blocks)))
+    said = {event.part for event in events if isinstance(event, TextDelta)}
+    silent = {event.part for event in ends if event.kind == "text" and event.part not in said}
+    expected = [block for part, block in enumerate(blocks) if part not in silent]
+    assert [block_type(part) for part in aggregate(events).message().content] == expected
     unknown = [event.name for event in events if isinstance(event, Raw)]
-    assert unknown == [block for block in recording.expected["blocks"] if block == "fallback"]
+    assert unknown == [block for block in blocks if block == "fallback"]
+
+
+def block_type(part: Part) -> str:
+    """What the provider calls it."""
+    if isinstance(part, OpaquePart):
+        return str(part.payload["type"])
+    if isinstance(part, ThinkingPart) and part.redacted:
+        return "redacted_thinking"
+    return "tool_use" if isinstance(part, ToolCallPart) else part.type
 
 
 @each_recording("anthropic")
@@ -352,6 +367,22 @@ def test_a_call_is_sealed_as_written_once_the_model_went_on(
     assert ToolCall(id="toolu_0", name="look", arguments=sealed) in events
 
 
+@pytest.mark.parametrize("written", ["", '{"a": "b'])
+def test_a_call_of_a_model_that_another_took_over_from_is_not_sealed(written: str) -> None:
+    """The fallback block says that the model before it was stopped."""
+    response = answer(
+        call(0), arguments(0, written), stop(0), start(1, "fallback"), stop(1), text(2, "Hi"), ending(), END
+    )
+    assert [call.complete for call in response.tool_calls] == [False]
+
+
+def test_arguments_of_any_depth_are_kept() -> None:
+    """Too deep for our parser is not our judgement: the model's text is."""
+    deep = '{"a": ' + "[" * 100_000
+    response = answer(call(0), arguments(0, deep), stop(0), ending("tool_use"), END)
+    assert [(call.arguments, call.complete) for call in response.tool_calls] == [(deep, True)]
+
+
 def test_calls_that_overlap_are_settled_each_for_itself() -> None:
     """A call that closes whole does not vouch for one that closed before it in the middle."""
     response = answer(
@@ -524,6 +555,7 @@ def test_a_delta_that_does_not_fit_its_call_is_raw(odd: dict[str, Any]) -> None:
     "odd",
     [
         {"type": "brand_new_event", "text": "?"},
+        {"type": "brand_new_error", "error": {"type": "api_error", "message": "of one tool"}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}},
         {"type": "content_block_start", "index": 0, "content_block": None},
         {"type": "content_block_stop", "index": "first"},

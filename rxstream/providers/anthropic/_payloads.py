@@ -140,7 +140,7 @@ def is_object(text: str) -> bool:
     """Whether the text is one whole JSON object."""
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
