@@ -26,10 +26,9 @@ from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecod
 __all__ = ["PartNumbers", "SSEDialect", "head", "is_list", "is_object", "mask", "retry_after"]
 
 _KEY: Final = re.compile(
-    r"(?i)\b(?:sk|pk|rk|xai|gsk|pplx|tgp|hf|csk|nvapi|r8|fw|key|sess|eyj)[-_][\w*.-]{4,}"
-    r"|(?<=bearer )[^\s\"',]{4,}"
-    r"|(?<=api key provided: )[^\s\"',]+"
+    r"\b(?:sk|pk|rk|xai|gsk|pplx|csk|nvapi|hf|fw|r8|tgp)[-_][\w*.-]{6,}"  # with the prefixes that providers give them
     r"|\bAIza[\w-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
+    r"|(?i:(?<=bearer )|(?<=api key provided: ))[\w*.+/=-]*[\w*+/=]"  # … and where they are named
 )
 
 

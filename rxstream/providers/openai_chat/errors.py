@@ -1,5 +1,9 @@
-"""What an error of Chat Completions means, at OpenAI and at the servers compatible with it: one table serves both dialects."""
+"""What an error of Chat Completions means, at OpenAI and at compatible servers: one table serves both of OpenAI's dialects."""
 
-from rxstream.providers._openai_errors import classify
+from typing import Final
+
+from rxstream.providers import _openai_errors
 
 __all__ = ["classify"]
+
+classify: Final = _openai_errors.classify
