@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from rxstream.sources.local import LocalServer, missing
+
+settings.register_profile("suite", deadline=None)  # a busy machine is not a fault of the example
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
