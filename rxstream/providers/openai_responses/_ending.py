@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, Final
 
 from rxstream.events import Finished, FinishReason
-from rxstream.providers.openai_responses._items import Kind, as_dict, as_integer, as_text
+from rxstream.providers.openai_responses._items import as_dict, as_integer, as_text
 from rxstream.usage import Usage
 
 __all__ = ["finished", "usage"]
@@ -15,7 +14,7 @@ _INCOMPLETE: Final[dict[str, FinishReason]] = {"max_output_tokens": "length", "c
 _TICKS_PER_DOLLAR: Final = 10_000_000_000
 
 
-def finished(status: str, details: Any, *, awaited: bool, spoken: Collection[Kind], raw: bytes | None) -> Finished:
+def finished(status: str, details: Any, *, awaited: bool, refused: bool, raw: bytes | None) -> Finished:
     """The end of an answer.
 
     ``completed`` is ``tool_calls`` where the client has to answer a call, ``refusal`` where the model said nothing else.
@@ -24,7 +23,7 @@ def finished(status: str, details: Any, *, awaited: bool, spoken: Collection[Kin
         status: the response's ``status``.
         details: its ``incomplete_details``.
         awaited: whether a call waits for the client.
-        spoken: what kinds of content there were.
+        refused: whether the model declined and said nothing else.
         raw: the payload's bytes, to keep.
     """
     why = as_text(as_dict(details).get("reason"))
@@ -32,7 +31,7 @@ def finished(status: str, details: Any, *, awaited: bool, spoken: Collection[Kin
     if status == "incomplete":
         reason = _INCOMPLETE.get(why, "other")
     elif status == "completed":
-        reason = "tool_calls" if awaited else "refusal" if "refusal" in spoken and "text" not in spoken else "stop"
+        reason = "tool_calls" if awaited else "refusal" if refused else "stop"
     return Finished(reason=reason, raw_reason=f"{status}:{why}" if why else status, details=details, raw=raw)
 
 

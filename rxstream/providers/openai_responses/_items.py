@@ -3,8 +3,8 @@
 Rules of this module:
 
 * An item has one part for each piece of content: a text, a refusal, a section of reasoning, a call. A part ends with its item.
-* An event belongs to the item with its ``item_id``; where that is unknown (some servers change the ids from event to event), to
-  the one at its ``output_index``; where there is none, to the item last begun.
+* An event belongs to the item with its ``item_id``. Where that is unknown, for some servers change the ids from event to event,
+  it belongs to the last item of its type, at its ``output_index`` if it has one.
 * Text comes as deltas and is restated whole, up to four times. The restatement counts: where the deltas brought nothing it is
   delivered as one delta, and where they brought something else it goes out as ``PartEnd.text``. An empty one is ignored.
 * A ``function_call`` and a ``custom_tool_call`` are tool calls of ours, sealed when their item is done and not ``incomplete``.
@@ -56,8 +56,8 @@ _CONTENT: Final[dict[str, tuple[Kind, str]]] = {
     "summary_text": ("summary", "text"),
 }
 _INPUTS: Final = ("arguments", "code", "action", "actions", "operation", "queries", "prompt")
-CALLS: Final = ("function_call", "custom_tool_call")
-"""The types of items that call a tool of ours."""
+CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
+"""The types of items that call a tool of ours, and where they have what the model wrote."""
 _CLIENT_RUN: Final = ("computer_call", "local_shell_call", "shell_call", "apply_patch_call")
 
 
@@ -127,12 +127,16 @@ class Items:
         self.raw: bytes | None = None
         self.awaited: set[str] = set()
         """The ``call_id`` of each call that the client has to answer."""
-        self.spoken: set[Kind] = set()
-        """Of which kinds there was anything."""
         self._all: list[Item] = []
         self._by_id: dict[str, Item] = {}
-        self._by_index: dict[int, Item] = {}
+        self._last: dict[tuple[int | None, str], Item] = {}  # by place and type, of which either may be any
         self._parts = 0
+        self._spoken: set[Kind] = set()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model declined and said nothing else."""
+        return "refusal" in self._spoken and "text" not in self._spoken
 
     def open_call(self) -> Item | None:
         """A tool call of ours that is not whole, if there is one."""
@@ -144,16 +148,16 @@ class Items:
         self._all.append(item)
         if item_id:
             self._by_id[item_id] = item
-        if index is not None:
-            self._by_index[index] = item
+        for place in (index, None):
+            self._last[place, kind] = self._last[place, ""] = item
         return item
 
-    def find(self, index: int | None, item_id: str) -> Item | None:
-        """The item that an event means, or None if it was never announced."""
+    def find(self, index: int | None, item_id: str, kind: str = "") -> Item | None:
+        """The item of type `kind`, or of any, that an event means; None if it was never announced."""
         item = self._by_id.get(item_id)
-        if index is not None:
-            return item if item is not None and item.index in (index, None) else self._by_index.get(index, item)
-        return self._all[-1] if item is None and self._all else item
+        if item is not None and (index is None or item.index in (index, None)):
+            return item
+        return self._last.get((index, kind))
 
     def part(self, item: Item, kind: Kind, position: int = 0) -> Part:
         """The part of an item for one piece of its content. All text of a reasoning item is reasoning."""
@@ -163,7 +167,6 @@ class Items:
         if part is None:
             part = item.parts[kind, position] = Part(kind, self._parts)
             self._parts += 1
-            self.spoken.add(kind)
         return part
 
     def announce(self, item: Item, payload: dict[str, Any]) -> None:
@@ -179,6 +182,7 @@ class Items:
         if not text:
             return
         number, raw = part.number, self.raw
+        self._spoken.add(part.kind)
         part.said.write(text)
         match part.kind:
             case "text":
@@ -293,7 +297,7 @@ class Items:
                 self._reason(item, payload)
         elif item.type in CALLS:
             part = self.call(item)
-            self.restate(part, as_text(payload.get("arguments" if item.type == CALLS[0] else "input")))
+            self.restate(part, as_text(payload.get(CALLS[item.type])))
             if not cut:
                 self._seal(item, part)
         elif is_server_tool(item.type):
@@ -315,8 +319,7 @@ class Items:
             kind, item_id = as_text(payload.get("type")), as_text(payload.get("id"))
             item = self._by_id.get(item_id)
             if item is None and not missing:
-                item = self._by_index.get(position)
-                item = item if item is not None and item.type == kind else None
+                item = self.find(position, "", kind)
             if item is None and (missing or kind not in seen):
                 item = self.begin(kind, None, item_id)
             if item is not None and not item.done:
@@ -343,7 +346,7 @@ class Items:
                 id=item.reply_to,
                 name=item.name,
                 arguments=part.said.getvalue() if part.final is None else part.final,
-                kind="function" if item.type == CALLS[0] else "custom",
+                kind="custom" if item.type == "custom_tool_call" else "function",
                 raw=self.raw,
             )
         )
@@ -359,9 +362,8 @@ class Items:
     def _result(self, item: Item, payload: dict[str, Any]) -> None:
         if item.type == "image_generation_call":
             self.image(item, payload.get("result"), payload.get("output_format"))
-            payload = {
-                name: value for name, value in payload.items() if name != "result"
-            }  # the image itself is the Media
+            # The image itself is the Media: it is not kept twice.
+            payload = {name: value for name, value in payload.items() if name != "result"}
         arguments = next((as_text(payload[name]) for name in _INPUTS if payload.get(name)), "")
         status = as_text(payload.get("status"))
         if item.type in _CLIENT_RUN or payload.get("execution") == "client":

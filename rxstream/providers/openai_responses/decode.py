@@ -23,7 +23,6 @@ from rxstream.events import Event, Heartbeat, Media, Raw, Started, Status, TextD
 from rxstream.providers._shared import SSEDialect
 from rxstream.providers.openai_responses._ending import finished, usage
 from rxstream.providers.openai_responses._items import (
-    CALLS,
     Item,
     Items,
     Kind,
@@ -166,7 +165,7 @@ class ResponsesDecoder(SSEDialect):
         self._items.deliver(part, wire.delta)
         if wire.logprobs:
             self._items.weigh(part, wire.logprobs)
-        if part.kind == "text":
+        if part.kind == "text" and wire.delta:
             self._hot, self._hot_at = part, (wire.output_index, wire.content_index, wire.item_id)
 
     def _part(self, name: str, wire: _Wire) -> Part:
@@ -179,13 +178,13 @@ class ResponsesDecoder(SSEDialect):
 
     def _item(self, wire: _Wire, item_type: str) -> Item:
         """The open item that an event means, begun here if it was not announced."""
-        item = self._items.find(wire.output_index, wire.item_id or "")
-        if item is None or item.done or (item_type in CALLS and item.type not in CALLS):
+        item = self._items.find(wire.output_index, wire.item_id or "", item_type)
+        if item is None or item.done:
             item = self._items.begin(item_type, wire.output_index, wire.item_id or "")
         return item
 
-    def _is_over(self, wire: _Wire) -> bool:
-        item = self._items.find(wire.output_index, wire.item_id or "")
+    def _is_over(self, wire: _Wire, item_type: str) -> bool:
+        item = self._items.find(wire.output_index, wire.item_id or "", item_type)
         return item is not None and item.done
 
     def _rare(self, name: str, event: str, wire: _Wire, payload: Any) -> None:
@@ -211,26 +210,28 @@ class ResponsesDecoder(SSEDialect):
     def _done(self, _: str, wire: _Wire, payload: dict[str, Any]) -> None:
         fields = as_dict(payload.get("item"))
         kind, item_id = as_text(fields.get("type")), as_text(fields.get("id"))
-        item = self._items.find(wire.output_index, item_id)
-        if item is None or kind not in (item.type, "") or (item.done and item.id != item_id):  # never announced
+        item = self._items.find(wire.output_index, item_id, kind)
+        if item is None or (item.done and item.id != item_id):  # never announced
             item = self._items.begin(kind, wire.output_index, item_id)
         if not item.done:
             self._items.finish(item, fields)
 
     def _restated(self, name: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        if not self._is_over(wire):
-            part = self._part(name.removesuffix("done") + "delta", wire)
-            self._items.restate(part, next((payload[field] for field in _WHOLE if payload.get(field)), None))
+        name = name.removesuffix("done") + "delta"
+        if not self._is_over(wire, _DELTAS[name][1]):
+            text = next((payload[field] for field in _WHOLE if payload.get(field)), None)
+            self._items.restate(self._part(name, wire), text)
 
-    def _part_restated(self, name: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        if not self._is_over(wire):
-            item = self._item(wire, "message" if name == "response.content_part.done" else "reasoning")
+    def _part_restated(self, _: str, wire: _Wire, payload: dict[str, Any]) -> None:
+        content = as_dict(payload.get("part"))
+        item_type = "reasoning" if content.get("type") in ("summary_text", "reasoning_text") else "message"
+        if not self._is_over(wire, item_type):
             position = wire.content_index if wire.summary_index is None else wire.summary_index
-            self._items.restate_content(item, position or 0, as_dict(payload.get("part")))
+            self._items.restate_content(self._item(wire, item_type), position or 0, content)
 
     def _cited(self, _: str, wire: _Wire, payload: dict[str, Any]) -> None:
-        item = self._items.find(wire.output_index, wire.item_id or "") or self._item(wire, "message")
-        self._items.cite(self._items.part(item, "text", wire.content_index or 0), payload.get("annotation"))
+        part = self._items.part(self._item(wire, "message"), "text", wire.content_index or 0)
+        self._items.cite(part, payload.get("annotation"))
 
     def _heard(self, name: str, wire: _Wire, _: dict[str, Any]) -> None:
         if self._audio is None:
@@ -286,7 +287,7 @@ class ResponsesDecoder(SSEDialect):
         if self._gap is not None and not output:
             raise self._gap
         details = response.get("incomplete_details")
-        items.out.append(finished(status, details, awaited=bool(items.awaited), spoken=items.spoken, raw=items.raw))
+        items.out.append(finished(status, details, awaited=bool(items.awaited), refused=items.refused, raw=items.raw))
         self.finished = True
 
     _handlers: ClassVar[dict[str, Callable[[ResponsesDecoder, str, _Wire, dict[str, Any]], None]]] = {

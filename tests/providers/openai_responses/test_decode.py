@@ -277,7 +277,8 @@ def test_an_item_at_another_s_place_is_not_that_item() -> None:
         done(0, "f", "function_call", call_id="c", name="n", arguments="{}"),
         text(0, "a", "lo"),
         done(0, "a", "message", content=HELLO),
-        completed(),
+        done(0, "r3", "reasoning", summary=[{"type": "summary_text", "text": "hmm"}]),
+        completed({"id": "r4", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hmm"}]}),
     )
     assert (got.text, got.thinking) == ("Hello", "hmm")
     assert [call.id for call in got.tool_calls] == ["c"]
