@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticSerializationError
 
 from rxstream._input import Input, hint, is_list, is_mapping, json_schema, show
 from rxstream.errors import ConfigurationError
@@ -98,9 +99,8 @@ def _no_provider(words: str, known: Collection[str]) -> str:
     family = next((whose for letters, whose in _FAMILIES.items() if words.lower().startswith(letters)), None)
     if words in known:
         return f"{show(words)} names no model: write {words}:<model>"
-    if family in known and not (
-        sign and "mean" in nearest
-    ):  # "mistrall:…" is misspelt, "mistral-large" has no provider
+    misspelt = sign and "mean" in nearest  # "mistrall:large", while "mistral-large" has no provider at all
+    if family in known and not misspelt:
         return f"{show(words)} names no provider: write {family}:{words}"
     if sign:
         return f"unknown provider {show(head)} in {show(words)}{nearest}"
@@ -175,7 +175,7 @@ class JSONFormat(Input):
         """The format that `given` describes.
 
         Args:
-            given: ``"json"`` for any JSON; a JSON schema; or a pydantic model class, a dataclass or a
+            given: ``"json"`` for any JSON; a JSON schema, bare or in the shape of a provider; or a pydantic model class, a dataclass or a
                 `TypedDict`, whose schema is closed (every field is required, no others are allowed) because the
                 providers hold a model to closed schemas only.
 
@@ -184,13 +184,16 @@ class JSONFormat(Input):
         """
         if isinstance(given, JSONFormat):
             return given
-        if given == "json":
+        if given in ("json", {"type": "json_object"}):
             return cls()
         if isinstance(given, type):
             name = re.sub(r"\W", "_", given.__name__)[:64]  # all that providers take as a name
             return cls(name=name, json_schema=_closed(json_schema(given, given.__name__)), strict=True)
-        if is_mapping(given) and is_mapping(inner := given.get("json_schema")):  # Chat Completions
-            return cls.checked({"json_schema" if key == "schema" else key: inner[key] for key in inner})
+        inner = given.get("json_schema", given) if is_mapping(given) else None
+        if is_mapping(given) and given.get("type") == "json_schema" and is_mapping(inner):
+            return cls.checked(
+                {"json_schema" if key == "schema" else key: inner[key] for key in inner if key != "type"}
+            )
         if is_mapping(given):
             return cls(json_schema=dict(given))
         raise ConfigurationError(f"a response format is 'json', a JSON schema or a model class, not {show(given)}")
@@ -206,9 +209,16 @@ def _closed(schema: Any) -> Any:
         return [_closed(item) for item in schema]
     if not is_mapping(schema):
         return schema
-    closed = {key: _closed(value) for key, value in schema.items()}
-    if is_mapping(properties := closed.get("properties")) and closed.get("type") == "object":
-        closed |= {"required": list(properties), "additionalProperties": False}
+    closed: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in {"properties", "$defs"}:
+            closed[key] = {name: _closed(each) for name, each in value.items()}
+        elif key != "default":  # what is required has none
+            closed[key] = _closed(value)
+    if "properties" in closed:
+        closed |= {"required": list(closed["properties"]), "additionalProperties": False}
+    if "$ref" in closed and closed.keys() - {"$ref", "$defs"}:  # OpenAI wants a reference to stand alone
+        closed["anyOf"] = [{"$ref": closed.pop("$ref")}]
     return closed
 
 
@@ -281,8 +291,8 @@ class Request(Input):
         Raises:
             ConfigurationError: an argument is not as described; nothing is sent.
         """
-        given = {name: value for name, value in locals().items() if name in cls.model_fields}  # the arguments
-        return cls.checked(given | {"messages": _conversation(messages, system)})
+        arguments = {name: value for name, value in locals().items() if name in cls.model_fields and value is not None}
+        return cls.checked(arguments | {"messages": _conversation(messages, system)})
 
     def refuse(self, *names: str, by: str) -> None:
         """Refuse the request if it sets one of the fields `names`, which `by` cannot be asked.
@@ -310,12 +320,7 @@ class Request(Input):
     @field_validator("response_format", mode="before")
     @classmethod
     def _read_format(cls, given: Any) -> Any:
-        return None if given is None else JSONFormat.of(given)
-
-    @field_validator("extra", "extra_headers", mode="before")
-    @classmethod
-    def _read_extra(cls, given: Any) -> Any:
-        return {} if given is None else given
+        return JSONFormat.of(given)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Request:
@@ -347,6 +352,10 @@ def _conversation(given: object, system: str | None) -> list[object]:
 
 
 def _check_parts(message: Message, where: str) -> None:
+    try:
+        message.model_dump_json()
+    except PydanticSerializationError:
+        raise ValueError(f"{where}: has what JSON cannot say, such as half a surrogate pair in a text") from None
     allowed = _PARTS[message.role]
     for part in message.content:
         if part.type not in allowed:

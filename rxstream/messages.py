@@ -119,7 +119,10 @@ class ToolCall(Input):
     @field_validator("arguments", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        try:
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        except (TypeError, RecursionError):
+            raise ValueError("arguments must be JSON text, or a dict of what JSON can say") from None
 
     def parse(self) -> Any:
         """The arguments as Python values; ``{}`` where the model wrote nothing.

@@ -234,6 +234,28 @@ def test_a_role_says_only_what_it_can(role: Any, part: Any) -> None:
         Request.build(provider="openai", model="m", messages=Message(role=role, content=[part]))
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        TextPart(text="cut \ud83d"),
+        ToolResult(id="1", content="\udcff from a file"),
+        OpaquePart(provider="openai", payload={"value": object()}),
+    ],
+)
+def test_what_json_cannot_say_is_refused_before_it_is_sent(part: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"messages\[1\]: has what JSON cannot say"):
+        build(messages=["hi", Message(role="user", content=[part])])
+
+
+def test_arguments_are_text_or_what_json_can_say() -> None:
+    call = {"type": "tool_call", "name": "f", "arguments": {"city": "Zürich"}}
+    assert Message.checked({"role": "assistant", "content": [call]}).content == [
+        ToolCall(name="f", arguments='{"city": "Zürich"}')
+    ]
+    with pytest.raises(ConfigurationError, match=r"content\[0\].tool_call.arguments: arguments must be JSON text"):
+        Message.checked({"role": "assistant", "content": [call | {"arguments": {"city": {1, 2}}}]})
+
+
 def test_a_tool_call_that_was_cut_is_not_sent_back() -> None:
     turn = Message(role="assistant", content=[ToolCall(name="f", arguments='{"a', complete=False)])
     with pytest.raises(ConfigurationError, match="the call of 'f' was cut; leave it out"):
@@ -256,7 +278,7 @@ def test_a_tool_call_that_was_cut_is_not_sent_back() -> None:
         ({"seed": "x"}, "seed: must be a valid integer"),
         ({"reasoning": "hihg"}, "reasoning: must be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max', not"),
         ({"response_format": "jsn"}, "response_format: a response format is 'json', a JSON schema or a model class"),
-        ({"response_format": {"json_schema": {"nam": 1}}}, "response_format: unknown key 'nam' in jsonformat"),
+        ({"response_format": {"type": "json_schema", "nam": 1}}, "response_format: unknown key 'nam' in jsonformat"),
         ({"tools": "search"}, "tools: must be a list of tools, not 'search'"),
         ({"tools": [{"name": "a"}, {"name": "a"}]}, "tools: two are named 'a'"),
         ({"tool_choice": "f"}, "tool_choice: there are no tools to choose from"),
@@ -315,6 +337,11 @@ def test_a_model_made_by_hand_repeats_no_prompt_either() -> None:
         Message(role="user", contents=CANARY)  # type: ignore[call-arg]  # a misspelt key is what is tried
     assert "did you mean 'content'" in str(refused.value)
     assert CANARY not in str(refused.value)
+
+
+def test_none_is_the_same_as_leaving_an_option_out() -> None:
+    nothing: Any = None
+    assert build(stop=nothing, tools=nothing, extra=None, extra_headers=None, response_format=None) == build()
 
 
 def test_one_stop_string_is_a_list_of_one() -> None:
@@ -401,6 +428,7 @@ def foreign(value: Weather) -> None: ...
         (undefined, "undefined has no JSON schema"),
         (foreign, "foreign has no JSON schema"),
         (3, "a tool is a Tool, a dict, a function or a model class, not 3"),
+        ([], "a tool is a Tool, a dict, a function or a model class, not a list"),
         ({"nam": "x"}, "unknown key 'nam' in tool; did you mean 'name'?"),
         ({"name": ""}, "name: must have at least 1 character, not ''"),
     ],
@@ -416,7 +444,8 @@ def test_what_cannot_be_a_tool_is_refused(shape: Any, message: str) -> None:
 
 class Trip(BaseModel):
     legs: list[Place]
-    note: str = ""
+    home: Place = Field(description="Where it ends")
+    default: str = ""
 
 
 def test_the_word_json_is_any_json() -> None:
@@ -427,9 +456,20 @@ def test_a_schema_is_left_as_it_is() -> None:
     assert build(response_format=PARAMETERS).response_format == JSONFormat(json_schema=PARAMETERS)
 
 
-def test_a_schema_may_come_in_the_shape_of_chat_completions() -> None:
-    shape = {"type": "json_schema", "json_schema": {"name": "n", "schema": PARAMETERS, "strict": True}}
-    assert JSONFormat.of(shape) == JSONFormat(name="n", json_schema=PARAMETERS, strict=True)
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": PARAMETERS, "strict": True}},
+            JSONFormat(name="n", json_schema=PARAMETERS, strict=True),
+        ),
+        ({"type": "json_schema", "name": "n", "schema": PARAMETERS}, JSONFormat(name="n", json_schema=PARAMETERS)),
+        ({"type": "json_schema", "schema": PARAMETERS}, JSONFormat(json_schema=PARAMETERS)),
+        ({"type": "json_object"}, JSONFormat()),
+    ],
+)
+def test_a_format_is_read_in_the_shape_of_every_provider(shape: dict[str, Any], expected: JSONFormat) -> None:
+    assert JSONFormat.of(shape) == expected
 
 
 def test_a_model_class_is_closed_all_the_way_down() -> None:
@@ -441,6 +481,11 @@ def test_a_model_class_is_closed_all_the_way_down() -> None:
     for schema in (wanted.json_schema, wanted.json_schema["$defs"]["Place"]):
         assert schema["required"] == list(schema["properties"])
         assert schema["additionalProperties"] is False
+    assert wanted.json_schema["properties"]["home"] == {
+        "anyOf": [{"$ref": "#/$defs/Place"}],
+        "description": "Where it ends",
+    }
+    assert wanted.json_schema["properties"]["default"] == {"title": "Default", "type": "string"}
     assert JSONFormat.of(wanted) is wanted
 
 

@@ -198,7 +198,7 @@ def test_tool_choice_in_its_words(wanted: str | None, expected: object) -> None:
         ("json", {"type": "json_object"}),
         (SCHEMA, {"type": "json_schema", "name": "answer", "schema": SCHEMA}),
         (
-            {"json_schema": {"name": "n", "schema": SCHEMA, "strict": True}},
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}},
             {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True},
         ),
     ],
