@@ -2,7 +2,8 @@
 
 A script is a list of steps: a number is a wait in seconds; a string is a piece of text; an event is itself; a tuple of
 those comes in one piece; a `StreamError` within a piece is the decoder's failure after what stands before it; an
-exception of its own is raised by the body; `HANG` never comes. A body that has no more steps has ended.
+exception that is none, and one from `raising`, is raised by the body; a function is called; `HANG` never comes. A body
+that has no more steps has ended.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from reactivex import Observable
 
@@ -19,7 +20,7 @@ from rxstream.errors import StreamError, StreamIncomplete
 from rxstream.events import Event, EventBase, Finished, TextDelta
 from rxstream.sources._pump import Source, pump
 
-__all__ = ["DONE", "HANG", "Piece", "Recorder", "Scripted", "Step", "numbered", "words"]
+__all__ = ["DONE", "HANG", "Piece", "Recorder", "Scripted", "Step", "numbered", "raising", "words"]
 
 
 class _Hang:
@@ -46,6 +47,15 @@ def words(*texts: str, every: float = 1.0) -> list[Step]:
 def numbered(count: int) -> list[Step]:
     """`count` texts "0 ", "1 " … without any wait, and the end."""
     return [*(f"{number} " for number in range(count)), DONE]
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    """A step at which the body itself raises `error`."""
+
+    def step() -> NoReturn:
+        raise error
+
+    return step
 
 
 class _Decoder:
@@ -100,6 +110,7 @@ class Scripted:
         self.drained = 0
         self.seen: list[Any] = []
         """What the functions among the steps returned."""
+        self.on_close: Callable[[], object] = lambda: None
 
     def source(
         self,
@@ -142,6 +153,7 @@ class Scripted:
             await asyncio.sleep(0)  # closing a socket is not done in one go: what interrupts it shows
             await asyncio.sleep(0)
             self.closed += 1
+            self.on_close()
 
     async def _follow(self, step: Step) -> Piece | None:
         match step:
