@@ -148,6 +148,12 @@ def test_arguments_are_kept_as_the_model_wrote_them() -> None:
     assert ToolCall.model_validate({"name": "look", "arguments": {"a": "é"}}).arguments == '{"a": "é"}'
 
 
+def test_arguments_that_json_cannot_say_are_refused() -> None:
+    """When they are given, not when they are sent."""
+    with pytest.raises(ValidationError, match="arguments must be JSON text"):
+        ToolCall(name="look", arguments={"when": object()})
+
+
 @pytest.mark.parametrize("written", ["", "  \n"])
 def test_no_arguments_are_none(written: str) -> None:
     """A model that wants a tool without arguments often writes nothing."""
