@@ -111,8 +111,9 @@ class Exchange:
         await self.wire("\r\n".join([*lines, "", ""]).encode())
 
     async def send(self, data: bytes) -> None:
-        """A piece of the body: one HTTP chunk if the head said so."""
-        await self.wire(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        """A piece of the body: one HTTP chunk if the head said so; an empty one, which would be the end, is not sent."""
+        if data:
+            await self.wire(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def end(self) -> None:
         """The body's proper end."""
