@@ -1,1 +1,1 @@
-"""openai_responses."""
+"""The dialect of OpenAI's Responses API."""

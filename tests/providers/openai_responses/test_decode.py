@@ -782,6 +782,20 @@ def test_an_event_that_was_seen_is_dropped() -> None:
     assert got.text == "xyz"
 
 
+def test_an_end_is_never_taken_for_a_repeat() -> None:
+    counted = numbered((0, CREATED), (1, text(0, "a", "x")), (2, text(0, "a", "y")))
+    assert answer(*counted, *numbered((0, completed()))).text == "xy"
+    _, error = run(*counted, *numbered((0, event("error", code="server_error", message="m"))))
+    assert isinstance(error, ServerFault)
+
+
+def test_a_resumed_stream_does_not_deliver_what_came_before_it() -> None:
+    before = {"id": "b", "type": "message", "content": [{"type": "output_text", "text": "Before"}]}
+    item = {"id": "a", "type": "message", "content": HELLO}
+    got = answer(*numbered((7, text(1, "a", "Hel")), (9, text(1, "a", "o")), (10, completed(before, item))))
+    assert got.text == "Hello"
+
+
 def test_numbers_that_do_not_count_are_no_numbers() -> None:
     got = answer(*numbered((0, CREATED), (0, text(0, "a", "x")), (0, text(0, "a", "y")), (0, completed())))
     assert got.text == "xy"
