@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* Joined, the deltas are the answer, once (`rxstream.split` has the law). Nothing that a `Response` holds is left out.
+* Joined, the deltas are the answer, once (`rxstream.segment` has the law). Nothing that a `Response` holds is left out.
 * The pace is kept by the loop's clock, between pieces: the first one comes at once. A stream that was paused goes on at
   its pace and makes up for nothing.
 * A function that blocks runs in a thread of its own.
@@ -41,10 +41,10 @@ from rxstream.events import (
 from rxstream.events import ToolCall as ToolCallSealed
 from rxstream.messages import OpaquePart, Part, RefusalPart, TextPart, ThinkingPart, ToolCall
 from rxstream.response import Choice, MediaRecord, Response, ServerToolCall
+from rxstream.segment import By, split
 from rxstream.sources._pump import Source
 from rxstream.sources._worker import Worker
 from rxstream.sources.iterable import END, Item, ItemsDecoder, Steps
-from rxstream.split import By, split
 from rxstream.usage import Usage
 
 __all__ = ["Answer", "emulate"]
@@ -75,7 +75,7 @@ def emulate(
 
     Args:
         answer: Text, or a `Response` with all that it holds, or a function that gives one of these.
-        by: How to cut; see `rxstream.split.split`, for `size`, `overlap` and `delimiter`, too.
+        by: How to cut; see `rxstream.segment.split`, for `size`, `overlap` and `delimiter`, too.
         size: Characters a piece, for ``by="size"``.
         overlap: Characters that its windows share.
         delimiter: What ends a piece, for ``by="delimiter"``.
