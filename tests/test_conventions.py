@@ -40,9 +40,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
-POSITIONAL_OPTIONS: dict[str, str] = {
-    "rxstream.creation.stream": "stream(model, prompt); a stream that is open already has no prompt",
-}
+POSITIONAL_OPTIONS: dict[str, str] = {}
 TAKES_KWARGS: dict[str, str] = {}
 UNDOCUMENTED: dict[str, str] = {}
 UNDOCUMENTED_ERRORS: dict[str, str] = {}
@@ -248,7 +246,7 @@ def test_all_is_what_is_visible() -> None:
 
 
 def test_options_are_keyword_only() -> None:
-    """In public functions a parameter with a default is keyword-only, unless it comes first and is no bool.
+    """In public functions at most one parameter with a default is positional, and no bool is.
 
     At most three parameters are positional. Exempt are Rx's own three callbacks, which come in Rx's order, and what a
     base class of another package prescribes.
@@ -262,9 +260,9 @@ def test_options_are_keyword_only() -> None:
         if found.owner and "staticmethod" not in decorators(found.node):
             pairs = pairs[1:]
         pairs = [(argument, default) for argument, default in pairs if argument.arg not in RX_CALLBACKS]
-        options = [argument.arg for argument, default in pairs[1:] if default is not None]
+        options = [argument.arg for argument, default in pairs if default is not None]
         flags = [argument.arg for argument, _ in pairs if is_flag(argument)]
-        if (options or flags or len(pairs) > MAX_POSITIONAL) and not overrides_foreign(found):
+        if (options[1:] or flags or len(pairs) > MAX_POSITIONAL) and not overrides_foreign(found):
             broken[found.place] = f"positional: options {options}, flags {flags}, {len(pairs)} in all"
     holds(broken, POSITIONAL_OPTIONS)
 
