@@ -206,7 +206,8 @@ def _read(body: bytes) -> _Said:
     try:
         payload: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _Said()
+        text = head(body, 500).strip()
+        return _Said("" if text.startswith("<") else text)  # a page of HTML says nothing in one line
     if is_list(payload) and payload:
         payload = payload[0]
     layers = list(_layers(payload))

@@ -103,8 +103,7 @@ class Lines(SSEDialect):
                 return
             if word == "fault":
                 raise StreamError("said so")
-            else:
-                out.append(TextDelta(text=word, raw=raw))
+            out.append(TextDelta(text=word, raw=raw))
 
     def _end(self, out: list[Event]) -> None:
         if not self._keep_raw:

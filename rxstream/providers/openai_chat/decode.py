@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from rxstream.errors import StreamIncomplete, ToolCallIncomplete
-from rxstream.events import Event, Finished, Heartbeat, Raw, Started, Status, UsageReported
+from rxstream.events import Event, Finished, Raw, Started, Status, UsageReported
 from rxstream.providers._shared import SSEDialect, is_list, is_object
 from rxstream.providers.compatible import Evidence, Quirks
 from rxstream.providers.openai_chat._choice import ChoiceDecoder, finish_reason
@@ -150,7 +150,6 @@ class ChatDecoder(SSEDialect):
             self._finish("done", raw, out)
             return
         if not words:
-            out.append(Heartbeat())
             return
         payload: Any = msgspec.json.decode(data)
         name = event
