@@ -111,6 +111,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             if how == "paced":
                 for chunk in chunks:
                     writer.write(chunk)
+                    await writer.drain()  # tells that the client has left
                     await asyncio.sleep(PACE)
             else:
                 body = b"".join(chunks)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rxstream.chunk import MessageChunk
     from rxstream.config import Limits, Request, Timeouts
-    from rxstream.creation import emulate, from_callback, from_iterable, from_sdk, stream
+    from rxstream.conversion import emulate, from_callback, from_iterable
+    from rxstream.creation import from_sdk, stream
     from rxstream.gate import Gate
     from rxstream.loop import LoopScheduler
     from rxstream.messages import Message, Tool
@@ -58,9 +59,9 @@ _HOMES = {
     "Limits": "config",
     "Request": "config",
     "Timeouts": "config",
-    "emulate": "creation",
-    "from_callback": "creation",
-    "from_iterable": "creation",
+    "emulate": "conversion",
+    "from_callback": "conversion",
+    "from_iterable": "conversion",
     "from_sdk": "creation",
     "stream": "creation",
     "Gate": "gate",

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, model_validator
+import pydantic
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, model_validator
 
 from rxstream.errors import ConfigurationError
 
@@ -27,7 +28,13 @@ _SECRET = ("extra_headers", "api_key")
 class Input(BaseModel):
     """Base of all that a user types in: frozen, and a misspelt key is an error rather than lost in silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        defer_build=True,  # to the first use: importing must stay cheap
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +76,7 @@ def json_schema(given: Any, name: str) -> dict[str, Any]:
         ConfigurationError: it has none.
     """
     try:
-        return TypeAdapter(given).json_schema()
+        return pydantic.TypeAdapter(given).json_schema()  # loaded when first used: it costs 30 ms
     except (PydanticUserError, NameError) as error:
         raise ConfigurationError(f"{name} has no JSON schema: {str(error).partition('. ')[0]}") from None
 

@@ -1,26 +1,23 @@
-"""Where streams come from: a model, an SDK's stream, an iterator, a callback, a complete answer.
+"""Streams of models: a request to any provider, or a stream that an SDK has opened.
 
-Every function here gives a cold `Stream`: nothing is sent before it is subscribed, awaited, iterated or run.
+Rules of this module:
+
+* What it gives is cold: nothing is sent before it is subscribed, awaited, iterated or run.
+* What is wrong with the arguments is said at once; what only the environment can tell (a missing key) to the subscriber.
+* The functions load what they need when they are called: pydantic, the SDKs and what checks a request cost more than all
+  the rest, and ``from rxstream import stream`` is to cost no more than three times ``import reactivex``.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from rxstream.config import Effort, Limits, Prompt, Request, ResponseFormat, Target, Timeouts
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
-from rxstream.messages import ToolLike
 from rxstream.observable import Stream
-from rxstream.providers import PROVIDERS, decoder_for, provider
-from rxstream.sources import local
 from rxstream.sources._pump import Source, pump
-from rxstream.sources.adopt import adopt, is_sdk_stream
-from rxstream.sources.sdk import Connection, open_stream
 
 if TYPE_CHECKING:
     import anthropic
@@ -28,7 +25,8 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-    from rxstream.sources._body import Body
+    from rxstream.config import Effort, Limits, Prompt, ResponseFormat, Timeouts
+    from rxstream.messages import ToolLike
 
     OpenedStream: TypeAlias = (
         openai.Stream[Any] | openai.AsyncStream[Any] | anthropic.Stream[Any] | anthropic.AsyncStream[Any]
@@ -106,6 +104,10 @@ def stream(
         ConfigurationError: an argument is not as described. What only the environment can tell (a missing key) is told to
             the subscriber.
     """
+    from rxstream.config import Limits, Request, Target, Timeouts
+    from rxstream.providers import PROVIDERS, decoder_for, provider
+    from rxstream.sources.model import open_model
+
     if not isinstance(target, str):
         return from_sdk(target, timeouts=timeouts, limits=limits, label=label or "")
     if prompt is None:
@@ -133,19 +135,18 @@ def stream(
     )
     clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
     row = provider(where.provider)
-    connect = partial(
-        Connection.to,
-        row,
-        base_url=base_url,
-        api_key=api_key,
-        client=client,
-        transport=transport,
-        timeouts=clocks,
-        limits=bounds,
-    )
-    started_here = row.name == "local" and base_url is None and client is None
     source = Source(
-        open=partial(_open_local, request, connect) if started_here else partial(_open, request, connect),
+        open=partial(
+            open_model,
+            request,
+            row,
+            base_url=base_url,
+            api_key=api_key,
+            client=client,
+            transport=transport,
+            timeouts=clocks,
+            limits=bounds,
+        ),
         decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
         label=label if label is not None else str(where),
         provider=row.name,
@@ -178,38 +179,18 @@ def from_sdk(
     Raises:
         ConfigurationError: `opened` is no such stream.
     """
-    if not is_sdk_stream(opened):
-        raise ConfigurationError(
-            f"from_sdk takes what an openai or anthropic client's create(stream=True) gave, not {type(opened).__name__}"
-        )
+    from rxstream.config import Limits, Timeouts
+    from rxstream.sources.adopt import adopt
+
     bounds = Limits.of(limits)
     adopted = adopt(opened, limits=bounds)
     source = Source(
         open=adopted.open,
         decoder=adopted.decoder,
         label=label,
+        provider=adopted.provider,
         timeouts=Timeouts.of(timeouts),
         read_ahead=bounds.read_ahead_bytes,
         max_events=bounds.events,
     )
     return Stream.of(pump(source), label=label)
-
-
-@asynccontextmanager
-async def _open(request: Request, connect: Callable[[], Connection]) -> AsyncIterator[Body]:
-    """Keys and addresses of the environment are read now, when the request is made."""
-    async with open_stream(request, connect()) as body:
-        yield body
-
-
-@asynccontextmanager
-async def _open_local(request: Request, connect: Callable[..., Connection]) -> AsyncIterator[Body]:
-    """The server of this process is started by the first who asks; it serves one model."""
-    server = await asyncio.to_thread(local.shared)
-    if request.model != server.model:
-        raise ConfigurationError(
-            f"the local server has {server.model!r}, not {request.model!r}: ask for local:{server.model}, "
-            "or set RXSTREAM_LOCAL_MODEL to the file of another model"
-        )
-    async with open_stream(request, connect(base_url=f"{server.url}/v1", api_key=server.api_key)) as body:
-        yield body

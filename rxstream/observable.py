@@ -25,10 +25,12 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event, EventBase
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.operators import chunks, of_type, text
-from rxstream.response import Response
 from rxstream.session import StreamSession
 from rxstream.sinks.callback import SafeObserver, is_async, subscribe_async
 from rxstream.sinks.iterator import AsyncItems, Items
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
 
 __all__ = ["Stream"]
 

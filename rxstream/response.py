@@ -28,7 +28,7 @@ _UsageField = Annotated[
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 class CitationRecord(_Record):

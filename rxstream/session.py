@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 from reactivex import Observable, abc
@@ -21,8 +21,10 @@ from rxstream.errors import Cancelled, StreamError
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
-from rxstream.response import Response
 from rxstream.sinks.callback import call_last
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
 
 __all__ = ["SessionStatus", "Statistics", "StreamSession"]
 

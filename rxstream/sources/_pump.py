@@ -21,20 +21,22 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxstream.aggregate import Aggregator
-from rxstream.config import Timeouts
 from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded, ServerFault, StreamError, TimedOut
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sources._watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from rxstream.config import Timeouts
 
 __all__ = ["Feed", "Source", "pump"]
 
@@ -71,7 +73,8 @@ class Source(Generic[D]):
     label: str = ""
     provider: str = ""
     model: str = ""
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts | None = None
+    """The six clocks; None is none."""
     read_ahead: int = 0
     """How much to read while the gate is closed, in bytes (``len`` of the data); 0 for what is made on demand."""
     max_events: int | None = None

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rxstream.config import Timeouts
 from rxstream.errors import Clock, TimedOut
+
+if TYPE_CHECKING:
+    from rxstream.config import Timeouts
 
 __all__ = ["Watchdog"]
 
@@ -26,10 +29,10 @@ _WHAT: dict[Clock, str] = {
 
 
 class Watchdog:
-    """Calls `expired` once, with the error, when a clock of `timeouts` runs out."""
+    """Calls `expired` once, with the error, when a clock of `timeouts` runs out; without any, never."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts, expired: Callable[[TimedOut], None]
+        self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts | None, expired: Callable[[TimedOut], None]
     ) -> None:
         self._loop = loop
         self._timeouts = timeouts
@@ -87,7 +90,7 @@ class Watchdog:
     def _deadlines(self) -> list[tuple[float, Clock, float]]:
         found: list[tuple[float, Clock, float]] = []
         for clock, since in self._since.items():
-            seconds: float | None = getattr(self._timeouts, clock)
+            seconds: float | None = getattr(self._timeouts, clock, None)
             if seconds is not None:
                 start = max(since, self.last_output) if clock == "idle" else since
                 found.append((start + seconds, clock, seconds))
