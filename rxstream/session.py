@@ -156,7 +156,7 @@ class StreamSession:
         """The figures so far."""
         end = self._ended if self._ended is not None else self.loop.time()
         span = (self._last_output or 0.0) - (self._first_output or 0.0)
-        tokens = self.partial.usage.output_tokens
+        tokens = self._aggregator.total_usage().output_tokens
         return Statistics(
             events=self._events,
             outputs=self._outputs,
