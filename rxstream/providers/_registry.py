@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from rxstream.errors import ConfigurationError
+from rxstream.providers._shared import SSEDialect
 from rxstream.providers.anthropic.decode import AnthropicDecoder
 from rxstream.providers.compatible import COMPATIBLE, Provider, Quirks
 from rxstream.providers.openai_chat.decode import ChatDecoder
@@ -87,10 +88,13 @@ def decoder_for(name: str, *, keep_raw: bool = True, max_event_bytes: int = DEFA
         ConfigurationError: there is no such provider.
     """
     row = provider(name)
+    decoder: SSEDialect
     match row.dialect:
         case "anthropic":
-            return AnthropicDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
+            decoder = AnthropicDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
         case "openai-responses":
-            return ResponsesDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
+            decoder = ResponsesDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
         case "openai-chat":
-            return ChatDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes, quirks=row.quirks)
+            decoder = ChatDecoder(keep_raw=keep_raw, max_event_bytes=max_event_bytes, quirks=row.quirks)
+    decoder.provider = row.name
+    return decoder

@@ -23,13 +23,21 @@ from rxstream.errors import ProtocolError, StreamError
 from rxstream.events import Event, Heartbeat
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
-__all__ = ["PartNumbers", "SSEDialect", "head", "is_list", "is_object", "mask", "retry_after"]
+__all__ = ["PartNumbers", "SSEDialect", "head", "is_list", "is_object", "mask", "mend", "retry_after"]
 
 _KEY: Final = re.compile(
     r"\b(?:sk|pk|rk|xai|gsk|pplx|csk|nvapi|hf|fw|r8|tgp)[-_][\w*.-]{6,}"  # with the prefixes that providers give them
     r"|\bAIza[\w-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
     r"|(?i:(?<=bearer )|(?<=api key provided: ))[\w*.+/=-]*[\w*+/=]"  # … and where they are named
 )
+
+
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
+    rb"|\\."
+)
+_NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class PartNumbers:
@@ -65,6 +73,11 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 def mask(text: str) -> str:
     """`text` without what looks like a key: providers quote wrong ones back."""
     return _KEY.sub("***", text)
+
+
+def mend(data: bytes) -> bytes:
+    """JSON text in which the halves of a character that was cut in two, as servers do that count in UTF-16, say U+FFFD."""
+    return _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], data)
 
 
 def head(body: bytes, limit: int = 2048) -> str:
@@ -105,6 +118,8 @@ class SSEDialect(ABC):
         """Whether the terminal mark was seen. The dialect sets it."""
         self.failure: StreamError | None = None
         """The error that the next call will raise, or None."""
+        self.provider = ""
+        """Who serves the stream, for `rxstream.events.Started` to tell; the registry sets it."""
         self._frames = SSEDecoder(max_event_bytes=max_event_bytes)
         self._keep_raw = keep_raw
         self._closed = False
@@ -172,9 +187,20 @@ class SSEDialect(ABC):
                 out.append(Heartbeat(comment=frame.comment))
                 continue
             data = frame.data
+            raw = data if self._keep_raw else None
             try:
-                self._payload(frame.event, data, data if self._keep_raw else None, out)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-                raise ProtocolError(f"not the provider's protocol: {fault}", body=head(data)) from fault
+                self._payload(frame.event, data, raw, out)
+            except _NOT_READABLE as fault:
+                self._mend(frame, fault, out)
             if self.finished:
                 return
+
+    def _mend(self, frame: ServerSentEvent, fault: Exception, out: list[Event]) -> None:
+        """A payload that could not be read: once more, if half a character was all that was wrong with it."""
+        data = mend(frame.data)
+        try:
+            if data == frame.data:
+                raise fault
+            self._payload(frame.event, data, frame.data if self._keep_raw else None, out)
+        except _NOT_READABLE as error:
+            raise ProtocolError(f"not the provider's protocol: {error}", body=head(frame.data)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rxstream.errors import ConfigurationError, LimitExceeded
+from rxstream.events import Started
 from rxstream.providers import PROVIDERS, decoder_for, provider
 from rxstream.providers.anthropic.decode import AnthropicDecoder
 from rxstream.providers.openai_chat.decode import ChatDecoder
@@ -12,7 +13,11 @@ from rxstream.providers.openai_responses.decode import ResponsesDecoder
 from rxstream.typing import Decoder
 from tests.support.recordings import Recording, each_recording, feed_all
 
-DECODERS = {"anthropic": AnthropicDecoder, "openai-chat": ChatDecoder, "openai-responses": ResponsesDecoder}
+DECODERS: dict[str, type[Decoder]] = {
+    "anthropic": AnthropicDecoder,
+    "openai-chat": ChatDecoder,
+    "openai-responses": ResponsesDecoder,
+}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,18 @@ def test_every_provider_has_a_decoder(name: str) -> None:
 def test_each_stream_has_a_decoder_of_its_own() -> None:
     """State is not shared."""
     assert decoder_for("openai-chat") is not decoder_for("openai-chat")
+
+
+@pytest.mark.parametrize("name", ["openai", "llama.cpp", "xai"])
+def test_an_answer_says_who_gave_it(name: str) -> None:
+    """By the provider's own name, however it was spelt."""
+    body = (
+        b'data: {"type":"response.created","response":{"id":"r","model":"m"}}\n\n'
+        if name == "openai"
+        else b'data: {"id":"r","model":"m","choices":[]}\n\n'
+    )
+    (started,) = decoder_for(name, keep_raw=False).feed(body)
+    assert started == Started(id="r", model="m", provider=provider(name).name)
 
 
 @pytest.mark.parametrize("option", [True, False])

@@ -76,6 +76,8 @@ class ChoiceDecoder:
         self.calls = ToolCalls(index, self.parts)
         self._text_part = -1
         self._has_deltas = False
+        self._legacy = False  # the calls come as ``function_call``
+        self._images = 0
         self._filter: Any = None
         self._executed: set[object] = set()
 
@@ -155,8 +157,6 @@ class ChoiceDecoder:
         if is_list(delta.executed_tools):
             for number, tool in enumerate(delta.executed_tools):
                 self._executed_tool(number, tool, raw, out)
-
-    _legacy = False  # the calls come as ``function_call``
 
     def _refusal(self, text: Any, raw: bytes | None, out: list[Event]) -> None:
         if isinstance(text, str):
@@ -250,7 +250,8 @@ class ChoiceDecoder:
         url = source.get("url") if is_object(source) else source
         if isinstance(url, str) and url.startswith("data:") and ";base64," in url:
             media_type, _, data = url.removeprefix("data:").partition(";base64,")
-            part = self.parts.number(("image", len(data), data[:64]))
+            part = self.parts.number(("image", self._images))
+            self._images += 1
             out.append(Media(choice=self.index, part=part, kind="image", data=data, media_type=media_type, raw=raw))
         else:
             out.append(Raw(name="image", payload=image, raw=raw))

@@ -65,7 +65,7 @@ class ChatDecoder(SSEDialect):
         choices = chunk.choices
         if not self._started and (chunk.id or chunk.model or choices):
             self._started = True
-            out.append(Started(id=_text(chunk.id), model=_text(chunk.model), raw=raw))
+            out.append(Started(id=_text(chunk.id), model=_text(chunk.model), provider=self.provider, raw=raw))
         if isinstance(choices, list):
             for choice in choices:
                 state = self._choices.get(choice.index)

@@ -267,7 +267,12 @@ class ResponsesDecoder(SSEDialect):
     def _start(self, response: dict[str, Any]) -> None:
         if response and not self._started:
             self._started = True
-            started = Started(id=as_text(response.get("id")), model=as_text(response.get("model")), raw=self._items.raw)
+            started = Started(
+                id=as_text(response.get("id")),
+                model=as_text(response.get("model")),
+                provider=self.provider,
+                raw=self._items.raw,
+            )
             self._items.out.append(started)
 
     def _over(self, name: str, _: _Wire, payload: dict[str, Any]) -> None:

@@ -420,13 +420,13 @@ def test_audio_and_its_transcript() -> None:
 
 
 def test_images() -> None:
-    """A data address is an image; another address is kept as it is."""
+    """A data address is an image, each a part of its own; another address is kept as it is."""
     far = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
     near = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}
     assert content({"images": [near, far]}, {"content": [near]}) == [
         Media(kind="image", data="QUJD", media_type="image/png"),
         Raw(name="image", payload=far),
-        Media(kind="image", data="QUJD", media_type="image/png"),
+        Media(kind="image", data="QUJD", media_type="image/png", part=1),
     ]
 
 
@@ -784,6 +784,16 @@ def test_content_beside_an_error_is_delivered_before_it() -> None:
 def test_an_error_field_that_says_nothing_is_none(nothing: Any) -> None:
     """Some servers always have the field."""
     assert decode(chunk({"content": "a"}, finish="stop", error=nothing), DONE)[0] == TextDelta(text="a")
+
+
+def test_half_a_character_costs_only_itself() -> None:
+    """Servers that cut text by UTF-16 split a pair over two chunks; neither half is a character."""
+    halves = [b'"x\\ud83d"', b'"\\uDE00 \\\\ud83d \\ud83d\\ude00"', b'"\\ud83d\\n"']
+    body = b"".join(b'data: {"choices":[{"delta":{"content":%b}}]}\n\n' % half for half in halves)
+    events, error = feed_all(ChatDecoder(), body + DONE)
+    assert error is None
+    assert aggregate(events).text == "x\ufffd\ufffd \\ud83d \U0001f600\ufffd\n"
+    assert events[1].raw == b'{"choices":[{"delta":{"content":"x\\ud83d"}}]}'
 
 
 @pytest.mark.parametrize("payload", [b"{", b'{"choices":[{"delta":{"content":"\xff"}}]}', b"<html>", b"[" * 100_000])

@@ -267,7 +267,8 @@ def test_a_recorded_answer_can_be_sent_back(recording: Recording) -> None:
         pytest.skip("the recording holds no whole answer")
     body = encode(ask("Hello", turn, "And?", provider="openai"))
     assert all(text in strings(body) for text in texts(ask(turn)))
-    assert complaint(body, ResponseCreateParamsStreaming) is None
+    if recording.vendor != "xai":  # its items have fields that the SDK does not declare; they go back as they came
+        assert complaint(body, ResponseCreateParamsStreaming) is None
 
 
 @pytest.mark.local
