@@ -41,10 +41,13 @@ class _Buffer(Generic[T]):
             return
         self.items.append(item)
         if len(self.items) == HIGH:
-            self.gate.hold(self.name)
-            if self.ended:  # closed in this very moment by another thread
-                self.gate.release(self.name)
+            self.hold()
         self.wake()
+
+    def hold(self) -> None:
+        self.gate.hold(self.name)
+        if self.ended:  # in this very moment, by another thread
+            self.gate.release(self.name)
 
     def on_error(self, error: Exception) -> None:
         self.error = error
@@ -72,23 +75,19 @@ class _Buffer(Generic[T]):
 
 
 class _AsyncBuffer(_Buffer[T]):
-    def __init__(self, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
+    def __init__(self, gate: Gate) -> None:
         super().__init__("async-iterator", gate)
-        self.loop = loop
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        if self.waiter is not None:
-            call_on(self.loop, self._wake)
-
-    def _wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        waiter = self.waiter
+        if waiter is not None:
+            call_on(waiter.get_loop(), lambda: None if waiter.done() else waiter.set_result(None))
 
     async def wait(self) -> None:
         if self.waiter is not None:
             raise RuntimeError("two tasks wait for the next item of one iterator")
-        self.waiter = self.loop.create_future()
+        self.waiter = asyncio.get_running_loop().create_future()
         try:
             if not self.items and not self.ended:
                 self.gate.release(self.name)  # a producer in another thread may have held it after we had emptied it
@@ -116,26 +115,23 @@ class _SyncBuffer(_Buffer[T]):
 class _Edge(Generic[T]):
     """What both iterators do alike."""
 
-    _buffer: _Buffer[T] | None = None
-    _subscription: abc.DisposableBase | None = None
-
-    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
+    def __init__(self, source: Observable[T], buffer: _Buffer[T]) -> None:
         self._source = source
-        self._gate = gate if gate is not None else Gate()
+        self._buffer = buffer
+        self._subscription: abc.DisposableBase | None = None
 
-    def _subscribe(self, buffer: _Buffer[T], loop: asyncio.AbstractEventLoop) -> None:
-        self._subscription = self._source.subscribe(
-            buffer.on_next,
-            buffer.on_error,
-            buffer.on_completed,
-            scheduler=LoopScheduler(loop, gate=self._gate),
-        )
+    def _subscribe(self, loop: asyncio.AbstractEventLoop) -> None:
+        buffer = self._buffer
+        if not buffer.ended:
+            scheduler = LoopScheduler(loop, gate=buffer.gate)
+            self._subscription = self._source.subscribe(
+                buffer.on_next, buffer.on_error, buffer.on_completed, scheduler=scheduler
+            )
 
     def _close(self) -> None:
         if self._subscription is not None:
             self._subscription.dispose()
-        if self._buffer is not None:
-            self._buffer.on_completed()
+        self._buffer.on_completed()
 
     def __del__(self) -> None:
         self._close()
@@ -150,17 +146,18 @@ class AsyncItems(_Edge[T]):
         StreamError: while iterating, after all that arrived before it.
     """
 
-    _buffer: _AsyncBuffer[T] | None = None
+    _buffer: _AsyncBuffer[T]
+
+    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
+        super().__init__(source, _AsyncBuffer(gate if gate is not None else Gate()))
 
     def __aiter__(self) -> AsyncItems[T]:
         return self
 
     async def __anext__(self) -> T:
         buffer = self._buffer
-        if buffer is None:
-            loop = asyncio.get_running_loop()
-            buffer = self._buffer = _AsyncBuffer(loop, self._gate)
-            self._subscribe(buffer, loop)
+        if self._subscription is None:
+            self._subscribe(asyncio.get_running_loop())
         while not buffer.items:
             if buffer.ended:
                 raise buffer.end() or StopAsyncIteration
@@ -192,17 +189,19 @@ class Items(_Edge[T]):
         ConfigurationError: on the shared loop's own thread, where waiting would never end.
     """
 
-    _buffer: _SyncBuffer[T] | None = None
+    _buffer: _SyncBuffer[T]
+
+    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
+        super().__init__(source, _SyncBuffer(gate if gate is not None else Gate()))
 
     def __iter__(self) -> Items[T]:
         return self
 
     def __next__(self) -> T:
         buffer = self._buffer
-        if buffer is None:
+        if self._subscription is None:
             refuse_to_block(shared_loop(), "use `async for`")
-            buffer = self._buffer = _SyncBuffer(self._gate)
-            self._subscribe(buffer, shared_loop())
+            self._subscribe(shared_loop())
         if not buffer.items:
             try:
                 buffer.wait()
