@@ -49,8 +49,8 @@ from rxstream.usage import Usage
 
 __all__ = ["Answer", "emulate"]
 
-Whole: TypeAlias = str | Response
-Answer: TypeAlias = Whole | Callable[[], Whole | Awaitable[Whole]]
+_Whole: TypeAlias = str | Response
+Answer: TypeAlias = _Whole | Callable[[], _Whole | Awaitable[_Whole]]
 """A complete answer, or a function, coroutine or not, that gives one."""
 
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -150,7 +150,7 @@ def _nothing() -> None:
     """A function that gave an answer holds nothing that must be closed."""
 
 
-async def _ask(answer: Answer, worker: Worker) -> Whole:
+async def _ask(answer: Answer, worker: Worker) -> _Whole:
     whole: Any = answer
     if not isinstance(answer, (str, Response)):
         whole = answer() if inspect.iscoroutinefunction(answer) else await worker.run(answer)
