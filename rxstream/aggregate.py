@@ -41,6 +41,6 @@ class Aggregator(Fold):
 
     def response(self) -> Response:
         """The answer so far."""
-        from rxstream._assemble import assemble
+        from rxstream._assemble import assemble  # noqa: PLC0415 - see the rules above
 
         return assemble(self)

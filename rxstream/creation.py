@@ -11,7 +11,6 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rxstream.errors import ConfigurationError
@@ -104,9 +103,9 @@ def stream(
         ConfigurationError: an argument is not as described. What only the environment can tell (a missing key) is told to
             the subscriber.
     """
-    from rxstream.config import Limits, Request, Target, Timeouts
-    from rxstream.providers import PROVIDERS, decoder_for, provider
-    from rxstream.sources.model import open_model
+    from rxstream.config import Request, Target  # noqa: PLC0415 - see the rules above
+    from rxstream.providers import PROVIDERS  # noqa: PLC0415
+    from rxstream.sources.model import model_source  # noqa: PLC0415
 
     if not isinstance(target, str):
         return from_sdk(target, timeouts=timeouts, limits=limits, label=label or "")
@@ -133,27 +132,16 @@ def stream(
         extra=extra,
         extra_headers=extra_headers,
     )
-    clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
-    row = provider(where.provider)
-    source = Source(
-        open=partial(
-            open_model,
-            request,
-            row,
-            base_url=base_url,
-            api_key=api_key,
-            client=client,
-            transport=transport,
-            timeouts=clocks,
-            limits=bounds,
-        ),
-        decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
+    source = model_source(
+        request,
+        base_url=base_url,
+        api_key=api_key,
+        client=client,
+        transport=transport,
+        timeouts=timeouts,
+        limits=limits,
         label=label if label is not None else str(where),
-        provider=row.name,
-        model=where.model,
-        timeouts=clocks,
-        read_ahead=bounds.read_ahead_bytes,
-        max_events=bounds.events,
+        keep_raw=keep_raw,
         keep_partial=keep_partial,
     )
     return Stream.of(pump(source), label=source.label)
@@ -179,8 +167,8 @@ def from_sdk(
     Raises:
         ConfigurationError: `opened` is no such stream.
     """
-    from rxstream.config import Limits, Timeouts
-    from rxstream.sources.adopt import adopt
+    from rxstream.config import Limits, Timeouts  # noqa: PLC0415 - see the rules above
+    from rxstream.sources.adopt import adopt  # noqa: PLC0415
 
     bounds = Limits.of(limits)
     adopted = adopt(opened, limits=bounds)

@@ -192,7 +192,11 @@ class Stream(Observable[T_co]):
         on_error: Callable[[Exception], Any] | None = None,
         on_completed: Callable[[], Any] | None = None,
     ) -> StreamSession:
-        """Make the request and get the handle: status, pause, resume, cancel, result. See `rxstream.StreamSession`."""
+        """Make the request and get the handle: status, pause, resume, cancel, result. See `rxstream.StreamSession`.
+
+        Raises:
+            ConfigurationError: a callback is a coroutine function.
+        """
         if on_next is not None and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[Event]", on_next)
             on_next, on_error, on_completed = observer.on_next, observer.on_error, observer.on_completed

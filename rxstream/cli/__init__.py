@@ -153,9 +153,9 @@ async def _display_tracks(tracks: Sequence[Track], *, plain: bool, quiet: bool) 
         await write(tracks, sys.stdout, sys.stderr, quiet=quiet)
         return
     try:
-        from rich.console import Console
+        from rich.console import Console  # noqa: PLC0415 - an optional package
 
-        from rxstream.cli._show import show
+        from rxstream.cli._show import show  # noqa: PLC0415 - needs it
     except ImportError:
         await write(tracks, sys.stdout, sys.stderr, quiet=quiet)
         print("rxstream: for the live picture: pip install 'rxstream[cli]'", file=sys.stderr)

@@ -18,7 +18,7 @@ from reactivex import Observable, abc
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 
-__all__ = ["AsyncItems", "Items"]
+__all__ = ["HIGH", "LOW", "AsyncItems", "Items"]
 
 T = TypeVar("T")
 HIGH, LOW = 64, 16

@@ -6,44 +6,73 @@ Keys and addresses are read from the environment when the request is made, not w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rxstream.config import Limits, Request, Timeouts
 from rxstream.errors import ConfigurationError
-from rxstream.providers import Provider
+from rxstream.providers import Provider, decoder_for, provider
 from rxstream.sources import local
 from rxstream.sources._body import Body
 from rxstream.sources._clients import Transport
+from rxstream.sources._pump import Source
 from rxstream.sources.sdk import Connection, open_stream
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-__all__ = ["open_model"]
+__all__ = ["model_source"]
+
+
+def model_source(
+    request: Request,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    client: AsyncOpenAI | AsyncAnthropic | None = None,
+    transport: Transport = "auto",
+    timeouts: Timeouts | Mapping[str, float | None] | float | None = None,
+    limits: Limits | Mapping[str, int | None] | None = None,
+    label: str = "",
+    keep_raw: bool = True,
+    keep_partial: bool = True,
+) -> Source[bytes]:
+    """A source that makes `request` of its provider, anew for every subscription. For the options see `rxstream.stream`.
+
+    Raises:
+        ConfigurationError: no provider has this name; a clock or a limit is not as described.
+    """
+    row = provider(request.provider)
+    clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
+    connect = partial(Connection.to, row, client=client, transport=transport, timeouts=clocks, limits=bounds)
+    return Source(
+        open=partial(_open, request, row, connect, base_url, api_key, here=base_url is None and client is None),
+        decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
+        label=label,
+        provider=row.name,
+        model=request.model,
+        timeouts=clocks,
+        read_ahead=bounds.read_ahead_bytes,
+        max_events=bounds.events,
+        keep_partial=keep_partial,
+    )
 
 
 @asynccontextmanager
-async def open_model(
+async def _open(
     request: Request,
     row: Provider,
-    *,
+    connect: Callable[..., Connection],
     base_url: str | None,
     api_key: str | None,
-    client: AsyncOpenAI | AsyncAnthropic | None,
-    transport: Transport,
-    timeouts: Timeouts,
-    limits: Limits,
-) -> AsyncIterator[Body]:
-    """Make `request` of the provider `row`, and give the answer's bytes. The options are those of `Connection.to`.
-
-    Raises:
-        ConfigurationError: there is no key or no address, or the local server has another model.
-        StreamError: as `rxstream.sources.sdk.open_stream`.
-    """
-    if row.name == "local" and base_url is None and client is None:
+    *,
+    here: bool,
+) -> AsyncGenerator[Body]:
+    """The answer's bytes; for ``local:`` without an address, from the server of this process."""
+    if here and row.name == "local":
         server = await asyncio.to_thread(local.shared)
         if request.model != server.model:
             raise ConfigurationError(
@@ -51,14 +80,5 @@ async def open_model(
                 "or set RXSTREAM_LOCAL_MODEL to the file of another model"
             )
         base_url, api_key = f"{server.url}/v1", server.api_key
-    connection = Connection.to(
-        row,
-        base_url=base_url,
-        api_key=api_key,
-        client=client,
-        transport=transport,
-        timeouts=timeouts,
-        limits=limits,
-    )
-    async with open_stream(request, connection) as body:
+    async with open_stream(request, connect(base_url=base_url, api_key=api_key)) as body:
         yield body
