@@ -461,12 +461,13 @@ def test_a_forked_child_starts_a_loop_of_its_own_and_leaves_its_parents_alone() 
 @pytest.mark.parametrize(
     "running",
     [
+        "events.subscribe()",
         "events.subscribe(lambda event: None, lambda error: None)",
         "events.start()",
         "session = events.start(); session.pause()",
         "items = iter(events); next(items)",
         "items = events; next(iter(items)); kept = iter(events); next(kept)",
-        "on = LoopScheduler(); on.gate.hold('x'); Stream.of(Scripted([OSError()]).events()).subscribe(scheduler=on)",
+        "session = Stream.of(Scripted([0.01, OSError()]).events()).start(); session.pause()",
         "events.subscribe(lambda event: None, lambda error: None); next(iter(events))",
         "asyncio.run_coroutine_threadsafe(events._collect(), shared_loop())",
     ],

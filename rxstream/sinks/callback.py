@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks.iterator import AsyncItems
 
@@ -31,8 +32,9 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 def log_error(error: Exception) -> None:
-    """What becomes of an error when the subscriber gave no ``on_error``."""
-    _log.error("a stream failed and nobody took the error: %s: %s", type(error).__name__, error)
+    """What becomes of an error when the subscriber gave no ``on_error``; that a loop was shut down is no alarm."""
+    level = logging.INFO if isinstance(error, Cancelled) else logging.ERROR
+    _log.log(level, "a stream failed and nobody took the error: %s: %s", type(error).__name__, error)
 
 
 def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
@@ -84,7 +86,7 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
 
 def is_async(*callbacks: Callable[..., Any] | None) -> bool:
     """Whether any of the callbacks is a coroutine function."""
-    functions = [*callbacks, *(getattr(callback, "__call__", None) for callback in callbacks)]  # noqa: B004 - to look at it
+    functions = [*callbacks, *(type(callback).__call__ for callback in callbacks if callback is not None)]
     return any(inspect.iscoroutinefunction(function) for function in functions)
 
 
