@@ -233,7 +233,7 @@ class LocalServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self.stop()  # milliseconds
+        await asyncio.to_thread(self.stop)
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.url}>" if self.running else "<LocalServer, not running>"
