@@ -143,7 +143,7 @@ class ChoiceDecoder:
     def _rare(self, delta: Delta, raw: bytes | None, out: list[Event]) -> None:
         if delta.refusal:
             self._refusal(delta.refusal, raw, out)
-        if delta.function_call and not (delta.tool_calls or (self.calls.any and not self._legacy)):
+        if delta.function_call and not (delta.tool_calls or (self.calls.begun and not self._legacy)):
             self._legacy = True
             self.calls.add(delta.function_call, raw, out)
         if is_object(delta.audio):

@@ -56,7 +56,7 @@ class ToolCalls:
         self._calls: list[_Call] = []
 
     @property
-    def any(self) -> bool:
+    def begun(self) -> bool:
         """Whether there is a call."""
         return bool(self._calls)
 

@@ -648,6 +648,16 @@ def test_fragments_after_the_finish_reason_are_not_lost() -> None:
     assert [item.arguments for item in aggregate(events).tool_calls] == ['{"x":1}']
 
 
+def test_a_call_after_the_finish_reason_is_another() -> None:
+    """The one before it is not sealed again."""
+    events = decode(
+        chunk(call("{}", index=0, id="a", name="f"), finish="tool_calls"),
+        chunk(call("[]", index=0, id="b", name="g"), finish="tool_calls"),
+        DONE,
+    )
+    assert called(*events) == [("a", "f", "{}"), ("b", "g", "[]")]
+
+
 # The end.
 
 
