@@ -161,9 +161,9 @@ def host_of(url: str) -> str:
     return f"{host}:{port}" if port else host
 
 
-def secret_headers(headers: Mapping[str, str]) -> Iterable[str]:
+def secret_headers(headers: Mapping[str, Any]) -> Iterable[str]:
     """The values in `headers` that may be keys."""
     for name, value in headers.items():
-        if any(word in name.lower() for word in _SECRET_WORDS):
+        if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):  # the SDKs' may be "omitted"
             yield value
             yield value.rpartition(" ")[2]  # "Bearer …"

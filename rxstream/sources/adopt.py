@@ -77,13 +77,14 @@ def adopt(stream: object, *, keep_raw: bool = True, limits: Limits | None = None
     """
     limits = limits or Limits()
     dialect, row = _identify(stream)
-    used: list[bool] = []
+    used = False
 
     @asynccontextmanager
     async def open_stream() -> AsyncGenerator[Body, None]:
+        nonlocal used
         if used:
             raise ConfigurationError("a stream of an SDK can be read once: make a new request for each subscription")
-        used.append(True)
+        used = True
         body = await _body(await _entered(stream, dialect), dialect, limits.stream_bytes)
         try:
             yield body
@@ -222,4 +223,4 @@ class _Thread:
                 wire.shutdown(socket.SHUT_RDWR)
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._response.close)
         self._thread.shutdown(wait=False)
-        await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+        await asyncio.wait_for(asyncio.shield(closing), _CLOSE_SECONDS)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from rxstream.config import Limits, Request, Timeouts
-from rxstream.errors import ConfigurationError, RxstreamError, StreamError
+from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import Provider
 from rxstream.providers.anthropic import encode as anthropic
 from rxstream.providers.openai_chat import encode as openai_chat
@@ -53,7 +53,7 @@ class Connection:
 
     provider: Provider
     base_url: str
-    transport: Transport = "auto"
+    transport: Literal["httpx2", "aiohttp"]
     connect_seconds: float = _CONNECT_SECONDS
     max_bytes: int | None = None
     client: Any = field(default=None, repr=False)
@@ -112,10 +112,9 @@ class Connection:
 
     def secrets(self) -> Iterable[object]:
         """What must not be seen in any message: the keys."""
-        for holder in (self.client, getattr(self.client, "_options", None)):
-            for name in ("api_key", "auth_token", "admin_api_key"):
-                yield getattr(holder, name, None)
-        if self._key != _NO_KEY:
+        if self.client is not None:
+            yield from secret_headers(self.client.default_headers)
+        elif self._key != _NO_KEY:
             yield self._key
         yield self.base_url.partition("//")[2].rpartition("@")[0].partition(":")[2]
 
@@ -126,8 +125,7 @@ class Connection:
             yield self.client.with_options(max_retries=0)
             return
         sdk: Literal["openai", "anthropic"] = "anthropic" if self.provider.dialect == "anthropic" else "openai"
-        transport = pick_transport(self.transport)
-        key = ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=transport)
+        key = ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=self.transport)
         async with lease(key) as client:
             yield client
 
@@ -171,24 +169,23 @@ class _Exchange:
     async def open(self, stack: AsyncExitStack) -> Body:
         if self._connection.base_url in _refuse_usage:
             self._payload.pop("stream_options", None)
+        response = await self._answer(stack)
+        return await event_stream(response, self._origin, pieces=response.aiter_raw(), close=response.aclose)
+
+    async def _answer(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
-            response = await self._ask(stack)
+            return await self._ask(stack)
         except StreamError as error:
             if not self._is_about_usage(error):
                 raise
-            response = None
-        if response is None:  # once more, without what the server does not know
-            _refuse_usage.add(self._connection.base_url)
-            del self._payload["stream_options"]
-            response = await self._ask(stack)
-        return await event_stream(response, self._origin, pieces=response.aiter_raw(), close=response.aclose)
+        _refuse_usage.add(self._connection.base_url)
+        del self._payload["stream_options"]
+        return await self._ask(stack)
 
     async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
             client = await stack.enter_async_context(self._connection.lease())
             return await self._send(client)
-        except RxstreamError:
-            raise
         except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
             error = self._origin.not_connected(exc)
         raise error

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import pickle
 import time
-import zlib
-from collections.abc import Callable
 
 import anthropic
 import openai
@@ -16,7 +13,7 @@ import pytest
 
 from rxstream import errors
 from rxstream.aggregate import aggregate
-from rxstream.config import Limits, Timeouts
+from rxstream.config import Timeouts
 from rxstream.providers import decoder_for, provider
 from rxstream.sources import sdk
 from rxstream.sources.sdk import Connection, close_clients, open_stream
@@ -26,7 +23,6 @@ from tests.support.server import (
     END,
     HANG,
     RESET,
-    Exchange,
     Head,
     Script,
     ScriptedServer,
@@ -34,11 +30,12 @@ from tests.support.server import (
     Step,
     Tell,
     Wait,
-    Wire as Bytes,
     chat,
     closed_port,
     page,
-    sse,
+)
+from tests.support.server import (
+    Wire as Bytes,
 )
 
 each_dialect = pytest.mark.parametrize("name", DIALECTS)
@@ -74,7 +71,10 @@ async def test_what_is_sent(name: str, transport: Wire) -> None:
     with ScriptedServer(GOOD[name]("x")) as server:
         await read(request, link(server, name, transport=transport))
     sent = server.requests[0]
-    assert sent.path == {"compatible": "/v1/chat/completions", "anthropic": "/v1/messages", "openai": "/v1/responses"}[name]
+    assert (
+        sent.path
+        == {"compatible": "/v1/chat/completions", "anthropic": "/v1/messages", "openai": "/v1/responses"}[name]
+    )
     assert sent.json["stream"] is True
     assert sent.json["model"] == "scripted-1"
     assert sent.json["vendor_field"] == [1]
@@ -145,6 +145,7 @@ async def test_an_error_under_a_good_status(name: str, transport: Wire) -> None:
     ("content_type", "content"),
     [
         ("text/html", b"<html>Sign in " + b"." * 5000),
+        ("text/html", b"<html>" + b"." * 200_000),
         ("application/json", b'{"choices": [{"message": {"content": "whole"}}], "error": null}'),
         ("text/plain", b""),
         (None, b"data: {}\n\n"),
@@ -208,14 +209,11 @@ async def test_a_connection_that_breaks(name: str, cut: str, transport: Wire) ->
     frames, arrived = GOOD[name]("Hel", terminal=False), Signal()
     with ScriptedServer([Head(), *frames, Wait(arrived), *CUTS[cut]]) as server:
         opened = open_stream(ask(name), link(server, name, transport=transport))
-        data = b""
-        with pytest.raises(errors.Disconnected, match=r"127\.0\.0\.1"):
-            async with opened as body:
-                async for piece in body:
-                    data += piece
-                    if data == b"".join(frames):
-                        arrived.set()
-    assert data.startswith(b"".join(frames))
+        whole = b"".join(frames)
+        data, error = await error_of(opened, lambda data: arrived.set() if data == whole else None)
+    assert isinstance(error, errors.Disconnected)
+    assert "127.0.0.1" in str(error)
+    assert data.startswith(whole)
 
 
 async def test_what_is_no_chunk() -> None:
@@ -234,71 +232,6 @@ async def test_a_clean_end_is_the_decoders_business(transport: Wire) -> None:
     decoder.feed(body)
     with pytest.raises(errors.StreamIncomplete):
         decoder.close()
-
-
-# --- limits and compression ---------------------------------------------------------------------------------------------
-
-
-async def test_the_bytes_are_limited(transport: Wire) -> None:
-    """A stream longer than the limit is an error when it goes over."""
-    with ScriptedServer([sse("x" * 100)] * 50) as server:
-        connection = link(server, transport=transport, limits=Limits(stream_bytes=2000))
-        data, error = await error_of(open_stream(ask(), connection))
-    assert isinstance(error, errors.LimitExceeded)
-    assert len(data) <= 2000
-
-
-async def test_the_bytes_are_not_limited_where_there_is_no_limit(transport: Wire) -> None:
-    frames = [sse("x" * 1000)] * 50
-    with ScriptedServer(frames) as server:
-        connection = link(server, transport=transport, limits=Limits(stream_bytes=None))
-        assert await read(ask(), connection) == b"".join(frames)
-
-
-def raw_deflate(data: bytes) -> bytes:
-    packer = zlib.compressobj(wbits=-15)
-    return packer.compress(data) + packer.flush()
-
-
-@pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate)]
-)
-async def test_compressed_all_the_same(encoding: str, pack: Callable[[bytes], bytes], transport: Wire) -> None:
-    """A server that compresses although it was not asked to is understood."""
-    plain = b"".join(chat(*"Hello"))
-    packed = pack(plain)
-    pieces = [packed[at : at + 7] for at in range(0, len(packed), 7)]
-    with ScriptedServer([Head(headers={"content-encoding": encoding}), *pieces]) as server:
-        assert await read(ask(), link(server, transport=transport)) == plain
-
-
-async def test_compressed_and_cut(transport: Wire) -> None:
-    """A compressed body that ends before its own end was cut, even if the HTTP body ends properly."""
-    packed = gzip.compress(b"".join(chat(*"Hello")))
-    with ScriptedServer([Head(headers={"content-encoding": "gzip"}), packed[:-20]]) as server:
-        _, error = await error_of(open_stream(ask(), link(server, transport=transport)))
-    assert type(error) is errors.StreamIncomplete
-
-
-async def test_a_bomb(transport: Wire) -> None:
-    """A body that inflates without end is stopped by the limit, 64 KiB at a time."""
-    packed = gzip.compress(bytes(50_000_000))
-    with ScriptedServer([Head(headers={"content-encoding": "gzip"}), packed]) as server:
-        connection = link(server, transport=transport, limits=Limits(stream_bytes=300_000))
-        async with open_stream(ask(), connection) as body:
-            sizes = []
-            with pytest.raises(errors.LimitExceeded):
-                async for piece in body:
-                    sizes.append(len(piece))
-    assert max(sizes) <= 65536
-    assert sum(sizes) <= 300_000
-
-
-@pytest.mark.parametrize(("encoding", "content"), [("br", b"\x0b\x02\x80"), ("gzip", b"data: {}\n\n")])
-async def test_compressed_in_a_way_that_cannot_be_read(encoding: str, content: bytes, transport: Wire) -> None:
-    with ScriptedServer([Head(headers={"content-encoding": encoding}), content]) as server:
-        _, error = await error_of(open_stream(ask(), link(server, transport=transport)))
-    assert isinstance(error, errors.ProtocolError)
 
 
 # --- closing ------------------------------------------------------------------------------------------------------------
@@ -349,7 +282,7 @@ async def test_leave_in_mid_body(transport: Wire) -> None:
 
 async def test_the_callers_own_exception_passes_through(transport: Wire) -> None:
     with ScriptedServer([Head(), *chat("x", terminal=False), HANG]) as server:
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it is raised where the stream is read
             async with open_stream(ask(), link(server, transport=transport)) as body:
                 await anext(body)
                 raise ZeroDivisionError
@@ -369,24 +302,6 @@ async def test_a_drained_connection_is_used_again(name: str, transport: Wire) ->
         assert server.connections == 1
 
 
-async def test_a_drain_does_not_wait_for_a_server_that_lingers(transport: Wire) -> None:
-    """After 0.1 s, or 64 KiB, the connection is closed instead."""
-
-    async def chatter(exchange: Exchange) -> None:
-        await exchange.head()
-        while True:
-            await exchange.send(b": noise\n\n" * 1000)
-
-    for script in ([Head(), b"data: [DONE]\n\n", HANG], chatter):
-        with ScriptedServer(script) as server:
-            async with open_stream(ask(), link(server, transport=transport)) as body:
-                await anext(body)
-                since = time.monotonic()
-                await body.drain()
-                assert time.monotonic() - since < 1.0
-            await server.requests[0].left.wait_async()
-
-
 # --- stream_options -----------------------------------------------------------------------------------------------------
 
 
@@ -401,7 +316,9 @@ async def test_a_server_without_stream_options(transport: Wire) -> None:
 
 
 async def test_another_bad_request_is_not_repeated(transport: Wire) -> None:
-    with ScriptedServer(page(400, '{"error": {"message": "no such model"}}', content_type="application/json")) as server:
+    with ScriptedServer(
+        page(400, '{"error": {"message": "no such model"}}', content_type="application/json")
+    ) as server:
         _, error = await error_of(open_stream(ask(), link(server, transport=transport)))
     assert isinstance(error, errors.BadRequest)
     assert len(server.requests) == 1
@@ -491,9 +408,8 @@ async def test_a_client_of_ones_own(transport: Wire) -> None:
 def test_a_client_that_cannot_be_used() -> None:
     """One that blocks, one of the other SDK, something else, and one beside a key."""
     row = provider("anthropic")
-    with anthropic.Anthropic(api_key=KEY) as blocking:
-        with pytest.raises(errors.ConfigurationError, match="AsyncAnthropic"):
-            Connection.to(row, client=blocking)  # type: ignore[arg-type]  # what is being tested
+    with anthropic.Anthropic(api_key=KEY) as blocking, pytest.raises(errors.ConfigurationError, match="AsyncAnthropic"):
+        Connection.to(row, client=blocking)  # type: ignore[arg-type]  # what is being tested
     other = openai.AsyncOpenAI(api_key=KEY)
     for client in (other, object()):
         with pytest.raises(errors.ConfigurationError, match="AsyncAnthropic"):

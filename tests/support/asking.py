@@ -14,7 +14,7 @@ from rxstream.providers import provider
 from rxstream.sources.sdk import Connection, open_stream
 from tests.support.server import ScriptedServer, chat, messages, responses
 
-__all__ = ["DIALECTS", "GOOD", "KEY", "ask", "Wire", "error_of", "link", "read", "until"]
+__all__ = ["DIALECTS", "GOOD", "KEY", "Wire", "ask", "error_of", "link", "read", "until"]
 
 KEY = "sk-planted-0123456789-canary"
 DIALECTS = {"compatible": "/v1", "anthropic": "", "openai": "/v1"}
@@ -47,13 +47,18 @@ async def read(request: Request, connection: Connection) -> bytes:
 
 async def error_of(
     opened: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    each: Callable[[bytes], object] = len,
 ) -> tuple[bytes, RxstreamError]:
-    """What comes of a stream that is to fail: the bytes before the failure, and the error."""
+    """What comes of a stream that is to fail: the bytes before the failure, and the error.
+
+    `each` is called with all that came so far, after each piece.
+    """
     data = bytearray()
     try:
         async with asyncio.timeout(10), opened as body:
             async for piece in body:
                 data += piece
+                each(bytes(data))
     except RxstreamError as error:
         return bytes(data), error
     raise AssertionError(f"it did not fail, and gave {bytes(data)!r}")

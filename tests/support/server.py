@@ -182,6 +182,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
         self._current: Recorded | None = None
         self._ours = False
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -205,6 +206,7 @@ class _Connection(asyncio.Protocol):
             self._client_left()
         self._task.cancel()
         self._server.forget(self)
+        self.gone.set()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -219,12 +221,19 @@ class _Connection(asyncio.Protocol):
         self._task.cancel()
 
     async def write(self, data: bytes) -> None:
+        if self._ours:
+            raise RuntimeError("the script writes after it has closed the connection")
         self._transport.write(data)
+        await asyncio.sleep(0)  # a client that leaves is seen, even by a script that never waits
         await self._writable.wait()
 
     def close(self) -> None:
         self._ours = True
         self._transport.close()
+
+    def abort(self) -> None:
+        self._ours = True
+        self._transport.abort()
 
     def half_close(self) -> None:
         self._transport.write_eof()
@@ -341,12 +350,10 @@ class ScriptedServer:
         self._started.set()
         await self._stop.wait()
         listener.close()
-        tasks = list(self._live.values())
-        for connection in list(self._live):
-            connection.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        live = dict(self._live)
+        for connection in live:
+            connection.abort()
+        await asyncio.gather(*live.values(), *(connection.gone.wait() for connection in live), return_exceptions=True)
 
 
 def page(status: int, body: bytes | str, *, content_type: str = "text/html", **headers: str) -> list[Step]:
