@@ -53,6 +53,8 @@ LATE_IMPORTS: dict[str, str] = {
 WITHOUT_TESTS: dict[str, str] = {
     "rxstream.typing": "protocols: nothing to run",
 }
+OF_THE_WHOLE = ("live", "typing")
+"""Folders of tests that belong to no module."""
 WITHOUT_MODULE: dict[str, str] = {
     "tests/test_conventions.py": "about the project",
     "tests/test_docs.py": "about the documents",
@@ -401,6 +403,8 @@ def test_every_test_file_has_its_module() -> None:
     orphans: dict[str, str] = {}
     for test in sorted(TESTS.rglob("test_*.py")):
         relative = test.relative_to(TESTS)
+        if relative.parts[0] in OF_THE_WHOLE:
+            continue
         name = relative.stem.removeprefix("test_")
         homes = (PACKAGE / relative.parent / f"{name}.py", PACKAGE / relative.parent / f"_{name}.py")
         if not any(home.exists() for home in homes) and not (PACKAGE / relative.parent / name).is_dir():
