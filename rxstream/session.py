@@ -154,23 +154,24 @@ class StreamSession:
     @property
     def statistics(self) -> Statistics:
         """The figures so far."""
-        end = self._ended if self._ended is not None else self.loop.time()
-        span = (self._last_output or 0.0) - (self._first_output or 0.0)
-        tokens = self._aggregator.total_usage().output_tokens
-        return Statistics(
-            events=self._events,
-            outputs=self._outputs,
-            characters=self._characters,
-            elapsed=end - self._started,
-            time_to_first_event=self._since_start(self._first_event),
-            time_to_first_output=self._since_start(self._first_output),
-            output_tokens=tokens,
-            tokens_per_second=tokens / span if tokens and span > 0 else None,
-            outputs_per_second=self._outputs / span if span > 0 else None,
-            pauses=self._pauses,
-            read_ahead=self.gate.read_ahead,
-            holds=self.gate.holds,
-        )
+        with self._lock:
+            end = self._ended if self._ended is not None else self.loop.time()
+            span = (self._last_output or 0.0) - (self._first_output or 0.0)
+            tokens = self._aggregator.total_usage().output_tokens
+            return Statistics(
+                events=self._events,
+                outputs=self._outputs,
+                characters=self._characters,
+                elapsed=end - self._started,
+                time_to_first_event=self._since_start(self._first_event),
+                time_to_first_output=self._since_start(self._first_output),
+                output_tokens=tokens,
+                tokens_per_second=tokens / span if tokens and span > 0 else None,
+                outputs_per_second=self._outputs / span if span > 0 else None,
+                pauses=self._pauses,
+                read_ahead=self.gate.read_ahead,
+                holds=self.gate.holds,
+            )
 
     # --- its result -------------------------------------------------------------------------------------------------------
 
