@@ -52,6 +52,7 @@ class Body:
         self._torn = torn
         self._close = close
         self._taken = 0
+        self._pull = pieces.__anext__ if self._encoding in _PLAIN else self._read_inflated
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -65,28 +66,26 @@ class Body:
             ProtocolError: the body is compressed in a way that we cannot read, or not as it says.
             LimitExceeded: more bytes than allowed.
         """
-        data = await (self._read() if self._encoding in _PLAIN else self._read_inflated())
-        self._taken += len(data)
-        if self._max_bytes is not None and self._taken > self._max_bytes:
-            raise LimitExceeded(
-                f"the stream is longer than the {self._max_bytes} bytes that limits.stream_bytes allows"
-            )
-        return data
-
-    async def _read(self) -> bytes:
         try:
-            return await self._pieces.__anext__()
-        except StopAsyncIteration:
+            data = await self._pull()
+        except (StopAsyncIteration, StreamError):
             raise
         except Exception as exc:  # noqa: BLE001 - each transport has its own; none may leave
-            error = self._torn(exc)
-        raise error
+            error: StreamError = self._torn(exc)
+        else:
+            self._taken += len(data)
+            if self._max_bytes is None or self._taken <= self._max_bytes:
+                return data
+            error = LimitExceeded(
+                f"the stream is longer than the {self._max_bytes} bytes that limits.stream_bytes allows"
+            )
+        raise error  # outside of `except`: theirs must not be tied to ours
 
     async def _read_inflated(self) -> bytes:
         inflater = self._inflater = self._inflater or _Inflater(self._encoding)
         while not (data := inflater.take()):
             try:
-                inflater.give(await self._read())
+                inflater.give(await self._pieces.__anext__())
             except StopAsyncIteration:
                 if not inflater.whole:
                     raise StreamIncomplete("the compressed body was cut: it ended before its own end") from None

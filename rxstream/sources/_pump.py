@@ -192,43 +192,52 @@ class _Pump(Generic[D]):
                 await self._stop_reading()
 
     async def _read_to_end(self, body: AsyncIterator[D]) -> None:
-        decoder, gate = self._decoder, self._gate
+        decoder, gate, time, pull = self._decoder, self._gate, self._loop.time, body.__anext__
         while not decoder.finished:
             if gate.closed:
                 await self._open_gate(body)
-            data = await self._next(body)
+            if self._ahead or self._reading is not None:
+                data = await self._next_read_ahead()
+            else:
+                try:
+                    data = await pull()
+                except StopAsyncIteration:
+                    data = None
+                self._read_at = time()
             events = decoder.close() if data is None else decoder.feed(data)
             if events:
-                await self._deliver(events, body)
-            elif self._breathless:
-                await self._breathe()
+                self._note_first_event()
+            done = self._emit(events, 0)
+            if done < len(events) or self._read_at - self._breathed > _BREATH:
+                await self._deliver(events, done, body)
             if data is None or decoder.failure is not None:
                 break
+            self._check_count()
         if decoder.failure is not None:
             raise decoder.failure
 
-    async def _deliver(self, events: list[Event], body: AsyncIterator[D]) -> None:
-        """Hand `events` on as long as the gate is open, and let the loop breathe."""
+    async def _deliver(self, events: list[Event], done: int, body: AsyncIterator[D]) -> None:
+        """Let the loop breathe, and hand on what is left of `events`, as long as the gate is open."""
+        while True:
+            if self._loop.time() - self._breathed > _BREATH:
+                await asyncio.sleep(0)
+                self._breathed = self._loop.time()
+            if done == len(events):
+                return
+            if self._gate.closed:
+                await self._open_gate(body)
+            done = self._emit(events, done)
+
+    def _note_first_event(self) -> None:
         if self._phase == "first_event":
             self._phase = "first_output"
             self._watchdog.first_event()
-        at = self._read_at
-        done = self._emit(events, 0, at)
-        while True:
-            if self._breathless:
-                await self._breathe()
-            if done == len(events):
-                break
-            if self._gate.closed:
-                await self._open_gate(body)
-            done = self._emit(events, done, at)
-        self._check_count()
 
-    def _emit(self, events: list[Event], start: int, at: float) -> int:
+    def _emit(self, events: list[Event], start: int) -> int:
         """Emit from `start` until the gate closes or the loop wants its turn; the index of the first that is left."""
         gate, on_next = self._gate, self._observer.on_next
         add = None if self._aggregator is None else self._aggregator.add
-        label, seq, now = self._source.label, self._seq, self._loop.time()
+        label, seq, at, now = self._source.label, self._seq, self._read_at, self._loop.time()
         stop = min(len(events), start + _BURST)
         for index in range(start, stop):
             if gate.closed:
@@ -252,14 +261,6 @@ class _Pump(Generic[D]):
                 self._leave()
         return stop
 
-    @property
-    def _breathless(self) -> bool:
-        return self._loop.time() - self._breathed > _BREATH
-
-    async def _breathe(self) -> None:
-        await asyncio.sleep(0)
-        self._breathed = self._loop.time()
-
     def _leave(self) -> NoReturn:
         """Nobody listens any more: go and close the connection."""
         self._leaving = True
@@ -272,20 +273,15 @@ class _Pump(Generic[D]):
 
     # --- reading, and waiting -----------------------------------------------------------------------------------------
 
-    async def _next(self, body: AsyncIterator[D]) -> D | None:
-        """The next data, first what was read ahead; None at the end of the body."""
+    async def _next_read_ahead(self) -> D | None:
+        """The next of what was read while the gate was closed; None at the end of the body."""
         if self._ahead:
             self._read_at, data = self._ahead.popleft()
             self._gate.ahead -= _size(data)
             return data
-        if self._reading is not None:
-            reading, self._reading = self._reading, None
-            read = await reading
-        else:
-            try:
-                read = await body.__anext__()
-            except StopAsyncIteration:
-                read = None
+        reading, self._reading = self._reading, None
+        assert reading is not None  # noqa: S101 - asked only if there is one
+        read = await reading
         self._read_at = self._loop.time()
         return read
 
