@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rxstream.cli._models import cloud_keys
+from rxstream.cli._models import cloud_keys, local_target
 from rxstream.cli._track import Track
 from rxstream.config import Target
 from rxstream.creation import stream
@@ -11,7 +11,6 @@ from rxstream.sources import local
 
 __all__ = ["demo_tracks"]
 
-LOCAL = "local:smollm2"
 CLOUD = {
     "anthropic": "anthropic:claude-haiku-4-5",
     "openai": "openai:gpt-5-mini",
@@ -34,19 +33,24 @@ def demo_tracks(prompt: str, model: str | None) -> list[Track]:
 
     Raises:
         MissingDependency: the local model is not installed; the message has the command.
+        ConfigurationError: `model` names no model.
     """
+    target = local_target()
+    name = Target.parse(target, known=PROVIDERS).model
     here = Track(
-        stream(LOCAL, prompt, temperature=0, max_tokens=_MAX_TOKENS, label="local · smollm2"),
-        provider="local",
-        model="smollm2",
+        stream(target, prompt, temperature=0, max_tokens=_MAX_TOKENS, label=f"local · {name}", keep_raw=False),
+        target=target,
     )
     keys = cloud_keys()
-    name = model or next((name for provider, name in CLOUD.items() if provider in keys), None)
-    if name is None:
+    other = model or next((name for provider, name in CLOUD.items() if provider in keys), None)
+    if other is None:
         return [here, _stand_in(prompt)]
-    target = Target.parse(name, known=PROVIDERS)
-    there = stream(name, prompt, max_tokens=_MAX_TOKENS, label=f"cloud · {target.model}")
-    return [here, Track(there, provider=target.provider, model=target.model)]
+    label = f"{'here' if _is_here(other) else 'cloud'} · {Target.parse(other, known=PROVIDERS).model}"
+    return [here, Track(stream(other, prompt, max_tokens=_MAX_TOKENS, label=label, keep_raw=False), target=other)]
+
+
+def _is_here(target: str) -> bool:
+    return PROVIDERS[Target.parse(target, known=PROVIDERS).provider].local
 
 
 def _stand_in(prompt: str) -> Track:
@@ -58,6 +62,20 @@ def _stand_in(prompt: str) -> Track:
         max_tokens=_MAX_TOKENS,
         base_url=server.url,
         api_key=server.api_key,
-        label="stand-in · smollm2 through the Anthropic SDK",
+        label=f"stand-in · {server.model}",
+        keep_raw=False,
     )
-    return Track(there, provider="local", model=server.model)
+    variables = [variable for name in CLOUD for variable in PROVIDERS[name].api_key_env]
+    note = (
+        "The stand-in is the same local model, asked through the Anthropic SDK as a model in the cloud would be, for no "
+        f"key is set. For a real one set {', '.join(variables[:-1])} or {variables[-1]}, "
+        "or name any model: rxstream demo -m PROVIDER:MODEL"
+    )
+    return Track(
+        there,
+        target=f"anthropic:{server.model}",
+        base_url=server.url,
+        api_key=server.api_key,
+        priced_as="local",
+        note=note,
+    )

@@ -7,19 +7,29 @@ import http.client
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS, Provider
 from rxstream.sinks.console import printable
-from rxstream.sources.local import missing
+from rxstream.sources.local import LocalServer, missing
 
-__all__ = ["cloud_keys", "print_models"]
+__all__ = ["cloud_keys", "local_target", "print_models"]
 
 _PATIENCE = 0.5
 """Seconds to wait for a server on this machine."""
 _SHOWN = 6
 """Models to name of a server that has many."""
+_MOST_BYTES = 1_000_000
+"""Of a server's list of models."""
+_START = {
+    "litellm": "litellm --model MODEL",
+    "llamacpp": "llama-server -m FILE.gguf",
+    "lmstudio": "lms server start",
+    "ollama": "ollama serve",
+    "vllm": "vllm serve MODEL",
+}
+"""What starts a server."""
 
 
 def print_models(arguments: Sequence[str]) -> int:
@@ -29,12 +39,18 @@ def print_models(arguments: Sequence[str]) -> int:
     )
     parser.parse_args(arguments)
     rows = sorted({row.name: row for row in PROVIDERS.values()}.values(), key=lambda row: (not row.local, row.name))
-    found = [(row.name, *_state(row)) for row in rows]
-    width = max(len(name) for name, _, _ in found)
+    with ThreadPoolExecutor(len(rows)) as threads:  # the servers are asked at the same time
+        states = list(threads.map(_state, rows))
+    width = max(len(row.name) for row in rows)
     for title, wanted in (("Can be used here:", True), ("Missing something:", False)):
-        lines = [f"  {name:<{width}}  {printable(words)}" for name, usable, words in found if usable is wanted]
-        print("\n".join([title, *(lines or ["  nothing"]), ""]))
-    print(f'Use one as: rxstream -m {"PROVIDER:MODEL":<{width}} "prompt"')
+        print(title)
+        for row, (usable, words) in zip(rows, states, strict=True):
+            if usable is wanted:
+                print(f"  {row.name:<{width}}  {printable(words)}")
+        if not any(usable is wanted for usable, _ in states):
+            print("  nothing")
+        print()
+    print('Use one as: rxstream -m PROVIDER:MODEL "prompt"')
     return 0
 
 
@@ -47,47 +63,75 @@ def cloud_keys() -> dict[str, str]:
     }
 
 
+def local_target() -> str:
+    """The target of the model in this process, such as ``local:smollm2``.
+
+    Raises:
+        MissingDependency: its weights are not installed; the message has the command.
+        ConfigurationError: they cannot be read.
+    """
+    return f"local:{LocalServer().model}"
+
+
 def _state(row: Provider) -> tuple[bool, str]:
     """Whether `row` can be used, and what to say of it."""
     if row.name == "local":
         lacking = missing()
-        return (lacking is None, lacking or "local:smollm2, started in this process when it is asked")
+        return (False, lacking) if lacking else (True, f"{local_target()}, started in this process when it is asked")
     address = _first_value(row.base_url_env) or row.base_url
-    if not address:
-        return False, _need("an address: base_url=, --base-url", row.base_url_env)
     if row.local:
-        return _ask(address)
-    variable = _first_set(row.api_key_env)
-    if variable is None and row.key_required:
-        return False, _need("a key", row.api_key_env)
-    return True, f"key from {variable}"
+        return _ask(row, address)
+    needs: list[str] = []
+    if not address:
+        needs.append(f"an address: {_export(row.base_url_env, 'URL') if row.base_url_env else '--base-url URL'}")
+    if row.key_required and _first_set(row.api_key_env) is None:
+        needs.append(f"a key: {_export(row.api_key_env, 'KEY')}")
+    if needs:
+        return False, "needs " + ", and ".join(needs)
+    return True, f"key from {_first_set(row.api_key_env)}"
 
 
-def _need(what: str, variables: tuple[str, ...]) -> str:
-    return f"needs {what}" + (f" or the variable {' or '.join(variables)}" if variables else "")
+def _export(variables: Sequence[str], value: str) -> str:
+    others = f" (or {', '.join(variables[1:])})" if len(variables) > 1 else ""
+    return f"export {variables[0]}={value}{others}"
 
 
 def _first_set(variables: tuple[str, ...]) -> str | None:
-    return next((name for name in variables if os.environ.get(name)), None)
+    return next((name for name in variables if os.environ.get(name, "").strip()), None)
 
 
 def _first_value(variables: tuple[str, ...]) -> str:
     name = _first_set(variables)
-    return os.environ[name] if name is not None else ""
+    return os.environ[name].strip() if name is not None else ""
 
 
-def _ask(address: str) -> tuple[bool, str]:
+def _ask(row: Provider, address: str) -> tuple[bool, str]:
     """Ask a server on this machine which models it has."""
-    parts = urlsplit(address)
-    if not parts.hostname:
-        raise ConfigurationError(f"{address!r} is not an address of a server")
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_PATIENCE)
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/models")
-        names = [model["id"] for model in json.loads(connection.getresponse().read())["data"]]
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-        return False, f"no server answers at {address}"
-    finally:
-        connection.close()
+        status, body = _get(f"{address.rstrip('/')}/models", _first_value(row.api_key_env))
+    except (OSError, http.client.HTTPException):
+        return False, f"no server answers at {address}; start it: {_START[row.name]}"
+    except ValueError as error:
+        return False, f"{address!r} is no address of a server: {error}"
+    if status in (401, 403):
+        return False, f"the server at {address} wants a key: {_export(row.api_key_env, 'KEY')}"
+    try:
+        names = [str(model["id"]) for model in json.loads(body)["data"]]
+    except (ValueError, LookupError, TypeError):
+        return False, f"what answers at {address} (HTTP {status}) has no list of models: another program's server?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return True, f"at {address}: {', '.join(names[:_SHOWN]) or 'no model loaded'}{more}"
+
+
+def _get(url: str, key: str) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it has to begin with http:// or https:// and a host")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", parts.path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        response = connection.getresponse()
+        return response.status, response.read(_MOST_BYTES)
+    finally:
+        connection.close()

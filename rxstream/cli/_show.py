@@ -3,131 +3,177 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-from rich.columns import Columns
+from rich import live
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from rxstream.cli._rows import Rows, wrapped
 from rxstream.cli._track import Track, explain
 
-__all__ = ["show"]
+__all__ = ["Live"]
 
 _PERIOD = 0.1
 """Seconds between two pictures."""
+_NARROW = 30
+"""Cells that a column has at least; where there is no room for it, tracks stand below each other."""
+_FRAME = 4
+"""Cells that a panel's frame takes of its width."""
 
 
-async def show(tracks: Sequence[Track], console: Console) -> None:
-    """Draw the running `tracks` until the last is over, then leave their whole text on the screen."""
-    picture = _One(tracks[0], console) if len(tracks) == 1 else _Beside(tracks, console)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        try:
-            while not all(track.over for track in tracks):
-                live.update(picture.now(), refresh=True)
-                await asyncio.sleep(_PERIOD)
-        finally:
-            live.update(Text(), refresh=True)
-    picture.leave()
-    for track in tracks:
-        if track.failed:
-            console.print(Text(f"{track.label}: {explain(track.error)}", style="red"))
+class Live:
+    """Draws the tracks while they run, then leaves their whole text on the screen."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
+
+    @contextmanager
+    def waiting(self, words: str) -> Generator[None]:
+        """Show `words` meanwhile."""
+        with live.Live(Text(words, style="dim"), console=self._console, auto_refresh=False, transient=True):
+            yield
+
+    async def follow(self, tracks: Sequence[Track]) -> None:
+        """Start the tracks, and draw them until the last is over."""
+        for track in tracks:
+            track.start()
+        await (_one(tracks[0], self._console) if len(tracks) == 1 else _beside(tracks, self._console))
+        for track in tracks:
+            if track.failed:
+                self._console.print(Text(f"{track.label}: {explain(track.error)}", style="red"))
+            if track.note:
+                self._console.print(Text(track.note, style="dim"))
+
+
+# --- one track --------------------------------------------------------------------------------------------------------------
+
+
+async def _one(track: Track, console: Console) -> None:
+    """Rows go up into the scroll-back when they are complete; the one being written stays above the status line."""
+    rows = Rows(console.width)
+    shown = 0
+    with live.Live(console=console, auto_refresh=False, transient=True) as picture:
+        while True:
+            over, text = track.over, track.text
+            rows.width = console.width
+            for row in rows.feed(text[shown:]):
+                console.print(_row(row))
+            shown = len(text)
+            if over:
+                break
+            picture.update(Group(_row(rows.last), _status(track)) if text else _status(track), refresh=True)
+            await asyncio.sleep(_PERIOD)
+    if rows.last:
+        console.print(_row(rows.last))
+    console.print(_status(track))
+
+
+def _row(text: str) -> Text:
+    return Text(text.rstrip(), no_wrap=True, overflow="ignore")
 
 
 def _status(track: Track) -> Text:
-    words = Text(" · ".join([track.label, *track.figures()]), style="dim", overflow="ellipsis", no_wrap=True)
-    if track.failed:
-        words.stylize("red")
-    return words
+    words = " · ".join([track.label, *track.figures()])
+    return Text(words, style="red" if track.failed else "dim", overflow="ellipsis", no_wrap=True)
 
 
-class _One:
-    """Whole lines go up into the scroll-back; the line being written stays above the status line."""
+# --- several ----------------------------------------------------------------------------------------------------------------
 
-    def __init__(self, track: Track, console: Console) -> None:
+
+async def _beside(tracks: Sequence[Track], console: Console) -> None:
+    """Panels on a screen of their own, where a change of its size leaves no traces; then all of it on the usual one."""
+    panels = [_Panel(track) for track in tracks]
+    with live.Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as picture:
+        while not all(track.over for track in tracks):
+            grid = _grid(panels, console.width, console.height - 1)
+            picture.update(Group(grid, _row(_summary(tracks))), refresh=True)
+            await asyncio.sleep(_PERIOD)
+    console.print(_grid(panels, console.width, None))
+    console.print(Text(_summary(tracks), style="bold"))
+
+
+class _Panel:
+    """One track in its frame: the text, and the figures below it."""
+
+    def __init__(self, track: Track) -> None:
         self._track = track
-        self._console = console
-        self._printed = 0
+        self._rows = Rows(0)
+        self._done: list[str] = []
+        self._shown = 0
 
-    def now(self) -> RenderableType:
-        whole = self._track.text.rfind("\n") + 1
-        if whole > self._printed:
-            self._console.print(Text(self._track.text[self._printed : whole]), end="")
-            self._printed = whole
-        rest = Text(self._track.text[self._printed :], overflow="fold")
-        return Group(_tail(rest, self._console, self._console.width, self._console.height - 2), _status(self._track))
+    def rows(self, width: int) -> list[str]:
+        """The text, wrapped."""
+        if width != self._rows.width:
+            self._rows, self._done, self._shown = Rows(width), [], 0
+        text = self._track.text
+        self._done += self._rows.feed(text[self._shown :])
+        self._shown = len(text)
+        return [*self._done, self._rows.last] if self._rows.last else self._done
 
-    def leave(self) -> None:
-        rest = self._track.text[self._printed :]
-        if rest:
-            self._console.print(Text(rest))
-        self._console.print(_status(self._track))
+    def figures(self, width: int) -> list[str]:
+        """The figures, wrapped between two of them where that can be."""
+        lines = [""]
+        for piece in self._track.figures():
+            together = f"{lines[-1]} · {piece}" if lines[-1] else piece
+            if len(together) <= width:
+                lines[-1] = together
+            else:
+                lines.append(piece)
+        return [row for line in lines for row in wrapped(line, width) if row]
 
+    def draw(self, width: int, height: int) -> Panel:
+        """The panel, with the last rows of the text if it has too many."""
+        figures = self.figures(width - _FRAME)
+        rows = self.rows(width - _FRAME)
+        room = max(0, height - 2 - len(figures))
+        text = max(1, room - 1)  # an empty row between text and figures, but where there is hardly any room
+        rows = rows[-text:]
+        rows += [""] * (room - len(rows))
+        body = Group(*(_row(row) for row in rows), *(Text(line, style="dim") for line in figures))
+        title = Text(self._track.label, overflow="ellipsis", no_wrap=True)
+        return Panel(body, title=title, width=width, height=max(2, height), border_style=self._colour())
 
-class _Beside:
-    """A column a track, each with its own figures, and who is ahead below."""
+    def height(self, width: int) -> int:
+        """Rows that all of it takes."""
+        return len(self.rows(width - _FRAME)) + 1 + len(self.figures(width - _FRAME)) + 2
 
-    def __init__(self, tracks: Sequence[Track], console: Console) -> None:
-        self._tracks = tracks
-        self._console = console
-
-    def now(self) -> RenderableType:
-        return Group(self._columns(self._console.height - 2), Text(_ahead(self._tracks), style="dim", no_wrap=True))
-
-    def leave(self) -> None:
-        self._console.print(self._columns(None))
-        self._console.print(Text(_ahead(self._tracks), style="bold"))
-
-    def _columns(self, height: int | None) -> RenderableType:
-        grid = Table.grid(expand=True)
-        for _ in self._tracks:
-            grid.add_column(ratio=1)
-        grid.add_row(*(self._panel(track, height) for track in self._tracks))
-        return grid
-
-    def _panel(self, track: Track, height: int | None) -> Panel:
-        width = self._console.width // len(self._tracks) - 4
-        body = Text(track.text, overflow="fold")
-        figures = Columns([Text(piece, style="dim") for piece in track.figures()], padding=(0, 2))
-        if height is not None:
-            body = _tail(body, self._console, width, max(1, height - 5))
-        style = "red" if track.failed else "green" if track.over else "cyan"
-        return Panel(
-            Group(body, Text(), figures),
-            title=Text(track.label, overflow="ellipsis"),
-            height=height,
-            border_style=style,
-        )
+    def _colour(self) -> str:
+        if self._track.failed:
+            return "red"
+        if self._track.error is not None:
+            return "yellow"
+        return "green" if self._track.over else "cyan"
 
 
-def _tail(text: Text, console: Console, width: int, rows: int) -> Text:
-    """The last `rows` rows of `text`, wrapped."""
-    wrapped = text.wrap(console, max(1, width))
-    return Text("\n").join(wrapped[-rows:])
+def _grid(panels: Sequence[_Panel], width: int, height: int | None) -> RenderableType:
+    """As many panels abreast as there is room for, the others below; `height` rows in all, or as many as they take."""
+    abreast = max(1, min(len(panels), width // _NARROW))
+    bands = [panels[start : start + abreast] for start in range(0, len(panels), abreast)]
+    each = width // abreast
+    grids: list[Table] = []
+    for band in bands:
+        high = height // len(bands) if height is not None else max(panel.height(each) for panel in band)
+        grid = Table.grid()
+        grid.add_row(*(panel.draw(each, high) for panel in band))
+        grids.append(grid)
+    return Group(*grids)
 
 
-def _ahead(tracks: Sequence[Track]) -> str:
-    """Which track spoke first, which has more to say, which was done first."""
+def _summary(tracks: Sequence[Track]) -> str:
+    """Which track spoke first, and which is ahead or was done first."""
+    figures = {track: track.session.statistics for track in tracks}
     words: list[str] = []
-    spoke = [
-        (stats.time_to_first_output, track)
-        for track in tracks
-        if (stats := track.session.statistics) and stats.time_to_first_output is not None
-    ]
-    if spoke:
-        first = min(spoke, key=lambda pair: pair[0] or 0.0)
-        later = sorted(time or 0.0 for time, _ in spoke)
-        lead = f" by {later[1] - later[0]:.2f} s" if len(later) > 1 else ""
-        words.append(f"first to speak: {first[1].label}{lead}")
-    running = [track for track in tracks if not track.over]
-    if running:
+    spoke = sorted((at, track.label) for track in tracks if (at := figures[track].time_to_first_output) is not None)
+    if len(spoke) > 1:
+        words.append(f"first to speak: {spoke[0][1]}, by {spoke[1][0] - spoke[0][0]:.2f} s")
+    done = sorted((figures[track].elapsed, track.label) for track in tracks if track.session.status == "completed")
+    if done:
+        words.append(f"first to finish: {done[0][1]}, in {done[0][0]:.2f} s")
+    elif spoke:
         most = max(tracks, key=lambda track: len(track.text))
-        words.append(f"ahead: {most.label}" if most.text else "nobody has spoken yet")
-    else:
-        done = [track for track in tracks if track.session.status == "completed"]
-        if done:
-            quickest = min(done, key=lambda track: track.session.statistics.elapsed)
-            words.append(f"first to finish: {quickest.label} in {quickest.session.statistics.elapsed:.2f} s")
+        words.append(f"ahead: {most.label}")
     return " · ".join(words)

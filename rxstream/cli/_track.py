@@ -2,52 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from rxstream.config import Target
 from rxstream.errors import Cancelled, StreamError
-from rxstream.events import Event, RefusalDelta, Started, TextDelta, ThinkingDelta, ToolCall
+from rxstream.events import Event, RefusalDelta, Retracted, Seam, TextDelta, ThinkingDelta, ToolCall
 from rxstream.observable import Stream
 from rxstream.prices import price
+from rxstream.providers import PROVIDERS
 from rxstream.session import Statistics, StreamSession
 from rxstream.sinks.console import printable
+from rxstream.sources.model import preload
+from rxstream.usage import Usage
 
 __all__ = ["Track", "explain"]
 
 
 class Track:
-    """A stream that runs, and the words to show."""
+    """A stream that runs, and the words to show.
 
-    def __init__(self, stream: Stream[Event], *, provider: str = "", model: str = "") -> None:
-        self.label = stream.label
-        self.text = ""
-        """What was said, fit for a terminal: text, refusals and tool calls."""
-        self.thinking = 0
-        """Characters of reasoning so far."""
+    Args:
+        stream: The stream.
+        target: Who is asked.
+        base_url: Where, if not at the provider's own address.
+        api_key: With which key, if not that of the environment.
+        priced_as: The provider whose prices hold; by default the target's, and nobody's where `base_url` is given.
+        note: What a person should know of it.
+    """
+
+    def __init__(
+        self,
+        stream: Stream[Event],
+        *,
+        target: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        priced_as: str | None = None,
+        note: str = "",
+    ) -> None:
+        self.label = printable(stream.label)
         self.error: Exception | None = None
+        self.note = note
         self._stream = stream
-        self._provider = provider
-        self._model = model
+        self._where = Target.parse(target, known=PROVIDERS)
+        self._preload = partial(preload, target, base_url=base_url, api_key=api_key)
+        self._priced_as = priced_as or ("" if base_url else self._where.provider)
+        self._cost: float | None = None
+        self._pieces: list[str] = []
+        self._thinks = False
+        self._tell: Callable[[Event], None] | None = None
         self._session: StreamSession | None = None
 
-    def start(self) -> None:
-        """Make the request."""
-        self._session = self._stream.start(self.see, self._fail)
+    def preload(self) -> None:
+        """Do what the request would wait for; see `rxstream.sources.model.preload`."""
+        self._preload()
+        self._price(Usage(input_tokens=0, output_tokens=0))  # the table takes half a second to load
 
-    def see(self, event: Event) -> None:
-        """Note what `event` adds to the picture."""
+    def start(self, *, tell: Callable[[Event], None] | None = None) -> None:
+        """Make the request; `tell` is called with each event."""
+        self._tell = tell
+        self._session = self._stream.start(self._see, self._fail)
+
+    def cancel(self, reason: str) -> None:
+        """Close the request, if it was made and is not over."""
+        if self._session is not None:
+            self._session.cancel(reason)
+
+    def _see(self, event: Event) -> None:
+        if self._tell is not None:
+            self._tell(event)
         match event:
             case TextDelta() | RefusalDelta():
-                self.text += printable(event.text)
+                self._pieces.append(printable(event.text))
             case ThinkingDelta():
-                self.thinking += len(event.text)
+                self._thinks = True
             case ToolCall():
-                lead = "\n" if self.text and not self.text.endswith("\n") else ""
-                self.text += f"{lead}→ {printable(event.name)}({printable(event.arguments)})\n"
-            case Started():
-                self._model = self._model or event.model
+                self._line(f"→ {event.name}({event.arguments})")
+            case Retracted():  # what is written stays written: a pipe and a scroll-back take nothing back
+                self._line(f"[taken back: all after the first {event.to_offset} characters; once more:]")
+            case Seam():
+                self._line("[cut here, and gone on:]")
             case _:
                 pass
 
+    def _line(self, words: str) -> None:
+        lead = "\n" if self.text and not self.text.endswith("\n") else ""
+        self._pieces.append(f"{lead}{printable(words)}\n")
+
     def _fail(self, error: Exception) -> None:
         self.error = error
+
+    @property
+    def text(self) -> str:
+        """What was said, fit for a terminal: text, refusals and tool calls."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
     @property
     def session(self) -> StreamSession:
@@ -69,17 +120,16 @@ class Track:
         """The status line, piece by piece: time to the first token, rate, tokens, cost."""
         stats = self.session.statistics
         pieces = [_first(stats, over=self.over), *_rate(stats), *_tokens(stats)]
-        if self.thinking and not self.text:
+        if self._thinks and not self._pieces and not self.over:
             pieces.append("thinking …")
-        if (cost := self._cost()) is not None:
-            pieces.append(f"${cost:.6f}".rstrip("0").rstrip("."))
+        if self.over and self._cost is None:
+            self._cost = self._price(self.session.partial.usage)
+        if self._cost is not None:
+            pieces.append(f"${self._cost:.6f}".rstrip("0").rstrip("."))
         return [*pieces, *self._ending()]
 
-    def _cost(self) -> float | None:
-        if not self.over:
-            return None
-        response = self.session.partial
-        return price(response.usage, provider=self._provider, model=self._model or response.model)
+    def _price(self, usage: Usage) -> float | None:
+        return price(usage, provider=self._priced_as, model=self._where.model) if self._priced_as else None
 
     def _ending(self) -> list[str]:
         match self.error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import importlib.util
 import ssl
 from collections.abc import AsyncGenerator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Client: TypeAlias = AsyncOpenAI | AsyncAnthropic
 
-__all__ = ["ClientKey", "Transport", "close_clients", "lease", "no_clock", "pick_transport"]
+__all__ = ["ClientKey", "Transport", "close_clients", "lease", "load", "no_clock", "pick_transport"]
 
 Transport: TypeAlias = Literal["auto", "httpx2", "aiohttp"]
 """What carries the bytes; ``auto`` is aiohttp where it is installed, since it costs half as much, else httpx2."""
@@ -128,6 +129,20 @@ def pick_transport(wanted: Transport) -> Literal["httpx2", "aiohttp"]:
     if wanted == "aiohttp" and not installed:
         raise MissingDependency("transport='aiohttp' needs aiohttp: pip install 'rxstream[fast]'")
     return "aiohttp" if installed and wanted != "httpx2" else "httpx2"
+
+
+_HEAVY: Final = {
+    "openai": ("openai.resources.chat.completions.completions", "openai.resources.responses.responses"),
+    "anthropic": ("anthropic.resources.messages.messages",),
+}
+"""The modules that make requests; they load all the others."""
+
+
+def load(sdk: Literal["openai", "anthropic"]) -> None:
+    """Import now what the first request through `sdk` would import: a second or two in which no loop turns."""
+    for name in _HEAVY[sdk]:
+        importlib.import_module(name)
+    _tls()
 
 
 def _make(key: ClientKey) -> Client:

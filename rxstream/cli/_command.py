@@ -1,0 +1,199 @@
+"""What the command understands, and what it does: arguments to tracks, tracks to a display, the outcome to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from rxstream.cli._demo import demo_tracks
+from rxstream.cli._events import JSONLines
+from rxstream.cli._models import local_target, print_models
+from rxstream.cli._plain import Plain
+from rxstream.cli._track import Track
+from rxstream.creation import stream
+from rxstream.errors import ConfigurationError
+from rxstream.sinks.console import printable
+
+__all__ = ["run"]
+
+COMPLETE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Display(Protocol):
+    """How the tracks are shown."""
+
+    def waiting(self, words: str, /) -> AbstractContextManager[None]:
+        """Say what takes a moment, before anything is asked."""
+        ...
+
+    async def follow(self, tracks: Sequence[Track], /) -> None:
+        """Start the tracks, and show them until the last is over."""
+        ...
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command with `arguments`, by default those of the process, and give its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding lacks
+    try:
+        if given[:1] == ["models"]:
+            return print_models(given[1:])
+        demo = given[:1] == ["demo"]
+        options = _demo_parser().parse_args(given[1:]) if demo else _parser().parse_args(given)
+        return _carry_out(options, demo=demo)
+    except ConfigurationError as error:
+        print(f"rxstream: {printable(str(error))}", file=sys.stderr)
+        return UNUSABLE
+    except OSError as error:
+        _forget_output()
+        if not isinstance(error, BrokenPipeError):  # else the reader has gone, and wants no more
+            print(f"rxstream: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        return FAILED
+
+
+def _forget_output() -> None:
+    """What could not be written must not be tried again when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rxstream",
+        description="Stream a model's answer. Without -m the local model answers; with several, side by side.",
+        epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks. "
+        "A prompt that is one of these words goes behind '--'.",
+    )
+    parser.add_argument(
+        "prompt", nargs="*", help="what to ask; '-', or nothing in a pipe, reads it from standard input"
+    )
+    parser.add_argument("-m", "--model", action="append", default=[], metavar="PROVIDER:MODEL", help="may be repeated")
+    parser.add_argument("-s", "--system", help="instructions for the model")
+    parser.add_argument("-t", "--temperature", type=float, metavar="NUMBER")
+    parser.add_argument("--max-tokens", type=int, metavar="COUNT")
+    parser.add_argument("--base-url", metavar="URL", help="another server that speaks the provider's dialect")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
+    parser.add_argument("--version", action="version", version=f"rxstream {_version()}")
+    _add_display(parser)
+    return parser
+
+
+def _demo_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rxstream demo", description="Two tracks: the local model beside another.")
+    parser.add_argument("prompt", nargs="*", default=["Explain in two sentences why the sky is blue."])
+    parser.add_argument(
+        "-m",
+        "--model",
+        metavar="PROVIDER:MODEL",
+        help="the other track; by default a cloud model whose key is in the environment",
+    )
+    _add_display(parser)
+    return parser
+
+
+def _add_display(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-p", "--plain", action="store_true", help="plain text, even in a terminal")
+    how.add_argument("--events", action="store_true", help="the events as JSON Lines, for scripts")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no figures on standard error")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("rxstream")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed: run from its source)"
+
+
+def _prompt(words: list[str]) -> str:
+    text = " ".join(words)
+    if text in ("", "-"):
+        if not text and sys.stdin.isatty():
+            raise ConfigurationError('there is no prompt; try: rxstream "Why is the sky blue?"')
+        try:
+            text = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"standard input is not {error.encoding} text: {error.reason}") from error
+    if not text.strip():
+        raise ConfigurationError("the prompt is empty")
+    return text
+
+
+# --- what is done ---------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(options: argparse.Namespace, *, demo: bool) -> int:
+    prompt = _prompt(options.prompt)
+    display = _display(options)
+    with display.waiting("getting ready …"):
+        tracks = demo_tracks(prompt, options.model) if demo else _tracks(options, prompt)
+        for track in tracks:
+            track.preload()
+    return asyncio.run(_stream(tracks, display))
+
+
+def _tracks(options: argparse.Namespace, prompt: str) -> list[Track]:
+    names: list[str] = options.model or [local_target()]
+    return [
+        Track(
+            stream(
+                name,
+                prompt,
+                system=options.system,
+                temperature=options.temperature,
+                max_tokens=options.max_tokens,
+                base_url=options.base_url,
+                timeouts=options.timeout,
+                label=name if names.count(name) == 1 else f"{name} #{number}",
+                keep_raw=False,
+            ),
+            target=name,
+            base_url=options.base_url,
+        )
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _display(options: argparse.Namespace) -> Display:
+    if options.events:
+        return JSONLines(sys.stdout, sys.stderr)
+    if options.plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return Plain(sys.stdout, sys.stderr, quiet=options.quiet)
+    if importlib.util.find_spec("rich") is None:
+        print("rxstream: for the live picture: pip install 'rxstream[cli]'", file=sys.stderr)
+        return Plain(sys.stdout, sys.stderr, quiet=options.quiet)
+    show: Any = importlib.import_module("rxstream.cli._show")  # the adapter of rich
+    display: Display = show.Live()
+    return display
+
+
+async def _stream(tracks: Sequence[Track], display: Display) -> int:
+    following = asyncio.ensure_future(display.follow(tracks))
+    try:
+        await asyncio.shield(following)
+    except asyncio.CancelledError:  # Ctrl-C: close the requests, then show what they had said
+        for track in tracks:
+            track.cancel("interrupted")
+        await following
+        return INTERRUPTED
+    finally:
+        for track in tracks:
+            track.cancel("the command ended")
+        following.cancel()
+    if any(isinstance(track.error, ConfigurationError) for track in tracks):
+        return UNUSABLE
+    return FAILED if any(track.failed for track in tracks) else COMPLETE
