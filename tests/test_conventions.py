@@ -46,7 +46,6 @@ UNDOCUMENTED: dict[str, str] = {}
 UNDOCUMENTED_ERRORS: dict[str, str] = {}
 LATE_IMPORTS: dict[str, str] = {
     "rxstream.aggregate.Aggregator.response": "needs pydantic, which the import of stream() does not",
-    "rxstream.cli._display_tracks": "the live display is the adapter of rich",
     "rxstream.creation.from_sdk": "needs pydantic, which the import of stream() does not",
     "rxstream.creation.stream": "needs pydantic, which the import of stream() does not",
 }
