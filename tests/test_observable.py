@@ -346,7 +346,7 @@ def from_a_thread(end: Callable[[abc.ObserverBase[int]], None]) -> Stream[int]:
 
 
 def test_an_end_in_another_thread_wakes_who_awaits() -> None:
-    """The loop has no timer: a result set without a wake-up would never be seen."""
+    """The loop has no timer: a result set without a wake-up would never be seen, and the loop's debug mode forbids it."""
 
     async def main() -> None:
         for _ in range(20):
@@ -354,7 +354,7 @@ def test_an_end_in_another_thread_wakes_who_awaits() -> None:
         with pytest.raises(Disconnected):
             await from_a_thread(lambda observer: observer.on_error(Disconnected("gone")))
 
-    asyncio.run(main())
+    asyncio.run(main(), debug=True)
 
 
 def test_run_gives_the_response_or_the_last_item() -> None:

@@ -411,6 +411,47 @@ def test_no_wake_up_is_lost_between_threads(round_: int) -> None:
     assert list(Items(in_a_thread(5000, gate), gate=gate)) == list(range(5000))
 
 
+@virtual_time
+async def test_a_hold_that_comes_after_the_buffer_was_emptied_is_released() -> None:
+    """A producer in another thread counted to the high mark, and holds only when everything has been taken."""
+    gate = Gate()
+    items = AsyncItems(texts(Scripted(["a", 1, "b", HANG])), gate=gate)
+    assert await anext(items) == "a"
+    gate.hold(items._buffer.name)
+    assert await anext(items) == "b"
+    assert not gate.closed
+    await items.aclose()
+
+
+def test_a_hold_that_comes_after_a_for_has_emptied_the_buffer_is_released() -> None:
+    gate = Gate()
+    items = Items(texts(Scripted(["a", 0.001, "b", HANG])), gate=gate)
+    assert next(items) == "a"
+    gate.hold(items._buffer.name)
+    assert next(items) == "b"
+    assert not gate.closed
+
+
+def test_an_iterator_closed_in_the_moment_before_a_hold_leaves_none() -> None:
+    class LateGate(Gate):
+        """Another thread closes the iterator when the mark is reached and the hold not yet made."""
+
+        def hold(self, name: str) -> None:
+            items.close()
+            super().hold(name)
+
+    gate, subject, go = LateGate(), Subject[int](), Signal()
+    items = Items(rx.merge(subject, Scripted([go.set, HANG]).events().pipe(ops.ignore_elements())), gate=gate)
+    ended: list[list[int]] = []
+    thread = threading.Thread(target=lambda: ended.append([next(items)]))
+    thread.start()
+    go.wait()
+    for number in range(HIGH + 1):
+        subject.on_next(number)
+    thread.join(10)
+    assert not gate.closed
+
+
 def test_items_that_come_in_the_very_moment_of_closing_leave_no_hold() -> None:
     for _ in range(50):
         gate, subject = Gate(), Subject[int]()

@@ -567,6 +567,25 @@ async def test_a_hold_right_behind_a_release_lets_nothing_through() -> None:
         subscription.dispose()
 
 
+@pytest.mark.parametrize(("steps", "last"), [(["a", "b", DONE], 0), ([("a", DONE)], 1)])
+@virtual_time
+async def test_a_hold_right_behind_a_release_keeps_the_end_back_and_reads_nothing(steps: list[Step], last: int) -> None:
+    """As above, where the pump waits for the gate between pieces, and before the end."""
+    for rounds in range(8):
+        gate, script = Gate(), Scripted(steps)
+        recorder, subscription = subscribe(script.source(), gate=gate, on_next=holding(gate, last))
+        await asyncio.sleep(1)
+        gate.release("user")
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        before = (script.reads, recorder.completed)
+        gate.hold("user")
+        await asyncio.sleep(1)
+        assert (script.reads, recorder.completed) == before
+        subscription.dispose()
+        await settle()
+
+
 @virtual_time
 async def test_a_source_made_on_demand_is_not_advanced_while_the_gate_is_closed() -> None:
     gate, script = Gate(), Scripted(["a", "b", "c", DONE])
@@ -820,6 +839,21 @@ async def test_a_pause_within_a_piece_does_not_make_the_next_output_late() -> No
     gate.release("user")
     await asyncio.sleep(100)
     assert recorder.completed, recorder.error
+
+
+@virtual_time
+async def test_what_was_read_in_a_pause_re_arms_idle_when_it_is_delivered() -> None:
+    gate = Gate()
+    script = Scripted(["a", 6, "b", 1008, "c", DONE])
+    timeouts = Timeouts(**{**OFF, "idle": 10})
+    recorder, _ = subscribe(script.source(timeouts=timeouts, read_ahead=9), gate=gate)
+    await asyncio.sleep(5)
+    gate.hold("user")
+    await asyncio.sleep(1000)
+    gate.release("user")
+    await asyncio.sleep(100)
+    assert recorder.completed, recorder.error
+    assert recorder.times == [0, 1005, 1014, 1014]
 
 
 @virtual_time
