@@ -1,6 +1,6 @@
 """What importing costs, as CPU time of a fresh interpreter net of a bare one, beside ``import reactivex``.
 
-    python benchmarks/bench_import.py [--smoke] [--rounds N]
+python benchmarks/bench_import.py [--smoke] [--rounds N]
 """
 
 from __future__ import annotations

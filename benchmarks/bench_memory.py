@@ -1,6 +1,6 @@
 """Memory: of an open stream, and of a stream of a million events.
 
-Resident memory of this process; the server is another. ``open``: many streams that have begun and are held by their
+Resident memory of a fresh process for each figure; the server is another. ``open``: many streams that have begun and are held by their
 gate. ``long``: one stream, its resident memory at ten points on the way, with and without the partial answer kept.
 
     python benchmarks/bench_memory.py [--smoke]
@@ -12,6 +12,9 @@ import argparse
 import asyncio
 import gc
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 from server import server
 
@@ -23,8 +26,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def resident() -> int:
     """Bytes."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * PAGE
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE
 
 
 def chat(address: str, model: str, transport: str, *, keep_partial: bool = True) -> rxstream.Stream[Event]:
@@ -49,7 +51,7 @@ async def open_streams(address: str, transport: str, count: int) -> float:
     for _ in range(count):
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         begun.append(first)
-        session = chat(address, "paced-100000", transport).start(
+        session = chat(address, "paced-20000", transport).start(
             lambda _event, first=first: None if first.done() else first.set_result(None)
         )
         sessions.append(session)
@@ -84,18 +86,28 @@ async def long_stream(address: str, events: int, *, keep_partial: bool) -> list[
     return points
 
 
+def run_open(address: str, transport: str, count: int) -> float:
+    return asyncio.run(open_streams(address, transport, count))
+
+
+def run_long(address: str, events: int, keep: bool) -> list[float]:
+    return asyncio.run(long_stream(address, events, keep_partial=keep))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a short run that only shows that it works")
     options = parser.parse_args()
     count, events = (5, 1_000) if options.smoke else (400, 1_000_000)
-    with server() as address:
+    fresh = ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1)  # what one frees, the next would use
+    with server() as address, fresh:
         for transport in ("httpx2", "aiohttp"):
-            print(f"open   {transport:<8} {asyncio.run(open_streams(address, transport, count)):.1f} KiB a stream ({count})")
+            used = fresh.submit(run_open, address, transport, count).result()
+            print(f"open   {transport:<8} {used:.1f} KiB a stream ({count})", flush=True)
         for keep in (True, False):
-            points = asyncio.run(long_stream(address, events, keep_partial=keep))
+            points = fresh.submit(run_long, address, events, keep).result()
             print(f"long   keep_partial={keep!s:<5} MiB at each tenth of {events:,} events: ", end="")
-            print(" ".join(f"{point:.1f}" for point in points))
+            print(" ".join(f"{point:.1f}" for point in points), flush=True)
 
 
 if __name__ == "__main__":

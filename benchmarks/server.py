@@ -1,6 +1,6 @@
 """A loopback server for benchmarks, in a process of its own: it answers as fast as it is read, or at a given pace.
 
-The model's name says how: ``burst-20000`` is 20 000 events at once, one HTTP chunk an event, written 64 KiB at a time;
+The model's name says how: ``burst-20000`` is 20 000 events at once, one HTTP chunk an event, written 200 at a time;
 ``paced-2000`` is 2000 events 250 µs apart, each written alone.
 """
 
@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 
 PACE = 0.00025
 """Seconds between two events of a paced answer."""
+BURST = 200
+"""Events that are written together, some 64 KiB."""
 
 _CHAT = (
     '{"id":"chatcmpl-9xyzABCDEFGHijklmnop","object":"chat.completion.chunk","created":1795234055,'
@@ -96,6 +98,10 @@ def _messages(count: int) -> list[bytes]:
 _ANSWERS = {"/v1/chat/completions": _chat, "/v1/responses": _responses, "/v1/messages": _messages}
 
 
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
+
+
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while request := await reader.readuntil(b"\r\n\r\n"):
@@ -107,16 +113,14 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             how, count = model.split("-")
             pieces = _ANSWERS[head.split(" ")[1]](int(count))
             writer.write(_HEAD)
-            chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
             if how == "paced":
-                for chunk in chunks:
-                    writer.write(chunk)
+                for piece in pieces:
+                    writer.write(_chunk(piece))
                     await writer.drain()  # tells that the client has left
                     await asyncio.sleep(PACE)
             else:
-                body = b"".join(chunks)
-                for at in range(0, len(body), 65536):
-                    writer.write(body[at : at + 65536])
+                for at in range(0, len(pieces), BURST):
+                    writer.write(b"".join(map(_chunk, pieces[at : at + BURST])))
                     await writer.drain()
             writer.write(b"0\r\n\r\n")
             await writer.drain()
