@@ -332,10 +332,14 @@ async def test_cancelling_the_wait_closes_the_request() -> None:
 
 
 def from_a_thread(end: Callable[[abc.ObserverBase[int]], None]) -> Stream[int]:
-    """Gives 1 and its end from a thread of its own."""
+    """Gives 1 and its end from a thread of its own, when its loop waits for them."""
 
     def subscribe(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        waits = Signal()
+        asyncio.get_running_loop().call_soon(waits.set)
+
         def produce() -> None:
+            waits.wait()
             observer.on_next(1)
             end(observer)
 

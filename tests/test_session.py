@@ -238,6 +238,29 @@ async def test_an_observer_may_pause_again_while_what_was_held_back_is_delivered
     assert (recorder.texts, status(sessions[0])) == (["a", "b", "c"], "completed")
 
 
+def test_a_pause_right_behind_a_resume_from_another_thread_holds() -> None:
+    """The loop learns of the resume only when the stream is paused again."""
+
+    async def main() -> None:
+        heard: list[Event] = []
+        session = Stream.of(Scripted(numbered(5)).events()).start(heard.append)
+        session.pause()
+
+        def other() -> None:
+            session.resume()
+            session.pause()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)  # the loop is blocked meanwhile
+        await settle()
+        assert (session.status, session.gate.closed, heard) == ("paused", True, [])
+        session.resume()
+        assert len((await session).text) == 10
+
+    asyncio.run(main())
+
+
 def test_pausing_and_resuming_from_threads_loses_nothing_and_never_leaves_it_stuck() -> None:
     """Two threads pause and resume as fast as they can while 20 000 events pass on the loop's thread."""
     heard: list[int] = []

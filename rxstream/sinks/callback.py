@@ -116,11 +116,12 @@ def subscribe_async(
     running = SingleAssignmentDisposable()
 
     def start() -> None:
-        if not running.is_disposed:
-            task = scheduler.loop.create_task(consume(), context=context)
-            running.disposable = Disposable(lambda: call_on(scheduler.loop, task.cancel))
-            _tasks.add(task)
-            task.add_done_callback(_tasks.discard)
+        task = scheduler.loop.create_task(consume(), context=context)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        running.disposable = Disposable(
+            lambda: call_on(scheduler.loop, task.cancel)
+        )  # at once if it is disposed by now
 
     call_on(scheduler.loop, start)
     return running
