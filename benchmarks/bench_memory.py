@@ -51,7 +51,7 @@ async def open_streams(address: str, transport: str, count: int) -> float:
     for _ in range(count):
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         begun.append(first)
-        session = chat(address, "paced-20000", transport).start(
+        session = chat(address, "paced-500", transport).start(
             lambda _event, first=first: None if first.done() else first.set_result(None)
         )
         sessions.append(session)

@@ -212,7 +212,6 @@ class _Pump(Generic[D]):
                 await self._deliver(events, done, body)
             if data is None or decoder.failure is not None:
                 break
-            self._check_count()
         if decoder.failure is not None:
             raise decoder.failure
 
@@ -238,7 +237,9 @@ class _Pump(Generic[D]):
         gate, on_next = self._gate, self._observer.on_next
         add = None if self._aggregator is None else self._aggregator.add
         label, seq, at, now = self._source.label, self._seq, self._read_at, self._loop.time()
-        stop = min(len(events), start + _BURST)
+        stop = min(len(events), start + _BURST, start + self._room)
+        if stop == start < len(events):
+            raise LimitExceeded(f"the stream has more than the {seq} events that limits.events allows")
         for index in range(start, stop):
             if gate.closed:
                 return index
@@ -266,10 +267,11 @@ class _Pump(Generic[D]):
         self._leaving = True
         raise asyncio.CancelledError
 
-    def _check_count(self) -> None:
+    @property
+    def _room(self) -> int:
+        """How many events more there may be."""
         most = self._source.max_events
-        if most is not None and self._seq > most and not self._decoder.finished:
-            raise LimitExceeded(f"more than {most} events (limits: events)")
+        return _BURST if most is None else most - self._seq
 
     # --- reading, and waiting -----------------------------------------------------------------------------------------
 
