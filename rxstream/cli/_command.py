@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import importlib.metadata
-import importlib.util
 import io
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from rxstream.cli._demo import demo_tracks
 from rxstream.cli._events import JSONLines
@@ -42,6 +42,11 @@ class Display(Protocol):
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command with `arguments`, by default those of the process, and give its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stderr is None:  # closed by whoever started us: nobody wants to know
+        sys.stderr = io.StringIO()
+    if sys.stdout is None:
+        print("rxstream: the output cannot be written: it is closed", file=sys.stderr)
+        return FAILED
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding lacks
@@ -122,12 +127,14 @@ def _version() -> str:
 def _prompt(words: list[str]) -> str:
     text = " ".join(words)
     if text in ("", "-"):
-        if not text and sys.stdin.isatty():
+        if sys.stdin is None or (not text and sys.stdin.isatty()):
             raise ConfigurationError('there is no prompt; try: rxstream "Why is the sky blue?"')
         try:
             text = sys.stdin.read()
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"standard input is not {error.encoding} text: {error.reason}") from error
+        except UnicodeDecodeError:
+            text = "\udcff"
+    if any("\ud800" <= char <= "\udfff" for char in text):  # how Python says that bytes were no text
+        raise ConfigurationError(f"the prompt is not {sys.getfilesystemencoding()} text")
     if not text.strip():
         raise ConfigurationError("the prompt is empty")
     return text
@@ -173,11 +180,11 @@ def _display(options: argparse.Namespace) -> Display:
         return JSONLines(sys.stdout, sys.stderr)
     if options.plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Plain(sys.stdout, sys.stderr, quiet=options.quiet)
-    if importlib.util.find_spec("rich") is None:
+    try:
+        display: Display = importlib.import_module("rxstream.cli._show").Live()  # the adapter of rich
+    except ImportError:
         print("rxstream: for the live picture: pip install 'rxstream[cli]'", file=sys.stderr)
         return Plain(sys.stdout, sys.stderr, quiet=options.quiet)
-    show: Any = importlib.import_module("rxstream.cli._show")  # the adapter of rich
-    display: Display = show.Live()
     return display
 
 

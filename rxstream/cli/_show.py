@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from rich import live
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -90,10 +91,11 @@ async def _beside(tracks: Sequence[Track], console: Console) -> None:
     with live.Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as picture:
         while not all(track.over for track in tracks):
             grid = _grid(panels, console.width, console.height - 1)
-            picture.update(Group(grid, _row(_summary(tracks))), refresh=True)
+            picture.update(Group(grid, _row(" · ".join(_summary(tracks)))), refresh=True)
             await asyncio.sleep(_PERIOD)
     console.print(_grid(panels, console.width, None))
-    console.print(Text(_summary(tracks), style="bold"))
+    for line in _joined(_summary(tracks), console.width):
+        console.print(Text(line, style="bold"))
 
 
 class _Panel:
@@ -114,20 +116,9 @@ class _Panel:
         self._shown = len(text)
         return [*self._done, self._rows.last] if self._rows.last else self._done
 
-    def figures(self, width: int) -> list[str]:
-        """The figures, wrapped between two of them where that can be."""
-        lines = [""]
-        for piece in self._track.figures():
-            together = f"{lines[-1]} · {piece}" if lines[-1] else piece
-            if len(together) <= width:
-                lines[-1] = together
-            else:
-                lines.append(piece)
-        return [row for line in lines for row in wrapped(line, width) if row]
-
     def draw(self, width: int, height: int) -> Panel:
         """The panel, with the last rows of the text if it has too many."""
-        figures = self.figures(width - _FRAME)
+        figures = _joined(self._track.figures(), width - _FRAME)
         rows = self.rows(width - _FRAME)
         room = max(0, height - 2 - len(figures))
         text = max(1, room - 1)  # an empty row between text and figures, but where there is hardly any room
@@ -139,7 +130,7 @@ class _Panel:
 
     def height(self, width: int) -> int:
         """Rows that all of it takes."""
-        return len(self.rows(width - _FRAME)) + 1 + len(self.figures(width - _FRAME)) + 2
+        return len(self.rows(width - _FRAME)) + 1 + len(_joined(self._track.figures(), width - _FRAME)) + 2
 
     def _colour(self) -> str:
         if self._track.failed:
@@ -163,17 +154,28 @@ def _grid(panels: Sequence[_Panel], width: int, height: int | None) -> Renderabl
     return Group(*grids)
 
 
-def _summary(tracks: Sequence[Track]) -> str:
+def _joined(pieces: Sequence[str], width: int) -> list[str]:
+    """`pieces` in as few lines as they take, broken between two pieces where that can be."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and cell_len(together := f"{lines[-1]} · {piece}") <= width:
+            lines[-1] = together
+        else:
+            lines.append(piece)
+    return [row for line in lines for row in wrapped(line, width)]
+
+
+def _summary(tracks: Sequence[Track]) -> list[str]:
     """Which track spoke first, and which is ahead or was done first."""
     figures = {track: track.session.statistics for track in tracks}
     words: list[str] = []
     spoke = sorted((at, track.label) for track in tracks if (at := figures[track].time_to_first_output) is not None)
-    if len(spoke) > 1:
-        words.append(f"first to speak: {spoke[0][1]}, by {spoke[1][0] - spoke[0][0]:.2f} s")
+    if len(spoke) > 1 and (lead := spoke[1][0] - spoke[0][0]) >= 0.01:
+        words.append(f"first to speak: {spoke[0][1]}, by {lead:.2f} s")
     done = sorted((figures[track].elapsed, track.label) for track in tracks if track.session.status == "completed")
     if done:
         words.append(f"first to finish: {done[0][1]}, in {done[0][0]:.2f} s")
-    elif spoke:
+    elif spoke and not all(track.over for track in tracks):
         most = max(tracks, key=lambda track: len(track.text))
         words.append(f"ahead: {most.label}")
-    return " · ".join(words)
+    return words

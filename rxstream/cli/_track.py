@@ -148,14 +148,19 @@ def _first(stats: Statistics, *, over: bool) -> str:
     return "no output" if over else f"waiting {stats.elapsed:.1f} s"
 
 
+def _reported(stats: Statistics) -> bool:
+    """Whether the provider's count is that of the whole answer; fewer tokens than pieces is an early report."""
+    return stats.output_tokens is not None and stats.output_tokens >= stats.outputs
+
+
 def _rate(stats: Statistics) -> list[str]:
-    if stats.tokens_per_second is not None:
+    if stats.tokens_per_second is not None and _reported(stats):
         return [f"{stats.tokens_per_second:.0f} tok/s"]
     return [f"≈{stats.outputs_per_second:.0f} tok/s"] if stats.outputs_per_second is not None else []
 
 
 def _tokens(stats: Statistics) -> list[str]:
-    if stats.output_tokens is not None and stats.output_tokens >= stats.outputs:  # else it is an early report
+    if _reported(stats):
         return [f"{stats.output_tokens} tokens"]
     return [f"≈{stats.outputs} tokens"] if stats.outputs else []
 
