@@ -139,12 +139,10 @@ class Stream(Observable[T_co]):
     @overload
     def pipe(self, *operators: Callable[[Any], Any]) -> Any: ...
 
-    def pipe(self, *operators: Callable[[Any], Any]) -> Any:
+    def pipe(self, *operators: Callable[[Any], Any]) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # as said above
         """Apply operators, left to right; an Observable that comes out is a `Stream` again."""
         result: Any = super().pipe(*operators)
-        if isinstance(result, Observable) and not isinstance(result, ConnectableObservable):
-            return Stream.of(result, label=self.label)
-        return result
+        return Stream.of(result, label=self.label) if _is_plain(result) else result
 
     if TYPE_CHECKING:  # RxPY's fluent methods go through pipe: what they give is a Stream. Here are the most used.
 
@@ -299,6 +297,10 @@ class _Collector:
 
     def _outcome(self) -> Any:
         return self._last if self._aggregator is None else self._aggregator.response()
+
+
+def _is_plain(result: Any) -> bool:
+    return isinstance(result, Observable) and not isinstance(result, ConnectableObservable)
 
 
 def _ignore(_error: Exception) -> None:
