@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import reactivex
+from reactivex import operators as ops
 
 import rxstream
 from rxstream.errors import ConfigurationError, LimitExceeded
@@ -86,10 +87,13 @@ async def test_bytes_and_partial_answers_are_kept_unless_told_otherwise() -> Non
     """``keep_raw`` and ``keep_partial`` bound the memory."""
     with ScriptedServer(chat("Hello")[:1]) as server:
         options: dict[str, Any] = {"base_url": f"{server.url}/v1", "api_key": KEY}
-        events = [event async for event in rxstream.stream("openai-chat:m", "hi", **options).catch(_nothing)]
+        events = [event async for event in rxstream.stream("openai-chat:m", "hi", **options).pipe(ops.catch(_nothing))]
         assert all(event.raw for event in events)
         events = [
-            event async for event in rxstream.stream("openai-chat:m", "hi", keep_raw=False, **options).catch(_nothing)
+            event
+            async for event in rxstream.stream("openai-chat:m", "hi", keep_raw=False, **options).pipe(
+                ops.catch(_nothing)
+            )
         ]
         assert not any(event.raw for event in events)
         with pytest.raises(rxstream.errors.StreamIncomplete) as caught:
@@ -121,3 +125,27 @@ def test_importing_stream_loads_neither_sdk_nor_pydantic() -> None:
     code = "import sys; from rxstream import stream; print(*(name for name in ('openai', 'anthropic', 'httpx2', 'aiohttp', 'pydantic') if name in sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == []
+
+
+def test_the_sdk_is_loaded_in_a_thread_of_its_own() -> None:
+    """It takes a second or two, in which the loop would stand still."""
+    code = """
+import asyncio, sys, threading, rxstream
+
+class Watch:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "openai":
+            print(threading.current_thread() is threading.main_thread())
+
+async def main():
+    sys.meta_path.insert(0, Watch)
+    try:
+        await rxstream.stream("compatible:m", "hi", base_url="http://127.0.0.1:9/v1")
+    except rxstream.errors.ConnectError:
+        pass
+
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False"]

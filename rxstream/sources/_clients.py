@@ -6,7 +6,8 @@ Rules of this module:
 * httpx2's connection pool takes quadratic time in open streams, so a client of it serves at most a hundred streams at a
   time, and the next one is made beside it. aiohttp's does not, but is limited to 100 unless told otherwise.
 * A loop that shuts down closes its clients: an async generator of ours stands among those that the loop ends.
-* SDKs are imported by the functions that make their clients, nowhere else.
+* SDKs are imported by the functions that make their clients, nowhere else; the first time in a thread of its own, for
+  it takes a second or two, in which the loop would stand still.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ _loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
 @asynccontextmanager
 async def lease(key: ClientKey) -> AsyncGenerator[Client, None]:
     """A client of the running loop, for one stream."""
+    if key.sdk not in _loaded:
+        await asyncio.to_thread(load, key.sdk)
     loop = asyncio.get_running_loop()
     if loop not in _loops:
         for other in [other for other in _loops if other.is_closed()]:
@@ -138,11 +141,15 @@ _HEAVY: Final = {
 """The modules that make requests; they load all the others."""
 
 
+_loaded: set[str] = set()
+
+
 def load(sdk: Literal["openai", "anthropic"]) -> None:
     """Import now what the first request through `sdk` would import: a second or two in which no loop turns."""
     for name in _HEAVY[sdk]:
         importlib.import_module(name)
     _tls()
+    _loaded.add(sdk)
 
 
 def _make(key: ClientKey) -> Client:
