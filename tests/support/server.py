@@ -349,6 +349,8 @@ class ScriptedServer:
         self.port: int = listener.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()
+        for _ in range(5):  # a connection that is just being accepted comes up before the listener goes
+            await asyncio.sleep(0)
         listener.close()
         live = dict(self._live)
         for connection in live:
