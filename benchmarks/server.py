@@ -95,7 +95,7 @@ def _messages(count: int) -> list[bytes]:
     ]
 
 
-_ANSWERS = {"/v1/chat/completions": _chat, "/v1/responses": _responses, "/v1/messages": _messages}
+ANSWERS = {"/v1/chat/completions": _chat, "/v1/responses": _responses, "/v1/messages": _messages}
 
 
 def _chunk(piece: bytes) -> bytes:
@@ -111,7 +111,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             )
             model: str = json.loads(await reader.readexactly(length))["model"]
             how, count = model.split("-")
-            pieces = _ANSWERS[head.split(" ")[1]](int(count))
+            pieces = ANSWERS[head.split(" ")[1]](int(count))
             writer.write(_HEAD)
             if how == "paced":
                 for piece in pieces:
