@@ -35,7 +35,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: dict[str, Any] | None = None
     """The provider's own usage object."""
 
-    def __add__(self, other: Usage) -> Usage:
+    def __add__(self, other: object) -> Usage:
         """The usage of both. A count that one of them lacks is the other's; the weaker provenance wins."""
         if not isinstance(other, Usage):
             return NotImplemented
@@ -44,8 +44,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if other.provenance == "absent":
             return self
         order: tuple[Provenance, ...] = ("estimated", "partial", "reported")
+        weaker: Provenance = min(self.provenance, other.provenance, key=order.index)
         return Usage(
-            provenance=min(self.provenance, other.provenance, key=order.index),
+            provenance=weaker,
             input_tokens=_plus(self.input_tokens, other.input_tokens),
             output_tokens=_plus(self.output_tokens, other.output_tokens),
             total_tokens=_plus(self.total_tokens, other.total_tokens),
