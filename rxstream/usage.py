@@ -35,18 +35,18 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: dict[str, Any] | None = None
     """The provider's own usage object."""
 
-    def __add__(self, other: object) -> Usage:
+    def __add__(self, other: Usage) -> Usage:
         """The usage of both. A count that one of them lacks is the other's; the weaker provenance wins."""
-        if not isinstance(other, Usage):
+        if type(other) is not Usage:
             return NotImplemented
         if self.provenance == "absent":
             return other
         if other.provenance == "absent":
             return self
         order: tuple[Provenance, ...] = ("estimated", "partial", "reported")
-        weaker: Provenance = min(self.provenance, other.provenance, key=order.index)
+        weaker = self if order.index(self.provenance) < order.index(other.provenance) else other
         return Usage(
-            provenance=weaker,
+            provenance=weaker.provenance,
             input_tokens=_plus(self.input_tokens, other.input_tokens),
             output_tokens=_plus(self.output_tokens, other.output_tokens),
             total_tokens=_plus(self.total_tokens, other.total_tokens),
