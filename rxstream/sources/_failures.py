@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rxstream.errors import ConfigurationError, ConnectError, Disconnected, RxstreamError
+from rxstream.errors import ConfigurationError, ConnectError, Disconnected, RxstreamError, StreamError
 from rxstream.providers._shared import mask
 
 __all__ = ["Secrets", "TransportError", "not_connected", "torn"]
@@ -40,12 +40,17 @@ class Secrets:
                 text = text.replace(form, "***")
         return mask(text)
 
+    def clean(self, error: StreamError) -> None:
+        """Strike the keys out of `error`: providers quote them back, before a stream and in its midst."""
+        error.message, error.code, error.body = map(self.strike, (error.message, error.code, error.body))
+        error.args = (error.message,)
+
 
 def not_connected(exc: Exception, *, host: str, secrets: Secrets) -> RxstreamError:
     """The error for an exception from before the response headers."""
     chain = list(_chain(exc))
     what = secrets.strike(_root(chain))
-    if any(map(_is_refusal, chain)) or isinstance(exc, (TypeError, ValueError, AttributeError, LookupError)):
+    if any(map(_is_refusal, chain)) or isinstance(exc, (TypeError, ValueError, AttributeError, LookupError, Warning)):
         return _caused(ConfigurationError(f"the request cannot be sent to {host}: {what}"), chain, secrets)
     return _caused(ConnectError(f"no connection to {host}: {what}"), chain, secrets)
 

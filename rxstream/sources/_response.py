@@ -61,8 +61,7 @@ class Origin:
     def classify(self, body: bytes, *, status: int | None, headers: Mapping[str, str]) -> StreamError:
         """The provider's error that `body` is."""
         error = _CLASSIFY[self.dialect](status=status, body=body, headers=headers)
-        error.message, error.body = self.secrets.strike(error.message), self.secrets.strike(error.body)
-        error.args = (error.message,)
+        self.secrets.clean(error)
         error.request_id = error.request_id or _request_id(headers)
         return error
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from rxstream.config import Limits
-from rxstream.errors import ConfigurationError
+from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import PROVIDERS, decoder_for
 from rxstream.providers.compatible import Dialect
 from rxstream.sources._body import Body
@@ -85,9 +85,14 @@ def adopt(stream: object, *, keep_raw: bool = True, limits: Limits | None = None
         if used:
             raise ConfigurationError("a stream of an SDK can be read once: make a new request for each subscription")
         used = True
-        body = await _body(await _entered(stream, dialect), dialect, limits.stream_bytes)
+        plain = _plain(await _entered(stream, dialect))
+        origin = _origin(plain.response, dialect, limits.stream_bytes)
+        body = await _body(plain, origin)
         try:
             yield body
+        except StreamError as error:  # of who decodes the body: it may quote a key that the provider has quoted
+            origin.secrets.clean(error)
+            raise
         finally:
             await body.aclose()
 
@@ -159,17 +164,19 @@ def _secrets_of(exc: Any) -> Iterator[str]:
         yield from secret_headers(request.headers)
 
 
-async def _body(stream: Any, dialect: Dialect, max_bytes: int | None) -> Body:
-    stream = _plain(stream)
-    response: Any = stream.response
-    if response.is_stream_consumed or response.is_closed:
-        raise ConfigurationError("the stream was read or closed before: its bytes are gone")
-    origin = Origin(
+def _origin(response: Any, dialect: Dialect, max_bytes: int | None) -> Origin:
+    return Origin(
         host=host_of(str(response.request.url)),
         dialect=dialect,
         secrets=Secrets(secret_headers(response.request.headers)),
         max_bytes=max_bytes,
     )
+
+
+async def _body(stream: Any, origin: Origin) -> Body:
+    response: Any = stream.response
+    if response.is_stream_consumed or response.is_closed:
+        raise ConfigurationError("the stream was read or closed before: its bytes are gone")
     binary = "eventstream" in response.headers.get("content-type", "")
     if hasattr(stream, "__aiter__"):
         pieces = _rewritten_async(stream) if binary else response.aiter_raw()

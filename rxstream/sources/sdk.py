@@ -149,7 +149,11 @@ async def open_stream(request: Request, connection: Connection) -> AsyncGenerato
     async with AsyncExitStack() as stack:
         body = await exchange.open(stack)
         stack.push_async_callback(body.aclose)
-        yield body
+        try:
+            yield body
+        except StreamError as error:  # of who decodes the body: it may quote a key that the provider has quoted
+            exchange.origin.secrets.clean(error)
+            raise
 
 
 class _Exchange:
@@ -159,7 +163,7 @@ class _Exchange:
         self._connection = connection
         self._payload = _encode(request, connection.provider)
         self._headers = {"Accept-Encoding": "identity", **request.extra_headers}
-        self._origin = Origin(
+        self.origin = Origin(
             host=host_of(connection.base_url),
             dialect=connection.provider.dialect,
             secrets=Secrets([*connection.secrets(), *secret_headers(request.extra_headers)]),
@@ -171,7 +175,7 @@ class _Exchange:
             self._payload.pop("stream_options", None)
         response = await self._answer(stack)
         pieces = cast("AsyncIterable[bytes]", response.stream)  # a microsecond a piece less than through aiter_raw()
-        return await event_stream(response, self._origin, pieces=aiter(pieces), close=response.aclose)
+        return await event_stream(response, self.origin, pieces=aiter(pieces), close=response.aclose)
 
     async def _answer(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
@@ -188,7 +192,7 @@ class _Exchange:
             client = await stack.enter_async_context(self._connection.lease())
             return await self._send(client)
         except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
-            error = self._origin.not_connected(exc)
+            error = self.origin.not_connected(exc)
         raise error
 
     def _is_about_usage(self, error: StreamError) -> bool:
