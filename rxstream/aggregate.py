@@ -5,7 +5,8 @@ Rules of this module:
 * Pure: no clock, no I/O, no provider. `Aggregator.add` never fails on an event, `Aggregator.response` may be asked at any time.
 * Within a choice, parts stand in the order of their numbers.
 * `Retracted` is obeyed, and the text of an attempt that goes on where another was cut is joined to it.
-* What pydantic is needed for, `Response`, is loaded when the first one is made: importing must stay cheap.
+* What needs pydantic, `Response`, is loaded by the first `Aggregator`: importing must stay cheap, and an answer can be asked
+  for when the interpreter is going down and imports nothing any more.
 
 The events are those of one stream; of a combined one, take one `source` at a time.
 """
@@ -39,8 +40,12 @@ def aggregate(events: Iterable[Event]) -> Response:
 class Aggregator(Fold):
     """Folds events, one at a time, into a `Response`."""
 
-    def response(self) -> Response:
-        """The answer so far."""
+    def __init__(self) -> None:
         from rxstream._assemble import assemble  # noqa: PLC0415 - see the rules above
 
-        return assemble(self)
+        super().__init__()
+        self._assemble = assemble
+
+    def response(self) -> Response:
+        """The answer so far."""
+        return self._assemble(self)

@@ -72,7 +72,7 @@ class Target(Input):
         """The target that `text` names.
 
         Args:
-            text: ``provider:model``, such as ``"anthropic:claude-sonnet-4-5"`` or ``"ollama:llama3.2:1b"``;
+            text: ``provider:model``, such as ``"anthropic:claude-haiku-4-5"`` or ``"ollama:llama3.2:1b"``;
                 ``provider/model`` is read too. The model's name may hold both signs.
             known: Names of the providers that there are.
 

@@ -161,6 +161,20 @@ class _LoopThread:
 
 _shared: _LoopThread | None = None
 _shared_lock = threading.Lock()
+_orphans: list[_LoopThread] = []
+"""Of a forked child: the parent's, which must neither run nor be destroyed here."""
+
+
+def _after_fork() -> None:
+    global _shared, _shared_lock  # noqa: PLW0603 - another thread of the parent may have held the lock
+    if _shared is not None:
+        _shared.loop.set_exception_handler(lambda _loop, _context: None)  # its tasks will not end: the parent's do
+        _orphans.append(_shared)
+    _shared, _shared_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def shared_loop() -> asyncio.AbstractEventLoop:
@@ -170,6 +184,6 @@ def shared_loop() -> asyncio.AbstractEventLoop:
     """
     global _shared  # noqa: PLW0603 - the one thread of the process
     with _shared_lock:
-        if _shared is None or _shared.pid != os.getpid():
+        if _shared is None:
             _shared = _LoopThread()
         return _shared.loop

@@ -45,7 +45,7 @@ TAKES_KWARGS: dict[str, str] = {}
 UNDOCUMENTED: dict[str, str] = {}
 UNDOCUMENTED_ERRORS: dict[str, str] = {}
 LATE_IMPORTS: dict[str, str] = {
-    "rxstream.aggregate.Aggregator.response": "needs pydantic, which the import of stream() does not",
+    "rxstream.aggregate.Aggregator.__init__": "needs pydantic, which the import of stream() does not",
     "rxstream.creation.from_sdk": "needs pydantic, which the import of stream() does not",
     "rxstream.creation.stream": "needs pydantic, which the import of stream() does not",
 }
