@@ -166,7 +166,7 @@ _orphans: list[_LoopThread] = []
 
 
 def _after_fork() -> None:
-    global _shared, _shared_lock  # noqa: PLW0603 - another thread of the parent may have held the lock
+    global _shared, _shared_lock  # the lock, too: another thread of the parent may have held it
     if _shared is not None:
         _shared.loop.set_exception_handler(lambda _loop, _context: None)  # its tasks will not end: the parent's do
         _orphans.append(_shared)
