@@ -54,9 +54,8 @@ def wrapped(line: str, width: int) -> list[str]:
             rows.append(row)
             row, used = "", 0
         for piece in [word] if needed <= width else characters(word):
-            cells = cell_len(piece)
-            if row and used + cells > width and not piece.isspace():
+            if row and used + cell_len(piece.rstrip()) > width and not piece.isspace():
                 rows.append(row)
                 row, used = "", 0
-            row, used = row + piece, used + cells
+            row, used = row + piece, used + cell_len(piece)
     return [*rows, row]

@@ -62,15 +62,20 @@ async def _one(track: Track, console: Console) -> None:
             over, text = track.over, track.text
             rows.width = console.width
             for row in rows.feed(text[shown:]):
-                console.print(_row(row))
+                _print(row, console)
             shown = len(text)
             if over:
                 break
             picture.update(Group(_row(rows.last), _status(track)) if text else _status(track), refresh=True)
             await asyncio.sleep(_PERIOD)
     if rows.last:
-        console.print(_row(rows.last))
-    console.print(_status(track))
+        _print(rows.last, console)
+    for line in _joined([track.label, *track.figures()], console.width):
+        console.print(Text(line, style=_style(track)))
+
+
+def _print(row: str, console: Console) -> None:
+    console.print(Text(row.rstrip()), no_wrap=True, overflow="ignore", crop=False)
 
 
 def _row(text: str) -> Text:
@@ -79,7 +84,11 @@ def _row(text: str) -> Text:
 
 def _status(track: Track) -> Text:
     words = " · ".join([track.label, *track.figures()])
-    return Text(words, style="red" if track.failed else "dim", overflow="ellipsis", no_wrap=True)
+    return Text(words, style=_style(track), overflow="ellipsis", no_wrap=True)
+
+
+def _style(track: Track) -> str:
+    return "red" if track.failed else "dim"
 
 
 # --- several ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,109 @@
+"""One track: what it shows of a stream, and its figures."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rxstream.cli._track import Track, explain
+from rxstream.events import Event, RefusalDelta, Retracted, Seam, TextDelta, ToolCall, UsageReported
+from rxstream.observable import Stream
+from rxstream.sources._pump import pump
+from rxstream.usage import Usage
+from tests.support.scripted import DONE, HANG, Scripted, Step
+from tests.support.virtual_loop import settle, virtual_time
+
+
+def track(*steps: Step, target: str = "compatible:m", base_url: str | None = "http://x", label: str = "t") -> Track:
+    return Track(Stream.of(pump(Scripted(steps).source()), label=label), target=target, base_url=base_url)
+
+
+async def run(one: Track) -> Track:
+    one.start()
+    await asyncio.sleep(1.0)
+    assert one.over
+    return one
+
+
+@virtual_time
+async def test_what_is_said_is_shown_and_harmless() -> None:
+    """Text, refusals and tool calls; escapes are made visible, in arguments and names too."""
+    call = ToolCall(id="1", name="look\x1b[2J", arguments='{"at":"\x1b]0;x\x07"}')
+    one = await run(track("a\x1b", "[31mb", RefusalDelta(text="no\x9b"), call, call, DONE))
+    line = '→ look␛[2J({"at":"␛]0;x␇"})\n'
+    assert one.text == f"a␛[31mbno�\n{line}{line}"
+
+
+@virtual_time
+async def test_what_is_taken_back_is_said() -> None:
+    """What was written cannot be unwritten in a pipe: the reader is told."""
+    one = await run(track("half", Retracted(to_offset=0), "whole", Seam(kind="prefill", offset=5), " more", DONE))
+    assert (
+        one.text
+        == "half\n[taken back: all after the first 0 characters; once more:]\nwhole\n[cut here, and gone on:]\n more"
+    )
+
+
+def test_a_label_is_harmless() -> None:
+    """It may come from a file's name."""
+    assert track(DONE, label="a\x1b[31m").label == "a␛[31m"
+
+
+@virtual_time
+async def test_events_are_told_as_they_come() -> None:
+    """To whoever wants them."""
+    told: list[Event] = []
+    one = track("a", DONE)
+    one.start(tell=told.append)
+    await settle()
+    assert [type(event) for event in told] == [TextDelta, type(DONE)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted"),
+    [
+        ((HANG,), ["waiting 2.0 s"]),
+        ((1.0, "a", HANG), ["first token 1.00 s", "≈1 tokens"]),
+        ((1.0, "a", 0.5, "b", HANG), ["first token 1.00 s", "≈4 tok/s", "≈2 tokens"]),
+        ((1.0, "a", 0.5, "b", UsageReported(usage=Usage(output_tokens=5)), DONE), ["first token 1.00 s", "10 tok/s", "5 tokens"]),
+        # A count below the pieces that came was taken at the start: it is not the answer's.
+        ((1.0, "a", 0.5, "b", UsageReported(usage=Usage(output_tokens=1)), HANG), ["first token 1.00 s", "≈4 tok/s", "≈2 tokens"]),
+        ((DONE,), ["no output"]),
+    ],
+)  # fmt: skip
+def test_figures(steps: tuple[Step, ...], wanted: list[str]) -> None:
+    """Nothing is said that is not known, and what is counted by us is marked."""
+
+    @virtual_time
+    async def after_two_seconds() -> None:
+        one = track(*steps)
+        one.start()
+        await asyncio.sleep(2.0)
+        assert one.figures() == wanted
+        one.cancel("enough")
+        await settle()
+
+    after_two_seconds()
+
+
+@virtual_time
+async def test_a_price_is_the_providers_own_only() -> None:
+    """Another server's prices are unknown; a model in this process costs nothing; the price does not change afterwards."""
+    usage = UsageReported(usage=Usage(input_tokens=1000, output_tokens=1000))
+    assert not [piece for piece in (await run(track("a", usage, DONE))).figures() if "$" in piece]
+    here = await run(track("a", usage, DONE, target="local:smollm2", base_url=None))
+    assert here.figures()[-1] == here.figures()[-1] == "$0"
+    pytest.importorskip("genai_prices")
+    cloud = await run(track("a", usage, DONE, target="openai:gpt-4o", base_url=None))
+    assert cloud.figures()[-1] == "$0.0125"
+
+
+def test_cancelling_what_was_not_started_changes_nothing() -> None:
+    """Ctrl-C may come early."""
+    track(DONE).cancel("early")
+
+
+def test_an_error_is_explained_in_a_line() -> None:
+    """With its kind; escapes in it are harmless."""
+    assert explain(ValueError("bad \x1b[31m")) == "ValueError: bad ␛[31m"
