@@ -25,6 +25,7 @@ DEFAULT_MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = 13
+_BLANK: Final = [b"", b""]  # what follows the last line of a whole event
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +76,10 @@ class SSEDecoder:
             raise self.failure
         if self._start is not None:
             data = self._begin(data)
+        if not (self._size or self._tail_size or self._after_cr) and len(data) <= self._max and _CR not in data:
+            event = _only_event(data)
+            if event is not None:
+                return [event]
         if self._after_cr or _CR in data:
             data = self._line_feeds(data)
         out: list[ServerSentEvent] = []
@@ -177,6 +182,18 @@ class SSEDecoder:
         if size + self._tail_size <= self._max:
             return None
         return LimitExceeded(f"a server-sent event is longer than {self._max} bytes")
+
+
+def _only_event(data: bytes) -> ServerSentEvent | None:
+    """The event that a piece is, if it is exactly one and of the usual form: how most pieces come from a socket."""
+    lines = data.split(b"\n")
+    if lines[-2:] != _BLANK:
+        return None
+    if len(lines) == 3 and lines[0][:6] == b"data: ":
+        return ServerSentEvent("", lines[0][6:])
+    if len(lines) == 4 and lines[0][:7] == b"event: " and lines[1][:6] == b"data: ":
+        return ServerSentEvent(lines[0][7:].decode("utf-8", "replace"), lines[1][6:])
+    return None
 
 
 def _open_size(lines: list[bytes], before: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -153,6 +153,22 @@ BODIES = st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r", b"\r\n"]))).ma
 def test_any_split_gives_the_same_events(data: st.DataObject, body: bytes) -> None:
     """Where the bytes are cut makes no difference."""
     assert decode(body, data.draw(splits(body))) == decode(body)
+
+
+@given(st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\n\n"]), st.booleans())))
+def test_reads_that_end_with_lines_give_the_same_events(lines: list[tuple[bytes, bytes, bool]]) -> None:
+    """Most reads are exactly one event: the short way for them is no other way."""
+    body = b"".join(line + end for line, end, _ in lines)
+    places = accumulate(len(line + end) for line, end, _ in lines)
+    cuts = [place for place, (_, _, is_cut) in zip(places, lines, strict=True) if is_cut]
+    assert decode(body, cuts) == decode(body)
+    for limit in (8, 16):
+        assert outcome(body, cuts, limit) == outcome(body, (), limit)
+
+
+def test_a_read_that_looks_like_an_event_may_be_the_rest_of_a_line() -> None:
+    """What was held back goes first."""
+    assert decode(b"data: adata: b\n\n", [7]) == [event(b"adata: b")]
 
 
 @given(st.data(), BODIES, st.integers(1, 40))
