@@ -57,6 +57,7 @@ OF_THE_WHOLE = ("live", "typing")
 WITHOUT_MODULE: dict[str, str] = {
     "tests/test_conventions.py": "about the project",
     "tests/test_docs.py": "about the documents",
+    "tests/test_notebooks.py": "about the notebooks",
 }
 
 

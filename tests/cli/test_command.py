@@ -246,6 +246,7 @@ def test_outputs_that_are_closed_are_no_crash(
     assert capsys.readouterr().out == "ok\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /dev/full")
 def test_an_output_that_breaks_is_exit_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,55 @@
+"""The notebooks: each runs from its first cell to its last, and is committed as it ran."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rxstream.sources.local import missing
+
+PROJECT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+JUPYTER = all(importlib.util.find_spec(name) for name in ("nbclient", "nbformat", "ipykernel"))
+
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> Any:
+    if not JUPYTER:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("nbclient and ipykernel are not installed")
+    notebook = importlib.import_module("nbformat").read(path, as_version=4)
+    importlib.import_module("nbformat").validate(notebook)
+    return notebook
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.local
+def test_it_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel of its own, without an error, and each cell prints what it printed when it was committed, or as much."""
+    notebook = read(path)
+    if (lacking := missing()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
+    printed = [bool(cell.outputs) for cell in code_cells(notebook)]
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    client = importlib.import_module("nbclient").NotebookClient(notebook, timeout=120, kernel_name="python3")
+    client.execute()
+    assert [bool(cell.outputs) for cell in code_cells(notebook)] == printed
+    assert "stderr" not in {output.get("name") for cell in code_cells(notebook) for output in cell.outputs}
+
+
+def test_it_is_committed_as_it_ran(path: Path) -> None:
+    """In order, from the top, without an error and without anything of the machine that it ran on."""
+    notebook = read(path)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert not re.search(r"/(?:home|root|work|Users|tmp)/", path.read_text(encoding="utf-8"))
