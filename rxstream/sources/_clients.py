@@ -6,6 +6,7 @@ Rules of this module:
 * httpx2's connection pool takes quadratic time in open streams, so a client of it serves at most a hundred streams at a
   time, and the next one is made beside it. aiohttp's does not, but is limited to 100 unless told otherwise.
 * A loop that shuts down closes its clients: an async generator of ours stands among those that the loop ends.
+* No redirect is followed: the other server would get the prompt, and every header that the caller has added.
 * SDKs are imported by the functions that make their clients, nowhere else; the first time in a thread of its own, for
   it takes a second or two, in which the loop would stand still.
 """
@@ -164,7 +165,7 @@ def _make_openai(key: ClientKey) -> AsyncOpenAI:
         base_url=key.base_url,
         api_key=key.api_key,
         max_retries=0,
-        http_client=http(limits=_limits(key), verify=_tls()),
+        http_client=http(limits=_limits(key), verify=_tls(), follow_redirects=False),
     )
     if client.base_url.host != "api.openai.com":  # the SDK reads these from the environment for any server
         client.organization = client.project = None
@@ -180,7 +181,7 @@ def _make_anthropic(key: ClientKey) -> AsyncAnthropic:
         api_key=key.api_key,
         max_retries=0,
         open_telemetry=False,
-        http_client=http(limits=_limits(key), verify=_tls()),
+        http_client=http(limits=_limits(key), verify=_tls(), follow_redirects=False),
     )
 
 

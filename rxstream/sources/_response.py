@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rxstream._input import is_mapping
-from rxstream.errors import ConfigurationError, RxstreamError, StreamError, UnexpectedContentType
+from rxstream.errors import BadRequest, ConfigurationError, RxstreamError, StreamError, UnexpectedContentType
 from rxstream.providers.anthropic import errors as anthropic
 from rxstream.providers.compatible import Dialect
 from rxstream.providers.openai_chat import errors as openai_chat
@@ -60,7 +60,11 @@ class Origin:
 
     def classify(self, body: bytes, *, status: int | None, headers: Mapping[str, str]) -> StreamError:
         """The provider's error that `body` is."""
-        error = _CLASSIFY[self.dialect](status=status, body=body, headers=headers)
+        if status is not None and 300 <= status < 400:
+            where = headers.get("location", "").partition("?")[0] or "nowhere"
+            error: StreamError = BadRequest(f"{self.host} redirects to {where}; set base_url to it", status=status)
+        else:
+            error = _CLASSIFY[self.dialect](status=status, body=body, headers=headers)
         self.secrets.clean(error)
         error.request_id = error.request_id or _request_id(headers)
         return error

@@ -269,16 +269,21 @@ async def test_events_hold_no_request() -> None:
         assert KEY.encode() not in encode(event)
 
 
-async def test_a_redirect_takes_no_key_along() -> None:
-    """Another host is not given the key of this one."""
-    with ScriptedServer(GOOD["compatible"]("stolen")) as thief:
-        location = {"location": f"http://localhost:{thief.port}/v1/chat/completions"}
-        with ScriptedServer(page(307, "", **location)) as server:
-            try:
-                await stream_from(server, "compatible")
-            except errors.StreamError as error:
-                assert_tells_no_secret(error)
-    assert not [request for request in thief.requests if KEY in str(request.headers)]
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@each_transport
+@each_dialect
+async def test_no_redirect_is_followed(name: str, transport: Transport, status: int) -> None:
+    """Another server gets neither the prompt nor a key, and its answer is not taken for the model's."""
+    with ScriptedServer(GOOD[name]("stolen")) as thief:
+        location = f"http://localhost:{thief.port}{PATHS[name]}?key={KEY}"
+        with ScriptedServer(page(status, "", location=location)) as server:
+            outcome = await watch(stream_from(server, name, transport=transport, extra_headers={"x-token": KEY}))
+        assert thief.connections == 0
+    error = outcome.error
+    assert type(error) is errors.BadRequest
+    assert (error.status, len(server.requests)) == (status, 1)
+    assert f"http://localhost:{thief.port}{PATHS[name]}" in str(error)
+    assert_tells_no_secret(error)
 
 
 # --- clients and streams of the SDKs ------------------------------------------------------------------------------------
