@@ -11,7 +11,7 @@ from importlib import import_module
 
 __all__ = ["main"]
 
-INTERRUPTED = 130
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,4 +20,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = import_module("rxstream.cli._command")  # here, for Ctrl-C may come while it loads
         return int(command.run(arguments))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _INTERRUPTED

@@ -16,7 +16,7 @@ from rich.text import Text
 from rxstream.cli._rows import Rows, wrapped
 from rxstream.cli._track import Track, explain
 
-__all__ = ["Live"]
+__all__ = ["Live", "leave"]
 
 _PERIOD = 0.1
 """Seconds between two pictures."""
@@ -102,7 +102,12 @@ async def _beside(tracks: Sequence[Track], console: Console) -> None:
             grid = _grid(panels, console.width, console.height - 1)
             picture.update(Group(grid, _row(" · ".join(_summary(tracks)))), refresh=True)
             await asyncio.sleep(_PERIOD)
-    console.print(_grid(panels, console.width, None))
+    leave(tracks, console)
+
+
+def leave(tracks: Sequence[Track], console: Console) -> None:
+    """Print the whole of several `tracks` that are over."""
+    console.print(_grid([_Panel(track) for track in tracks], console.width, None))
     for line in _joined(_summary(tracks), console.width):
         console.print(Text(line, style="bold"))
 
