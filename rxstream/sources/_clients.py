@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Client: TypeAlias = AsyncOpenAI | AsyncAnthropic
 
-__all__ = ["ClientKey", "Transport", "close_clients", "lease", "load", "no_clock", "pick_transport"]
+__all__ = ["ClientKey", "Transport", "close_clients", "lease", "load", "loaded", "no_clock", "pick_transport"]
 
 Transport: TypeAlias = Literal["auto", "httpx2", "aiohttp"]
 """What carries the bytes; ``auto`` is aiohttp where it is installed, since it costs half as much, else httpx2."""
@@ -96,8 +96,7 @@ _loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
 @asynccontextmanager
 async def lease(key: ClientKey) -> AsyncGenerator[Client, None]:
     """A client of the running loop, for one stream."""
-    if key.sdk not in _loaded:
-        await asyncio.to_thread(load, key.sdk)
+    await loaded(key.sdk)
     loop = asyncio.get_running_loop()
     if loop not in _loops:
         for other in [other for other in _loops if other.is_closed()]:
@@ -151,6 +150,12 @@ def load(sdk: Literal["openai", "anthropic"]) -> None:
         importlib.import_module(name)
     _tls()
     _loaded.add(sdk)
+
+
+async def loaded(sdk: Literal["openai", "anthropic"]) -> None:
+    """Return when `sdk` is loaded; the loop turns meanwhile."""
+    if sdk not in _loaded:
+        await asyncio.to_thread(load, sdk)
 
 
 def _make(key: ClientKey) -> Client:

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
@@ -70,6 +70,8 @@ class Source(Generic[D]):
     open: Callable[[], AbstractAsyncContextManager[AsyncIterator[D]]]
     """Entered once a subscription: sends the request, gives the data, closes the connection."""
     decoder: Callable[[], Feed[D]]
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the clocks start: for what the process does once (loading an SDK, starting a server)."""
     label: str = ""
     provider: str = ""
     model: str = ""
@@ -160,10 +162,12 @@ class _Pump(Generic[D]):
     # --- the task ---------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        self._watchdog.start()
         self._gate.watch(self._gate_changed)
-        self._set_clocks()
         try:
+            if self._source.prepare is not None:
+                await self._source.prepare()
+            self._watchdog.start()
+            self._set_clocks()
             await self._stream()
         except asyncio.CancelledError:  # disposed; or a clock ran out; or the loop is shut down, and no gate will open
             await self._fail(self._timed_out or Cancelled("the event loop that it ran on was shut down"))

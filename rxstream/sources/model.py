@@ -6,17 +6,17 @@ Keys and addresses are read from the environment when the request is made, not w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rxstream.config import Limits, Request, Target, Timeouts
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
 from rxstream.sources import local
 from rxstream.sources._body import Body
-from rxstream.sources._clients import Transport, load
+from rxstream.sources._clients import Transport, load, loaded
 from rxstream.sources._pump import Source
 from rxstream.sources.sdk import Connection, open_stream
 
@@ -47,9 +47,14 @@ def model_source(
     """
     row = provider(request.provider)
     clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
-    connect = partial(Connection.to, row, client=client, transport=transport, timeouts=clocks, limits=bounds)
+    to = partial(Connection.to, row, client=client, transport=transport, timeouts=clocks, limits=bounds)
+    if row.name == "local" and base_url is None and client is None:
+        connect = partial(_connect_here, to, request.model)
+    else:
+        connect = partial(_connect, to, base_url, api_key)
     return Source(
-        open=partial(_open, request, row, connect, base_url, api_key, here=base_url is None and client is None),
+        open=partial(_open, request, connect),
+        prepare=partial(_prepare, row, connect),
         decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
         label=label,
         provider=row.name,
@@ -61,21 +66,31 @@ def model_source(
     )
 
 
+async def _prepare(row: Provider, connect: Callable[[], Awaitable[Connection]]) -> None:
+    """See whether it can be asked at all, and load what asks."""
+    await connect()
+    await loaded(_sdk(row))
+
+
 @asynccontextmanager
-async def _open(
-    request: Request,
-    row: Provider,
-    connect: Callable[..., Connection],
-    base_url: str | None,
-    api_key: str | None,
-    *,
-    here: bool,
-) -> AsyncGenerator[Body]:
-    """The answer's bytes; for ``local:`` without an address, from the server of this process."""
-    if here and row.name == "local":
-        base_url, api_key = await asyncio.to_thread(_serve, request.model)
-    async with open_stream(request, connect(base_url=base_url, api_key=api_key)) as body:
+async def _open(request: Request, connect: Callable[[], Awaitable[Connection]]) -> AsyncGenerator[Body]:
+    async with open_stream(request, await connect()) as body:
         yield body
+
+
+async def _connect(to: Callable[..., Connection], base_url: str | None, api_key: str | None) -> Connection:
+    """A connection, with what the environment says now."""
+    return to(base_url=base_url, api_key=api_key)
+
+
+async def _connect_here(to: Callable[..., Connection], model: str) -> Connection:
+    """A connection to the server of this process; it is started if it does not run."""
+    base_url, api_key = await asyncio.to_thread(_serve, model)
+    return to(base_url=base_url, api_key=api_key)
+
+
+def _sdk(row: Provider) -> Literal["openai", "anthropic"]:
+    return "anthropic" if row.dialect == "anthropic" else "openai"
 
 
 def _serve(model: str) -> tuple[str, str]:
@@ -109,4 +124,4 @@ def preload(target: str, *, base_url: str | None = None, api_key: str | None = N
     if row.name == "local" and base_url is None:
         base_url, api_key = _serve(where.model)
     Connection.to(row, base_url=base_url, api_key=api_key)
-    load("anthropic" if row.dialect == "anthropic" else "openai")
+    load(_sdk(row))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import rxstream
@@ -60,3 +63,20 @@ def test_preload_refuses_what_the_request_would(monkeypatch: pytest.MonkeyPatch)
 def test_preload_loads_the_sdk() -> None:
     """So the first request does not."""
     preload("compatible:m", base_url="http://127.0.0.1:9/v1")
+
+
+def test_no_clock_counts_the_loading_of_the_sdk() -> None:
+    """In a fresh process it takes far longer than these clocks allow."""
+    code = """
+import rxstream
+with ScriptedServer(chat("Hello")) as server:
+    options = {"base_url": f"{server.url}/v1", "timeouts": {"connect": 0.3, "first_output": 0.4}}
+    print(rxstream.stream("compatible:m", "hi", **options).run())
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", "from tests.support.server import ScriptedServer, chat\n" + code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert out.stdout == "Hello\n"

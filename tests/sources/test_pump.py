@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import gc
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -965,3 +966,44 @@ def test_many_events_do_not_grow_the_stack(caplog: pytest.LogCaptureFixture) -> 
 
     with caplog.at_level(logging.DEBUG):
         assert asyncio.run(main()) == 100_001
+
+
+# --- before the clocks ----------------------------------------------------------------------------------------------------
+
+
+def prepared(script: Scripted, prepare: Callable[[], Awaitable[None]], **options: Any) -> Source[Any]:
+    return dataclasses.replace(script.source(**options), prepare=prepare)
+
+
+@virtual_time
+async def test_no_clock_counts_the_preparation() -> None:
+    """Loading an SDK or a local model is not the provider's time."""
+    source = prepared(
+        Scripted(words("a")), lambda: asyncio.sleep(1000), timeouts=Timeouts(connect=1, first_output=2, total=3)
+    )
+    recorder, _ = subscribe(source)
+    await asyncio.sleep(86400)
+    assert (recorder.texts, recorder.error) == (["a"], None)
+    assert recorder.times[0] == 1001
+
+
+@virtual_time
+async def test_disposed_while_it_prepares_it_never_opens() -> None:
+    script = Scripted(words("a"))
+    recorder, subscription = subscribe(prepared(script, lambda: asyncio.sleep(1000)))
+    await asyncio.sleep(1)
+    subscription.dispose()
+    await asyncio.sleep(86400)
+    assert (script.opened, recorder.texts, recorder.error) == (0, [], None)
+
+
+@virtual_time
+async def test_what_the_preparation_raises_is_told() -> None:
+    async def prepare() -> None:
+        raise ConfigurationError("no key")
+
+    script = Scripted(words("a"))
+    recorder, _ = subscribe(prepared(script, prepare))
+    await asyncio.sleep(1)
+    assert isinstance(recorder.error, ConfigurationError)
+    assert script.opened == 0

@@ -99,9 +99,9 @@ class ChoiceDecoder:
             self.finish = word
             self.seal(raw, out)
 
-    def seal(self, raw: bytes | None, out: list[Event]) -> None:
-        """The choice ended: seals its tool calls, unless they may have been cut."""
-        self.calls.seal(raw, out, sure=finish_reason(self.finish) in ("stop", "tool_calls"))
+    def seal(self, raw: bytes | None, out: list[Event], *, at_end: bool = False) -> None:
+        """The choice ended, or with it the stream: seals its tool calls, unless they may have been cut."""
+        self.calls.seal(raw, out, sure=finish_reason(self.finish) in ("stop", "tool_calls"), at_end=at_end)
 
     def text_part(self) -> int:
         """The part that the text is."""

@@ -4,13 +4,16 @@ Rules of this module:
 
 * A fragment belongs to the call of its ``index``; without one, to the call of its ``id``; without either, to the last
   call. A new id on a known index is a new call, and seals the one before it.
-* Nothing else is sealed before the choice ends, for fragments of several calls may come in turn.
+* Nothing else is sealed before the choice ends, for fragments of several calls may come in turn. A call that goes on after
+  that is sealed again at the end of the stream.
 * An id or name that is repeated is not more of it: the first that is not empty stands.
+* Time is linear, however the fragments come: no call is searched for, and none is read twice to see whether it is whole.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -18,6 +21,8 @@ from rxstream.events import Event, PartEnd, Raw, ToolCall, ToolCallDelta, ToolCa
 from rxstream.providers._shared import PartNumbers, is_object
 
 __all__ = ["ToolCalls"]
+
+_MARK: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)  # what opens or closes something in JSON; an escape may hide it
 
 
 class _Call:
@@ -27,7 +32,10 @@ class _Call:
         self.kind: Literal["function", "custom"] = kind
         self.id = self.name = ""
         self.pieces: list[str] = []
-        self.sealed = False
+        self.sealed = self.reopened = False
+        # How far `is_whole` has read, and what it found there.
+        self._read = self._depth = 0
+        self._in_string = self._escaped = self._closed = self._whole = False
 
     @property
     def arguments(self) -> str:
@@ -35,11 +43,27 @@ class _Call:
 
     def is_whole(self) -> bool:
         """Whether the arguments are a whole JSON value, which the beginning of an object never is."""
-        try:
-            msgspec.json.decode(self.arguments)
-        except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
-            return False
-        return True
+        new = [piece for piece in self.pieces[self._read :] if not piece.isspace()]
+        self._read = len(self.pieces)
+        if new and self._closed:  # what goes on after its end is no JSON, and never will be
+            self._whole = False
+        elif new:
+            for piece in new:
+                self._follow(piece)
+            self._closed = not (self._depth or self._in_string)
+            self._whole = self._closed and _is_json(self.arguments)
+        return self._whole
+
+    def _follow(self, piece: str) -> None:
+        start, self._escaped = int(self._escaped), False
+        for found in _MARK.finditer(piece, start):
+            mark = found[0]
+            if mark == '"':
+                self._in_string = not self._in_string
+            elif mark == "\\":  # the next piece begins with what it escapes
+                self._escaped = True
+            elif not self._in_string:
+                self._depth += (mark in "{[") - (mark in "}]")
 
 
 class ToolCalls:
@@ -54,6 +78,9 @@ class ToolCalls:
         self._choice = choice
         self._parts = parts
         self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}  # the last of it
+        self._by_id: dict[str, _Call] = {}  # the first of it
+        self._moved: dict[_Call, None] = {}  # calls with something new since the last `seal`, in order
 
     @property
     def begun(self) -> bool:
@@ -94,28 +121,34 @@ class ToolCalls:
             part = self._parts.number(("tool", len(self._calls)))
             call = _Call(part, index, "custom" if given is custom else "function")
             self._calls.append(call)
+            if index is not None:
+                self._by_index[index] = call
         late = (call_id and not call.id) or (name and not call.name)
         call.id, call.name = call.id or call_id, call.name or name
+        if call.id:
+            self._by_id.setdefault(call.id, call)
         if is_new or late:
             out.append(ToolCallStart(choice=self._choice, part=call.part, id=call.id, name=call.name, raw=raw))
+        self._moved[call] = None
         if arguments:
             call.pieces.append(arguments)
+            call.reopened |= call.sealed
             call.sealed = False
             out.append(ToolCallDelta(choice=self._choice, part=call.part, arguments=arguments, raw=raw))
 
-    def seal(self, raw: bytes | None, out: list[Event], *, sure: bool) -> None:
+    def seal(self, raw: bytes | None, out: list[Event], *, sure: bool, at_end: bool) -> None:
         """The choice ended: its calls are whole. If that is not `sure`, only those whose arguments are whole JSON."""
-        for call in self._calls:
-            if not call.sealed and (sure or call.is_whole()):
+        for call in self._calls if at_end else self._moved:
+            if not call.sealed and (at_end or not call.reopened) and (sure or call.is_whole()):
                 self._seal(call, raw, out)
+        self._moved.clear()
 
     def _find(self, index: int | None, call_id: str, name: str) -> _Call | None:
+        by_id = self._by_id.get(call_id)
         if index is not None:
-            same = (call for call in reversed(self._calls) if call.index == index)
-            by_id = (call for call in self._calls if call_id and call.index is None and call.id == call_id)
-            return next(same, None) or next(by_id, None)
+            return self._by_index.get(index) or (by_id if by_id is not None and by_id.index is None else None)
         if call_id:
-            return next((call for call in self._calls if call.id == call_id), None) or self._nameless(name)
+            return by_id or self._nameless(name)
         return self._calls[-1] if self._calls else None
 
     def _nameless(self, name: str) -> _Call | None:
@@ -147,6 +180,14 @@ class ToolCalls:
             )
         )
         out.append(PartEnd(choice=self._choice, part=call.part, kind="tool_call", id=call.id, raw=raw))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

@@ -50,6 +50,7 @@ class ChatDecoder(SSEDialect):
         self._quirks = quirks
         self._started = False
         self._choices: dict[float | str | None, ChoiceDecoder] = {}
+        self._unfinished: set[int] = set()  # choices without their finish_reason
         self._usage: dict[str, Any] | None = None
         self._usage_is_final = True
         self._cited: set[str] = set()
@@ -72,6 +73,8 @@ class ChatDecoder(SSEDialect):
                 if state is None:
                     state = self._new_choice(choice.index)
                 state.add(choice, raw, out)
+                if state.finish:
+                    self._unfinished.discard(state.index)
                 if choice.usage or choice.error:
                     self._of_choice(choice, raw, out)
         if (
@@ -94,7 +97,10 @@ class ChatDecoder(SSEDialect):
 
     def _new_choice(self, index: float | str | None) -> ChoiceDecoder:
         number = index if isinstance(index, int) else 0
-        return self._choices.setdefault(number, ChoiceDecoder(number))
+        if number not in self._choices:
+            self._choices[number] = ChoiceDecoder(number)
+            self._unfinished.add(number)
+        return self._choices[number]
 
     def _aside(self, chunk: Chunk, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         """What stands beside the choices."""
@@ -162,7 +168,7 @@ class ChatDecoder(SSEDialect):
 
     def _has_finished(self) -> bool:
         """Whether each choice has its ``finish_reason``."""
-        return bool(self._choices) and all(choice.finish for choice in self._choices.values())
+        return bool(self._choices) and not self._unfinished
 
     def _finish(self, mark: Evidence | None, raw: bytes | None, out: list[Event]) -> None:
         """The answer ends here: at the mark, or with the body."""
@@ -177,7 +183,7 @@ class ChatDecoder(SSEDialect):
                 raise ToolCallIncomplete("the stream ended in the middle of a tool call")
             raise StreamIncomplete("the stream ended without a finish_reason" + (" or [DONE]" if mark is None else ""))
         for choice in choices:
-            choice.seal(raw, out)
+            choice.seal(raw, out, at_end=True)
         if self._usage is not None and not self._usage_is_final:
             self._usage_is_final = True
             out.append(self._usage_event(self._usage, raw))
