@@ -97,11 +97,11 @@ class ChoiceDecoder:
         word = choice.finish_reason
         if word and isinstance(word, str):
             self.finish = word
-            self.seal(raw, out)
+            self.calls.settle(raw, out)
 
-    def seal(self, raw: bytes | None, out: list[Event], *, at_end: bool = False) -> None:
-        """The choice ended, or with it the stream: seals its tool calls, unless they may have been cut."""
-        self.calls.seal(raw, out, sure=finish_reason(self.finish) in ("stop", "tool_calls"), at_end=at_end)
+    def end(self, raw: bytes | None, out: list[Event]) -> None:
+        """The stream ended: seals the tool calls, unless they may have been cut."""
+        self.calls.end(raw, out, sure=finish_reason(self.finish) in ("stop", "tool_calls"))
 
     def text_part(self) -> int:
         """The part that the text is."""

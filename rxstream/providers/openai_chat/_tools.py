@@ -4,8 +4,8 @@ Rules of this module:
 
 * A fragment belongs to the call of its ``index``; without one, to the call of its ``id``; without either, to the last
   call. A new id on a known index is a new call, and seals the one before it.
-* Nothing else is sealed before the choice ends, for fragments of several calls may come in turn. A call that goes on after
-  that is sealed again at the end of the stream.
+* Nothing else is sealed before the ``finish_reason``, for fragments of several calls may come in turn; and then only a call
+  whose arguments are whole JSON, for more may follow. The rest, and what went on after its seal, waits for the stream's end.
 * An id or name that is repeated is not more of it: the first that is not empty stands.
 * Time is linear, however the fragments come: no call is searched for, and none is read twice to see whether it is whole.
 """
@@ -80,7 +80,7 @@ class ToolCalls:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}  # the last of it
         self._by_id: dict[str, _Call] = {}  # the first of it
-        self._moved: dict[_Call, None] = {}  # calls with something new since the last `seal`, in order
+        self._moved: dict[_Call, None] = {}  # calls with something new since the last `settle`, in order
 
     @property
     def begun(self) -> bool:
@@ -136,12 +136,18 @@ class ToolCalls:
             call.sealed = False
             out.append(ToolCallDelta(choice=self._choice, part=call.part, arguments=arguments, raw=raw))
 
-    def seal(self, raw: bytes | None, out: list[Event], *, sure: bool, at_end: bool) -> None:
-        """The choice ended: its calls are whole. If that is not `sure`, only those whose arguments are whole JSON."""
-        for call in self._calls if at_end else self._moved:
-            if not call.sealed and (at_end or not call.reopened) and (sure or call.is_whole()):
+    def settle(self, raw: bytes | None, out: list[Event]) -> None:
+        """The choice has its ``finish_reason``: what is whole is sealed. With the rest something may still come."""
+        for call in self._moved:
+            if not (call.sealed or call.reopened) and call.is_whole():
                 self._seal(call, raw, out)
         self._moved.clear()
+
+    def end(self, raw: bytes | None, out: list[Event], *, sure: bool) -> None:
+        """The stream ended: all calls are whole. If that is not `sure`, only those whose arguments are whole JSON."""
+        for call in self._calls:
+            if not call.sealed and (sure or call.is_whole()):
+                self._seal(call, raw, out)
 
     def _find(self, index: int | None, call_id: str, name: str) -> _Call | None:
         by_id = self._by_id.get(call_id)

@@ -183,7 +183,7 @@ class ChatDecoder(SSEDialect):
                 raise ToolCallIncomplete("the stream ended in the middle of a tool call")
             raise StreamIncomplete("the stream ended without a finish_reason" + (" or [DONE]" if mark is None else ""))
         for choice in choices:
-            choice.seal(raw, out, at_end=True)
+            choice.end(raw, out)
         if self._usage is not None and not self._usage_is_final:
             self._usage_is_final = True
             out.append(self._usage_event(self._usage, raw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -628,11 +629,10 @@ def test_a_fragment_that_is_not_an_object_is_kept() -> None:
     assert called(*content({"tool_calls": call("{}", id="a", name="f")["tool_calls"][0]})) == [("a", "f", "{}")]
 
 
-def test_a_call_cut_by_the_token_limit_is_not_sealed() -> None:
+@pytest.mark.parametrize("rest", ['{"y":', '{"y"}', '{"y":1}{', ""])
+def test_a_call_cut_by_the_token_limit_is_not_sealed(rest: str) -> None:
     """The answer is complete, the call is not; the one before it is."""
-    events = content(
-        call('{"x":1}', index=0, id="a", name="f"), call('{"y":', index=1, id="b", name="g"), finish="length"
-    )
+    events = content(call('{"x":1}', index=0, id="a", name="f"), call(rest, index=1, id="b", name="g"), finish="length")
     assert called(*events) == [("a", "f", '{"x":1}')]
     assert [item.complete for item in aggregate(events).tool_calls] == [True, False]
 
@@ -646,6 +646,51 @@ def test_fragments_after_the_finish_reason_are_not_lost() -> None:
     )
     assert called(*events)[-1] == ("a", "f", '{"x":1}')
     assert [item.arguments for item in aggregate(events).tool_calls] == ['{"x":1}']
+
+
+def test_a_finish_reason_with_every_fragment_seals_a_call_once() -> None:
+    """And not before it is whole: a call that is answered too early is a wrong call."""
+    pieces = ("", '{"x":', ' "}', '"}')
+    events = decode(*(chunk(call(piece, index=0, id="a", name="f"), finish="tool_calls") for piece in pieces), DONE)
+    assert called(*events) == [("a", "f", '{"x": "}"}')]
+
+
+@pytest.mark.parametrize("arguments", ["", "{oops", '{"x":1} {', '{"x":1}}'])
+def test_arguments_that_are_not_json_wait_for_the_end(arguments: str) -> None:
+    """The model stopped of its own accord: it wrote what it wrote."""
+    *begun, done = (chunk(call(arguments, index=0, id="a", name="f"), finish="tool_calls"), DONE)
+    decoder = ChatDecoder(keep_raw=False)
+    assert called(*decoder.feed(b"".join(begun))) == []
+    assert called(*decoder.feed(done)) == [("a", "f", arguments)]
+
+
+def test_a_call_that_goes_on_after_its_seal_is_sealed_again_at_the_end() -> None:
+    """Once, however many fragments and reasons come."""
+    pieces = ["{}", *" " * 5]
+    events = decode(*(chunk(call(piece, index=0, id="a", name="f"), finish="stop") for piece in pieces), DONE)
+    assert called(*events) == [("a", "f", "{}"), ("a", "f", "{}     ")]
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), st.text() | st.lists(st.text())), min_size=1, max_size=3),
+    st.lists(st.integers(1, 9), min_size=1),
+    st.booleans(),
+)
+def test_a_name_that_is_repeated_begins_a_call_only_where_one_is_whole(
+    objects: list[dict[str, Any]], lengths: list[int], ascii_only: bool
+) -> None:
+    """Without index and id, with the name in each fragment, the arguments alone tell the calls apart."""
+    texts = [json.dumps(item, ensure_ascii=ascii_only) for item in objects]
+    pieces: list[str] = []
+    for text in texts:
+        rest = text
+        for length in cycle(lengths):
+            pieces.append(rest[:length])
+            rest = rest[length:]
+            if not rest:
+                break
+    events = content(*(call(piece, name="f") for piece in pieces), finish="tool_calls")
+    assert [arguments for _, _, arguments in called(*events)] == texts
 
 
 def test_a_call_after_the_finish_reason_is_another() -> None:
