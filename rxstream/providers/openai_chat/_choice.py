@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -117,7 +117,15 @@ class ChoiceDecoder:
             self._content(choice.message or choice.delta or choice.text or [], raw, out)
 
     def _delta(self, delta: Delta, raw: bytes | None, out: list[Event]) -> None:
-        if delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking:
+        if (
+            delta.reasoning_content
+            or delta.reasoning
+            or delta.reasoning_details
+            or delta.reasoning_text
+            or delta.reasoning_opaque
+            or delta.thinking
+            or delta.thinking_blocks
+        ):
             self._reasoning(delta, raw, out)
         text = delta.content
         if text:
@@ -197,13 +205,28 @@ class ChoiceDecoder:
     def _reasoning(self, delta: Delta, raw: bytes | None, out: list[Event]) -> None:
         """Reasoning, whichever fields it comes in; servers send the same text in two or three of them."""
         said = self._reasoning_details(delta.reasoning_details, raw, out)
-        for text in (delta.reasoning_content, delta.reasoning, delta.thinking):
+        for text in (delta.reasoning_content, delta.reasoning, delta.reasoning_text, delta.thinking):
             if isinstance(text, str):
                 if text not in said:
                     said.add(text)
                     self._think(text, 0, raw, out)
             elif text:
                 out.append(Raw(name="reasoning", payload=text, raw=raw))
+        if delta.thinking_blocks:
+            self._thinking_blocks(delta.thinking_blocks, said, raw, out)
+        if isinstance(delta.reasoning_opaque, str):  # Copilot's seal of all of it
+            self._sign(delta.reasoning_opaque, 0, raw, out, kind="encrypted")
+
+    def _thinking_blocks(self, blocks: Any, said: set[str], raw: bytes | None, out: list[Event]) -> None:
+        """LiteLLM's copy of Anthropic's blocks: mostly it is the signature that is new in it."""
+        for block in blocks if is_list(blocks) else [blocks]:
+            if not is_object(block):
+                out.append(Raw(name="thinking_blocks", payload=block, raw=raw))
+                continue
+            if (text := block.get("thinking")) not in said:
+                self._think(text, 0, raw, out)
+            self._sign(block.get("signature"), 0, raw, out)
+            self._sign(block.get("data"), 0, raw, out, kind="redacted")
 
     def _reasoning_details(self, details: Any, raw: bytes | None, out: list[Event]) -> set[str]:
         """OpenRouter's list of typed entries. Returns the texts that it held, each and in one."""
@@ -231,10 +254,18 @@ class ChoiceDecoder:
             kind: Any = "summary" if summary else "full"
             out.append(ThinkingDelta(choice=self.index, part=part, text=text, kind=kind, raw=raw))
 
-    def _sign(self, signature: Any, number: int, raw: bytes | None, out: list[Event]) -> None:
-        if isinstance(signature, str) and signature:
+    def _sign(
+        self,
+        data: Any,
+        number: int,
+        raw: bytes | None,
+        out: list[Event],
+        *,
+        kind: Literal["signature", "redacted", "encrypted"] = "signature",
+    ) -> None:
+        if isinstance(data, str) and data:
             part = self.parts.number(("thinking", number))
-            out.append(ThinkingSignature(choice=self.index, part=part, data=signature, raw=raw))
+            out.append(ThinkingSignature(choice=self.index, part=part, data=data, kind=kind, raw=raw))
 
     def _audio(self, audio: dict[str, Any], raw: bytes | None, out: list[Event]) -> None:
         part = self.parts.number("audio")

@@ -21,7 +21,10 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     reasoning_content: Any = None
     reasoning: Any = None
     thinking: Any = None
+    reasoning_text: Any = None
     reasoning_details: Any = None
+    reasoning_opaque: Any = None
+    thinking_blocks: Any = None
     refusal: Any = None
     function_call: Any = None
     audio: Any = None

@@ -19,7 +19,7 @@ from rxstream.events import Event, Finished, Raw, Started, Status, UsageReported
 from rxstream.providers._shared import SSEDialect, is_list, is_object
 from rxstream.providers.compatible import Evidence, Quirks
 from rxstream.providers.openai_chat._choice import ChoiceDecoder, finish_reason
-from rxstream.providers.openai_chat._payload import Choice, Chunk
+from rxstream.providers.openai_chat._payload import Choice, Chunk, Delta
 from rxstream.providers.openai_chat._usage import read_usage
 from rxstream.providers.openai_chat.errors import classify
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES
@@ -27,6 +27,8 @@ from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES
 __all__ = ["ChatDecoder"]
 
 _TOLERANT: Final = Quirks()
+_READ: Final = frozenset({*Delta.__struct_fields__, "role", "name", "channel"})
+"""The fields of a delta that are read, and those that say nothing of the answer."""
 _decode: Final = msgspec.json.Decoder(Chunk).decode
 
 
@@ -67,6 +69,7 @@ class ChatDecoder(SSEDialect):
         if not self._started and (chunk.id or chunk.model or choices):
             self._started = True
             out.append(Started(id=_text(chunk.id), model=_text(chunk.model), provider=self.provider, raw=raw))
+        before = len(out)
         if isinstance(choices, list):
             for choice in choices:
                 state = self._choices.get(choice.index)
@@ -91,6 +94,8 @@ class ChatDecoder(SSEDialect):
             self._aside(chunk, data, raw, out)
         elif not isinstance(choices, list):
             self._other(event, data, raw, out)
+        elif len(out) == before:
+            self._unread(data, raw, out)
 
     def _end(self, out: list[Event]) -> None:
         self._finish(None, None, out)
@@ -109,10 +114,12 @@ class ChatDecoder(SSEDialect):
             if payload:
                 out.append(Status(status=name, payload=payload, raw=raw))
         self._cite(chunk, raw, out)
-        groq = chunk.x_groq.get("usage") if is_object(chunk.x_groq) else None
-        self._report(chunk.usage or groq, raw, out)
+        groq: dict[str, Any] = chunk.x_groq if is_object(chunk.x_groq) else {}
+        self._report(chunk.usage or groq.get("usage"), raw, out)
         if chunk.error:
             raise classify(status=None, body=data)
+        if groq.get("error"):  # why it stopped early
+            raise classify(status=None, body=msgspec.json.encode({"error": groq["error"]}))
 
     def _of_choice(self, choice: Choice, raw: bytes | None, out: list[Event]) -> None:
         """What some servers put inside a choice."""
@@ -148,6 +155,14 @@ class ChatDecoder(SSEDialect):
             if isinstance(url, str) and url and url not in self._cited:
                 self._cited.add(url)
                 self._new_choice(0).cite(url, by_url.get(url), raw, out)
+
+    def _unread(self, data: bytes, raw: bytes | None, out: list[Event]) -> None:
+        """A chunk that said nothing that we know: what else is in its deltas is kept."""
+        for choice in msgspec.json.decode(data)["choices"]:
+            delta = choice.get("delta")
+            for name, value in delta.items() if is_object(delta) else ():
+                if name not in _READ and _says_something(value):
+                    out.append(Raw(name=name, payload=value, raw=raw))
 
     def _other(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         """A payload without choices, or of another shape."""
@@ -198,6 +213,11 @@ class ChatDecoder(SSEDialect):
             )
         )
         self.finished = True
+
+
+def _says_something(value: Any) -> bool:
+    """Whether it is text, or an array or object with something in it: vendors number and annotate their empty deltas."""
+    return any(value.values()) if is_object(value) else (is_list(value) or isinstance(value, str)) and len(value) > 0
 
 
 def _text(value: Any) -> str:

@@ -334,6 +334,24 @@ def test_wrong_types_of_an_id_cost_nothing() -> None:
             {"reasoning_details": [{"type": "reasoning.text", "text": "t", "signature": "s"}]},
             [ThinkingDelta(text="t"), ThinkingSignature(data="s")],
         ),
+        ({"reasoning_text": "t"}, [ThinkingDelta(text="t")]),
+        ({"reasoning_opaque": "e"}, [ThinkingSignature(data="e", kind="encrypted")]),
+        (
+            {"reasoning_content": "t", "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]},
+            [ThinkingDelta(text="t"), ThinkingSignature(data="s")],
+        ),
+        ({"thinking_blocks": [{"type": "thinking", "thinking": "t"}]}, [ThinkingDelta(text="t")]),
+        (
+            {"thinking_blocks": [{"type": "redacted_thinking", "data": "r"}]},
+            [ThinkingSignature(data="r", kind="redacted")],
+        ),
+        ({"thinking_blocks": ["x"]}, [Raw(name="thinking_blocks", payload="x")]),
+        ({"content": "", "steps": ["s"]}, [Raw(name="steps", payload=["s"])]),
+        (
+            {"widget": "w", "graph": {"sources": None}, "more": {"x": 1}},
+            [Raw(name="widget", payload="w"), Raw(name="more", payload={"x": 1})],
+        ),
+        ({"role": "assistant", "name": "assistant", "channel": "final", "token_id": 7, "list": []}, []),
         ({"reasoning_details": ["x"]}, [Raw(name="reasoning_details", payload="x")]),
         ({"reasoning_details": {"type": "new"}}, [Raw(name="new", payload={"type": "new"})]),
     ],
@@ -813,6 +831,7 @@ def test_rows_say_what_ends_an_answer() -> None:
         (sse({"object": "error", "message": "m", "type": "BadRequestError", "code": 400}), BadRequest, "m"),
         (sse({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}), Overloaded, "m"),
         (sse({"error": {"message": "m"}, "choices": [None]}), ServerFault, "m"),
+        (sse({"choices": [], "x_groq": {"id": "r", "error": "over capacity"}}), Overloaded, "over capacity"),
         (sse({"choices": [{"index": 0, "delta": {}, "error": {"message": "m", "code": 429}}]}), RateLimited, "m"),
     ],
 )
