@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class Payload(msgspec.Struct, tag_field="type", gc=False):
+class Payload(msgspec.Struct, tag_field="type", gc=False, omit_defaults=True):
     """The base of what we read of a payload; all else in it is skipped."""
 
 
@@ -54,6 +54,7 @@ class InputJson(Payload, tag="input_json_delta"):
 
 class ThinkingText(Payload, tag="thinking_delta"):
     thinking: str
+    estimated_tokens: Any = None
 
 
 class Signature(Payload, tag="signature_delta"):
@@ -83,11 +84,18 @@ class BlockStop(Payload, tag="content_block_stop"):
     index: int = 0
 
 
-class Message(msgspec.Struct, gc=False):
+class Message(msgspec.Struct, gc=False, omit_defaults=True):
     id: str | None = None
     model: str | None = None
     content: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
+    stop_reason: Any = None
+    stop_sequence: Any = None
+    stop_details: Any = None
+    container: Any = None
+    context_management: Any = None
+    diagnostics: Any = None
+    input_transformations: Any = None
 
 
 class MessageStart(Payload, tag="message_start"):

@@ -30,6 +30,7 @@ from rxstream.events import (
     Raw,
     ServerTool,
     Started,
+    Status,
     TextDelta,
     ThinkingDelta,
     ThinkingSignature,
@@ -54,6 +55,11 @@ _FINISH: Final[dict[str, FinishReason]] = {
     "pause_turn": "pause",
     "refusal": "refusal",
 }
+_STOP: Final = (
+    *("stop_reason", "stop_sequence", "stop_details", "container"),
+    *("context_management", "diagnostics", "input_transformations"),
+)
+"""What a message says beside its content. The end may say it anew."""
 _OF_ITS_OWN_ACCORD: Final = ("end_turn", "tool_use", "pause_turn")
 
 
@@ -138,6 +144,8 @@ class AnthropicDecoder(SSEDialect):
         block = self._block_for(index, "thinking", delta, raw, out)
         if block is not None and delta.thinking:
             out.append(ThinkingDelta(text=delta.thinking, part=block.part, raw=raw))
+        if delta.estimated_tokens:  # of thinking that is not shown
+            out.append(Status(status="thinking", payload={"estimated_tokens": delta.estimated_tokens}, raw=raw))
 
     def _signature(self, index: int, delta: payloads.Signature, raw: bytes | None, out: list[Event]) -> None:
         block = self._block_for(index, "thinking", delta, raw, out)
@@ -255,6 +263,7 @@ class AnthropicDecoder(SSEDialect):
         for payload in message.content or ():  # calls that a program of the model's makes come whole
             self._close(self._open(payload, raw, out), raw, out)
         self._settle(raw, out, whole=True)
+        self._stop = {name: value for name in _STOP if (value := getattr(message, name))}
         if message.usage:
             self._usage = payloads.known(message.usage)
             out.append(UsageReported(usage=payloads.usage(self._usage, "partial"), raw=raw))

@@ -51,7 +51,7 @@ def usage(counts: dict[str, Any]) -> Usage:
         if total is None:
             total = given + made
     cost, ticks = counts.get("cost"), as_integer(counts.get("cost_in_usd_ticks"))
-    if ticks is not None:
+    if ticks:  # a reseller's zero stands for: not billed here
         cost = ticks / _TICKS_PER_DOLLAR
     return Usage(
         provenance="reported",

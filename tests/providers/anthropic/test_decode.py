@@ -29,6 +29,7 @@ from rxstream.events import (
     Raw,
     ServerTool,
     Started,
+    Status,
     TextDelta,
     ThinkingDelta,
     ThinkingSignature,
@@ -675,6 +676,35 @@ def test_what_else_is_said_of_the_end() -> None:
     assert decoded(begin(), last, ending(None), END)[-1] == Finished(
         reason="refusal", raw_reason="refusal", stop_sequence="###", details={**details, **edits}
     )
+
+
+def test_what_the_beginning_says_of_the_end_stands_until_it_is_said_anew() -> None:
+    """Gateways that hold the whole answer say all of it at once; nulls and empty lists say nothing."""
+    said = {"stop_reason": "max_tokens", "stop_sequence": None, "container": {"id": "c"}, "input_transformations": []}
+    message = {"type": "message_start", "message": {"id": "msg_1", "model": "claude", "content": [], **said}}
+    assert decoded(message, END)[-1] == Finished(
+        reason="length", raw_reason="max_tokens", details={"container": {"id": "c"}}
+    )
+    assert decoded(message, ending("end_turn"), END)[-1] == Finished(
+        reason="stop", raw_reason="end_turn", details={"container": {"id": "c"}}
+    )
+
+
+def test_thinking_that_is_not_shown_tells_how_far_it_is() -> None:
+    """The text is empty; the estimate is progress."""
+    events = decoded(
+        begin(),
+        start(0, "thinking", thinking=""),
+        delta(0, "thinking", thinking="", estimated_tokens=50),
+        delta(0, "thinking", thinking="", estimated_tokens=None),
+        delta(0, "signature", signature="s"),
+        stop(0),
+        ending(),
+        END,
+    )
+    assert [event for event in events if isinstance(event, Status)] == [
+        Status(status="thinking", payload={"estimated_tokens": 50})
+    ]
 
 
 def test_an_end_without_a_reason_invents_none() -> None:

@@ -849,6 +849,10 @@ def test_a_gap_is_a_fault_where_nothing_restates_the_answer(ending: list[tuple[i
             {"input": 1, "output": 2, "total": 3, "read": None, "write": None, "reasoning": None, "cost": None},
         ),
         (
+            {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "cost_in_usd_ticks": 0},
+            {"input": 1, "output": 2, "total": 3, "read": None, "write": None, "reasoning": None, "cost": None},
+        ),
+        (
             {"input_tokens": None, "output_tokens": "2"},
             {
                 "input": None,
@@ -861,7 +865,7 @@ def test_a_gap_is_a_fault_where_nothing_restates_the_answer(ending: list[tuple[i
             },
         ),
     ],
-    ids=["openai and xai", "reasoning apart", "no details", "nothing known"],
+    ids=["openai and xai", "reasoning apart", "no details", "not billed here", "nothing known"],
 )
 def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
     usage = answer(CREATED, completed(usage=raw)).usage
