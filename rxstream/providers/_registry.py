@@ -52,6 +52,8 @@ _ALIASES: Final = {
     "azure-openai": "azure",
     "grok": "xai",
     "hf": "huggingface",
+    "vercel-gateway": "vercel",
+    "z.ai": "zai",
 }
 
 _ROWS: Final = {row.name: row for row in (_ANTHROPIC, _OPENAI, _OPENAI_CHAT, _XAI_RESPONSES, *COMPATIBLE)}

@@ -263,9 +263,9 @@ class Items:
         """All of a part, as the provider has it in the end."""
         if not text or not isinstance(text, str):
             return
-        said = part.said.getvalue()
-        if said:
-            part.final = None if text == said else text
+        length = part.said.tell()
+        if length:
+            part.final = None if len(text) == length and text == part.said.getvalue() else text
         else:
             self.deliver(part, text)
 
