@@ -66,10 +66,13 @@ class ChoiceDecoder:
 
     Args:
         index: The choice's number.
+        unfinished: The choices that have no ``finish_reason`` yet; this one is among them until it has.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, unfinished: set[int]) -> None:
         self.index = index
+        self._unfinished = unfinished
+        unfinished.add(index)
         self.finish = ""
         """The provider's word for why it ended; empty while it has not."""
         self.parts = PartNumbers()
@@ -97,6 +100,7 @@ class ChoiceDecoder:
         word = choice.finish_reason
         if word and isinstance(word, str):
             self.finish = word
+            self._unfinished.discard(self.index)
             self.calls.settle(raw, out)
 
     def end(self, raw: bytes | None, out: list[Event]) -> None:

@@ -76,8 +76,6 @@ class ChatDecoder(SSEDialect):
                 if state is None:
                     state = self._new_choice(choice.index)
                 state.add(choice, raw, out)
-                if state.finish:
-                    self._unfinished.discard(state.index)
                 if choice.usage or choice.error:
                     self._of_choice(choice, raw, out)
         if (
@@ -103,8 +101,7 @@ class ChatDecoder(SSEDialect):
     def _new_choice(self, index: float | str | None) -> ChoiceDecoder:
         number = index if isinstance(index, int) else 0
         if number not in self._choices:
-            self._choices[number] = ChoiceDecoder(number)
-            self._unfinished.add(number)
+            self._choices[number] = ChoiceDecoder(number, self._unfinished)
         return self._choices[number]
 
     def _aside(self, chunk: Chunk, data: bytes, raw: bytes | None, out: list[Event]) -> None:
