@@ -59,7 +59,7 @@ async def test_more_than_a_hundred_streams_at_a_time(transport: Wire) -> None:
     with ScriptedServer([b"first", Wait(go), *chat("x")]) as server:
         connection = link(server, transport=transport)
         tasks = [asyncio.ensure_future(read(ask(), connection)) for _ in range(130)]
-        await until(lambda: len(server.requests) == 130, 20)
+        await until(lambda: len(server.requests) == 130)
         assert server.connections == 130
         go.set()
         assert len(await asyncio.gather(*tasks)) == 130

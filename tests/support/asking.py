@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from rxstream.errors import RxstreamError
 from rxstream.providers import provider
 from rxstream.sources.sdk import Connection, open_stream
 from tests.support.server import ScriptedServer, chat, messages, responses
+from tests.support.until import until
 
 __all__ = ["DIALECTS", "GOOD", "KEY", "Wire", "ask", "error_of", "link", "read", "until"]
 
@@ -62,12 +62,3 @@ async def error_of(
     except RxstreamError as error:
         return bytes(data), error
     raise AssertionError(f"it did not fail, and gave {bytes(data)!r}")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Let the loop run until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it never came to that")
-        await asyncio.sleep(0)

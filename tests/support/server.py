@@ -233,6 +233,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._ours = True
+        self._task.cancel()  # its script has not done this, and is not to blame for writing on
         self._transport.abort()
 
     def half_close(self) -> None:

@@ -25,7 +25,7 @@ __all__ = [
     "Wire",
 ]
 
-PATIENCE: Final = 10.0
+PATIENCE: Final = 30.0
 """Seconds after which a wait for something that should happen at once is a failed test."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tests.support.steps import PATIENCE
@@ -11,7 +12,8 @@ __all__ = ["until"]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds; TimeoutError if it does not come to hold."""
+    """Let the loop run until the condition holds, and look at it in every turn; TimeoutError if it does not come to hold."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - the condition is anything
+        while not condition():
             await asyncio.sleep(0)
+            time.sleep(0)  # noqa: ASYNC251 - other threads, such as a server's, get the interpreter
