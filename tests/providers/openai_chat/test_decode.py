@@ -689,6 +689,14 @@ def test_a_call_that_goes_on_after_its_seal_is_sealed_again_at_the_end() -> None
     assert called(*events) == [("a", "f", "{}"), ("a", "f", "{}     ")]
 
 
+def test_a_call_that_stops_being_json_after_its_seal_is_not_sealed_again_where_it_may_be_cut() -> None:
+    """The token limit came in the middle of what nobody can read."""
+    events = decode(
+        chunk(call("{}", index=0, id="a", name="f"), finish="length"), chunk(call("x", index=0), finish="length"), DONE
+    )
+    assert called(*events) == [("a", "f", "{}")]
+
+
 @given(
     st.lists(st.dictionaries(st.text(), st.text() | st.lists(st.text())), min_size=1, max_size=3),
     st.lists(st.integers(1, 9), min_size=1),
