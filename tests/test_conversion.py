@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 
@@ -9,7 +10,7 @@ import pytest
 from reactivex import operators as ops
 
 import rxstream
-from rxstream.errors import ConfigurationError, ServerFault
+from rxstream.errors import Cancelled, ConfigurationError, ServerFault
 from rxstream.events import Finished, Started, TextDelta
 from rxstream.sources import callback, emulate, iterable
 from rxstream.sources.callback import Push
@@ -91,3 +92,22 @@ def test_signature_and_documentation_are_those_of_the_source(
     """An editor shows the options."""
     assert inspect.signature(ours).parameters == inspect.signature(source).parameters
     assert ours.__doc__ == source.__doc__
+
+
+async def test_an_iterator_that_cancels_its_own_stream_is_closed() -> None:
+    """Even if it then waits for ever."""
+    closed = asyncio.Event()
+
+    async def words() -> AsyncIterator[str]:
+        try:
+            yield "one"
+            session.cancel("enough of myself")
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    session = rxstream.from_iterable(words).start()
+    with pytest.raises(Cancelled, match="enough"):
+        await session
+    async with asyncio.timeout(10):
+        await closed.wait()

@@ -141,10 +141,13 @@ class _Pump(Generic[D]):
         call_on(self._loop, self._cancel)
 
     def _cancel(self) -> None:
-        if self._task is not None and not self._leaving:
+        if self._task is None or self._leaving:
+            return
+        if asyncio.current_task() is self._task:  # a handler is left by `_leave`; what else it may be, in the next round
+            self._loop.call_soon(self._cancel)
+        else:
             self._leaving = True
-            if asyncio.current_task() is not self._task:  # else the handler that we are in is left by `_leave`
-                self._task.cancel()
+            self._task.cancel()
 
     def _expire(self, error: TimedOut) -> None:
         self._timed_out = error
