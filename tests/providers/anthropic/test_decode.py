@@ -680,7 +680,12 @@ def test_what_else_is_said_of_the_end() -> None:
 
 def test_what_the_beginning_says_of_the_end_stands_until_it_is_said_anew() -> None:
     """Gateways that hold the whole answer say all of it at once; nulls and empty lists say nothing."""
-    said = {"stop_reason": "max_tokens", "stop_sequence": None, "container": {"id": "c"}, "input_transformations": []}
+    said: dict[str, Any] = {
+        "stop_reason": "max_tokens",
+        "stop_sequence": None,
+        "container": {"id": "c"},
+        "input_transformations": [],
+    }
     message = {"type": "message_start", "message": {"id": "msg_1", "model": "claude", "content": [], **said}}
     assert decoded(message, END)[-1] == Finished(
         reason="length", raw_reason="max_tokens", details={"container": {"id": "c"}}
