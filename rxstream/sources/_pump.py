@@ -143,7 +143,9 @@ class _Pump(Generic[D]):
     def _cancel(self) -> None:
         if self._task is None or self._leaving:
             return
-        if asyncio.current_task() is self._task:  # a handler is left by `_leave`; what else it may be, in the next round
+        if (
+            asyncio.current_task() is self._task
+        ):  # a handler is left by `_leave`; what else it may be, in the next round
             self._loop.call_soon(self._cancel)
         else:
             self._leaving = True
