@@ -119,9 +119,8 @@ def subscribe_async(
         task = scheduler.loop.create_task(consume(), context=context)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
-        running.disposable = Disposable(
-            lambda: call_on(scheduler.loop, task.cancel)
-        )  # at once if it is disposed by now
+        # This cancels at once if it is disposed by now.
+        running.disposable = Disposable(lambda: call_on(scheduler.loop, task.cancel))
 
     call_on(scheduler.loop, start)
     return running

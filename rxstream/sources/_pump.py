@@ -143,9 +143,8 @@ class _Pump(Generic[D]):
     def _cancel(self) -> None:
         if self._task is None or self._leaving:
             return
-        if (
-            asyncio.current_task() is self._task
-        ):  # a handler is left by `_leave`; what else it may be, in the next round
+        if asyncio.current_task() is self._task:
+            # A handler is left by `_leave`; whatever else we may be in, by a cancellation in the next round.
             self._loop.call_soon(self._cancel)
         else:
             self._leaving = True
