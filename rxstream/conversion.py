@@ -11,7 +11,8 @@ from typing import Any, ParamSpec
 
 from rxstream.events import Event
 from rxstream.observable import Stream
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 from rxstream.sources.callback import from_callback as _from_callback
 from rxstream.sources.emulate import emulate as _emulate
 from rxstream.sources.iterable import from_iterable as _from_iterable

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 
 if TYPE_CHECKING:
     import anthropic

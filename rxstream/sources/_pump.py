@@ -19,10 +19,8 @@ import asyncio
 import contextlib
 import contextvars
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 from reactivex import Observable, abc
@@ -33,15 +31,12 @@ from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded, Server
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
+from rxstream.sources._source import Source
 from rxstream.sources._watchdog import Watchdog
 
-if TYPE_CHECKING:
-    from rxstream.config import Timeouts
-
-__all__ = ["Feed", "Source", "pump"]
+__all__ = ["pump"]
 
 D = TypeVar("D")
-D_contra = TypeVar("D_contra", contravariant=True)
 _stamp = msgspec.structs.replace
 _CONTENT = frozenset(CONTENT_EVENTS)
 _BREATH = 0.005
@@ -50,39 +45,6 @@ _BURST = 64
 """Events that it may emit before it looks at the clock."""
 _running: set[asyncio.Task[None]] = set()
 """A loop holds its tasks weakly; a subscription runs until it ends or is disposed, whoever forgets it."""
-
-
-class Feed(Protocol[D_contra]):
-    """A `rxstream.typing.Decoder` of any kind of data."""
-
-    @property
-    def finished(self) -> bool: ...
-    @property
-    def failure(self) -> StreamError | None: ...
-    def feed(self, data: D_contra, /) -> list[Event]: ...
-    def close(self) -> list[Event]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Generic[D]):
-    """Where events come from: how to open it, how to decode it, and what to call it."""
-
-    open: Callable[[], AbstractAsyncContextManager[AsyncIterator[D]]]
-    """Entered once a subscription: sends the request, gives the data, closes the connection."""
-    decoder: Callable[[], Feed[D]]
-    prepare: Callable[[], Awaitable[None]] | None = None
-    """Awaited before the clocks start: for what the process does once (loading an SDK, starting a server)."""
-    label: str = ""
-    provider: str = ""
-    model: str = ""
-    timeouts: Timeouts | None = None
-    """The six clocks; None is none."""
-    read_ahead: int = 0
-    """How much to read while the gate is closed, in bytes (``len`` of the data); 0 for what is made on demand."""
-    max_events: int | None = None
-    """How many events one subscription may have, or None for no limit."""
-    keep_partial: bool = True
-    """Whether errors hold the answer so far; without it memory stays constant however long the stream."""
 
 
 def pump(source: Source[Any]) -> Observable[Event]:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.events import Finished, FinishReason
 from rxstream.loop import call_on
-from rxstream.sources._pump import Source
+from rxstream.sources._source import Source
 from rxstream.sources._worker import Worker
 from rxstream.sources.iterable import END, Item, ItemsDecoder, Steps
 from rxstream.usage import Usage

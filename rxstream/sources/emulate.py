@@ -42,7 +42,7 @@ from rxstream.events import ToolCall as ToolCallSealed
 from rxstream.messages import OpaquePart, Part, RefusalPart, TextPart, ThinkingPart, ToolCall
 from rxstream.response import Choice, MediaRecord, Response, ServerToolCall
 from rxstream.segment import By, split
-from rxstream.sources._pump import Source
+from rxstream.sources._source import Source
 from rxstream.sources._worker import Worker
 from rxstream.sources.iterable import END, Item, ItemsDecoder, Steps
 from rxstream.usage import Usage

@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
-from rxstream.sources._pump import Source
+from rxstream.sources._source import Source
 from rxstream.sources._worker import Worker
 from rxstream.usage import Usage
 

@@ -17,7 +17,7 @@ from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
 from rxstream.sources import local
 from rxstream.sources._body import Body
 from rxstream.sources._clients import Transport, load, loaded
-from rxstream.sources._pump import Source
+from rxstream.sources._source import Source
 from rxstream.sources.sdk import Connection, open_stream
 
 if TYPE_CHECKING:

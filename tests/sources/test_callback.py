@@ -16,7 +16,8 @@ from rxstream.errors import ConfigurationError, LimitExceeded, ServerFault
 from rxstream.events import Event, Finished, Started, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 from rxstream.sources.callback import Push, from_callback
 from rxstream.sources.local import LocalServer, find_weights
 from tests.support.steps import Signal

@@ -25,7 +25,8 @@ from rxstream.messages import (
 )
 from rxstream.observable import Stream
 from rxstream.response import Choice, CitationRecord, MediaRecord, Response, ServerToolCall
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 from rxstream.sources.emulate import emulate
 from rxstream.usage import Usage
 from tests.support.scripted import Recorder

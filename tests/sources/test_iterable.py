@@ -15,7 +15,8 @@ from rxstream.errors import ConfigurationError, ProtocolError, RateLimited, Serv
 from rxstream.events import Event, Finished, Started, TextDelta, ThinkingDelta, UsageReported
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
-from rxstream.sources._pump import Feed, Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Feed, Source
 from rxstream.sources._worker import Worker
 from rxstream.sources.iterable import Item, ItemsDecoder, from_iterable
 from rxstream.usage import Usage

@@ -36,7 +36,8 @@ from rxstream.errors import (
 from rxstream.events import Phase
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step, numbered, raising, words
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 

@@ -18,7 +18,8 @@ from reactivex import Observable
 from rxstream.config import Timeouts
 from rxstream.errors import StreamError, StreamIncomplete
 from rxstream.events import Event, EventBase, Finished, TextDelta
-from rxstream.sources._pump import Source, pump
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 
 __all__ = ["DONE", "HANG", "Piece", "Recorder", "Scripted", "Step", "numbered", "raising", "words"]
 
