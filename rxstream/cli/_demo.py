@@ -35,22 +35,22 @@ def demo_tracks(prompt: str, model: str | None) -> list[Track]:
         MissingDependency: the local model is not installed; the message has the command.
         ConfigurationError: `model` names no model.
     """
+    keys = cloud_keys()
+    other = model or next((name for provider, name in CLOUD.items() if provider in keys), None)
+    there = None if other is None else _named(other, prompt)  # first: what is wrong with `model` is said before all else
     target = local_target()
     name = Target.parse(target, known=PROVIDERS).model
     here = Track(
         stream(target, prompt, temperature=0, max_tokens=_MAX_TOKENS, label=f"local · {name}", keep_raw=False),
         target=target,
     )
-    keys = cloud_keys()
-    other = model or next((name for provider, name in CLOUD.items() if provider in keys), None)
-    if other is None:
-        return [here, _stand_in(prompt)]
-    label = f"{'here' if _is_here(other) else 'cloud'} · {Target.parse(other, known=PROVIDERS).model}"
-    return [here, Track(stream(other, prompt, max_tokens=_MAX_TOKENS, label=label, keep_raw=False), target=other)]
+    return [here, there or _stand_in(prompt)]
 
 
-def _is_here(target: str) -> bool:
-    return PROVIDERS[Target.parse(target, known=PROVIDERS).provider].local
+def _named(target: str, prompt: str) -> Track:
+    named = Target.parse(target, known=PROVIDERS)
+    label = f"{'here' if PROVIDERS[named.provider].local else 'cloud'} · {named.model}"
+    return Track(stream(target, prompt, max_tokens=_MAX_TOKENS, label=label, keep_raw=False), target=target)
 
 
 def _stand_in(prompt: str) -> Track:
