@@ -37,7 +37,9 @@ def demo_tracks(prompt: str, model: str | None) -> list[Track]:
     """
     keys = cloud_keys()
     other = model or next((name for provider, name in CLOUD.items() if provider in keys), None)
-    there = None if other is None else _named(other, prompt)  # first: what is wrong with `model` is said before all else
+    there = (
+        None if other is None else _named(other, prompt)
+    )  # first: what is wrong with `model` is said before all else
     target = local_target()
     name = Target.parse(target, known=PROVIDERS).model
     here = Track(
