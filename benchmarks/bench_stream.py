@@ -22,6 +22,8 @@ import rxstream
 
 APIS = {"chat": "openai-chat", "responses": "openai", "anthropic": "anthropic"}
 Run = Callable[[str], Awaitable[int]]
+OPENED: list[Any] = []
+"""The SDKs' clients, to be closed at the end."""
 
 
 def _clients(address: str, transport: str) -> tuple[Any, Any]:
@@ -46,6 +48,7 @@ def _clients(address: str, transport: str) -> tuple[Any, Any]:
 def sdk(address: str, api: str, transport: str) -> Run:
     """Iterate the SDK's own typed stream."""
     oai, ant = _clients(address, transport)
+    OPENED.extend((oai, ant))
 
     async def run(model: str) -> int:
         if api == "chat":
@@ -130,6 +133,8 @@ async def compare(address: str, *, rounds: int, burst: int, paced: int) -> None:
                 theirs, mine = median["sdk", transport], median["ours", transport]
                 print(f" {theirs:>10.1f} {mine:>11.2f} {theirs / mine:>5.1f}×", end=" ")
             print(f"{median['sdk', 'httpx2'] / median['ours', 'aiohttp']:>25.1f}×")
+    for client in OPENED:
+        await client.close()
     await rxstream.close_clients()
 
 
