@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
@@ -131,6 +131,16 @@ def test_a_recording_comes_to_what_is_expected_of_it(recording: Recording) -> No
 def test_a_recording_byte_by_byte_is_the_same(recording: Recording) -> None:
     whole, error = feed_all(ResponsesDecoder(), recording.body)
     pieces, same = feed_all(ResponsesDecoder(), recording.body, range(1, len(recording.body)))
+    assert pieces == whole
+    assert repr(same) == repr(error)
+
+
+@each_recording("responses")
+@settings(max_examples=10)
+@given(st.data())
+def test_a_recording_cut_anywhere_is_the_same(recording: Recording, data: st.DataObject) -> None:
+    whole, error = feed_all(ResponsesDecoder(), recording.body)
+    pieces, same = feed_all(ResponsesDecoder(), recording.body, data.draw(splits(recording.body)))
     assert pieces == whole
     assert repr(same) == repr(error)
 
