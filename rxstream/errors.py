@@ -23,6 +23,7 @@
         ├── ContentFiltered      the provider withheld the answer
         ├── BudgetExceeded       a limit of ours on tokens or money
         ├── CircuitOpen          this model failed too often of late; not asked
+        ├── TracksFailed         every track of a combination failed; `errors` has each one's own
         └── Cancelled            somebody cancelled the stream; `reason`
 
 Errors are classified by the type and code in the provider's body, and by the HTTP status only where there are none. An
@@ -31,6 +32,7 @@ error holds no request and no response object, and no key.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxstream.events import ErrorInfo, Phase
@@ -61,7 +63,9 @@ __all__ = [
     "StreamIncomplete",
     "TimedOut",
     "ToolCallIncomplete",
+    "TracksFailed",
     "UnexpectedContentType",
+    "error_info",
 ]
 
 Clock = Literal["connect", "first_event", "first_output", "idle", "step", "total"]
@@ -152,6 +156,11 @@ class StreamError(RxstreamError):
             retry_after=self.retry_after,
             clock=getattr(self, "clock", ""),
         )
+
+
+def error_info(error: Exception) -> ErrorInfo:
+    """Any error as data; of one that is not ours, its class and what it says."""
+    return error.info() if isinstance(error, StreamError) else ErrorInfo(kind=type(error).__name__, message=str(error))
 
 
 def _rebuild(cls: type[StreamError], message: str, state: dict[str, Any]) -> StreamError:
@@ -252,6 +261,17 @@ class CircuitOpen(StreamError):
     """The model failed too often of late and was not asked."""
 
     retryable = True
+
+
+class TracksFailed(StreamError):
+    """Every track of a combination failed, so that there is nothing left to deliver."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        said = "; ".join(f"{label}: {type(error).__name__}: {error}" for label, error in errors.items())
+        super().__init__(f"all {len(errors)} tracks failed: {said}")
+        self.errors: dict[str, Exception] = dict(errors)
+        """What each track failed of, by its label; a `StreamError` holds in `partial` what arrived on it."""
+        self.retryable = any(isinstance(error, StreamError) and error.retryable for error in errors.values())
 
 
 class Cancelled(StreamError):

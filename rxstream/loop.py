@@ -47,6 +47,11 @@ class LoopScheduler(PeriodicScheduler):
         self.loop = loop if loop is not None else current_loop()
         self.gate = gate if gate is not None else Gate()
 
+    @classmethod
+    def of(cls, scheduler: abc.SchedulerBase | None) -> LoopScheduler:
+        """`scheduler` if it is one of ours; else one of the current loop, with a gate that nobody holds."""
+        return scheduler if isinstance(scheduler, LoopScheduler) else cls()
+
     @property
     def now(self) -> datetime:
         """The wall-clock time when the loop was first seen, plus what its clock has run since: it never jumps."""

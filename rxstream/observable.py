@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from reactivex import Observable, Observer, abc
 from reactivex.observable import ConnectableObservable
 
-from rxstream.aggregate import Aggregator
+from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event, EventBase
@@ -226,7 +226,8 @@ class Stream(Observable[T_co]):
         Raises:
             StreamError: the stream failed; ``partial`` holds what arrived.
             TimeoutError: `timeout` ran out.
-            ConfigurationError: called on the shared loop's own thread, where waiting would never end.
+            ConfigurationError: called on the shared loop's own thread, where waiting would never end; or the stream holds
+                the answers of several tracks (see `rxstream.operators.responses`).
         """
         on = scheduler if isinstance(scheduler, LoopScheduler) else LoopScheduler(shared_loop())
         refuse_to_block(on.loop, "use `await`")
@@ -275,7 +276,7 @@ class _Collector:
     """The answer of a stream of events; the last item of any other."""
 
     def __init__(self) -> None:
-        self._aggregator: Aggregator | None = None
+        self._answers: Answers | None = None
         self._last: Any = None
 
     def collect(
@@ -285,18 +286,22 @@ class _Collector:
         settle: Callable[[Any], Any],
         fail: Callable[[Exception], Any],
     ) -> abc.DisposableBase:
-        return source.subscribe(self._add, fail, lambda: settle(self._outcome()), scheduler=scheduler)
+        safe: SafeObserver[Any] = SafeObserver(self._add, fail, lambda: settle(self._outcome()))
+        safe.subscription.disposable = source.subscribe(safe, scheduler=scheduler)
+        return safe.subscription
 
     def _add(self, item: Any) -> None:
         if isinstance(item, EventBase):
-            if self._aggregator is None:
-                self._aggregator = Aggregator()
-            self._aggregator.add(cast("Event", item))
+            if self._answers is None:
+                self._answers = Answers()
+            self._answers.add(cast("Event", item))
+            if self._answers.count > 1:
+                self._answers.response()  # says at once, and not after the last token, that there is no one answer
         else:
             self._last = item
 
     def _outcome(self) -> Any:
-        return self._last if self._aggregator is None else self._aggregator.response()
+        return self._last if self._answers is None else self._answers.response()
 
 
 def _is_plain(result: Any) -> bool:

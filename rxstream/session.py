@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 from reactivex import Observable, abc
 
-from rxstream.aggregate import Aggregator
-from rxstream.errors import Cancelled, StreamError
+from rxstream.aggregate import Answers
+from rxstream.errors import Cancelled, ConfigurationError, StreamError
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
@@ -77,7 +77,7 @@ class StreamSession:
         self._observer = observer
         self._lock = threading.RLock()
         self._status: SessionStatus = "inactive"
-        self._aggregator = Aggregator()
+        self._answers = Answers()
         self._held_back: deque[Event | Exception | None] = deque()
         self._letting_go = False
         self._result: Future[Response] = Future()
@@ -147,9 +147,19 @@ class StreamSession:
 
     @property
     def partial(self) -> Response:
-        """The answer so far."""
+        """The answer so far.
+
+        Raises:
+            ConfigurationError: the stream holds the answers of several tracks; see `responses`.
+        """
         with self._lock:
-            return self._aggregator.response()
+            return self._answers.response()
+
+    @property
+    def responses(self) -> dict[str, Response]:
+        """The answers so far, by the labels of their tracks; of a stream that is no combination, its one."""
+        with self._lock:
+            return self._answers.responses()
 
     @property
     def statistics(self) -> Statistics:
@@ -157,7 +167,7 @@ class StreamSession:
         with self._lock:
             end = self._ended if self._ended is not None else self.loop.time()
             span = (self._last_output or 0.0) - (self._first_output or 0.0)
-            tokens = self._aggregator.total_usage().output_tokens
+            tokens = self._answers.total_usage().output_tokens
             return Statistics(
                 events=self._events,
                 outputs=self._outputs,
@@ -181,7 +191,8 @@ class StreamSession:
         Raises:
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
             TimeoutError: it has not ended yet; it goes on.
-            ConfigurationError: called on the stream's own loop; await the session there.
+            ConfigurationError: called on the stream's own loop; await the session there. Or the stream holds the answers
+                of several tracks; see `responses`.
         """
         if not self._result.done():
             refuse_to_block(self.loop, "use `await session`")
@@ -251,7 +262,7 @@ class StreamSession:
             if self._over:
                 return
             self._count(event)
-            self._aggregator.add(event)
+            self._answers.add(event)
         try:
             self._observer.on_next(event)
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
@@ -279,13 +290,17 @@ class StreamSession:
             if self._over:
                 return False
             self._status, self._error, self._ended = status, error, self.loop.time()
-            response = self._aggregator.response()
-        if error is None:
-            self._result.set_result(response)
+        try:
+            response = self._answers.response()
+        except ConfigurationError as several:
+            self._result.set_exception(error or several)
         else:
             if isinstance(error, StreamError) and error.partial is None:
                 error.partial = response
-            self._result.set_exception(error)
+            if error is None:
+                self._result.set_result(response)
+            else:
+                self._result.set_exception(error)
         self.gate.release(_PAUSE)
         return True
 

@@ -34,6 +34,7 @@ PROJECT = TESTS.parent
 MAX_MODULE_LINES = 400
 MAX_BODY_LINES = 50
 MAX_POSITIONAL = 3
+ONE_A_FILE = ("rxstream.operators", "rxstream.tracks")
 RX_CALLBACKS = ("on_next", "on_error", "on_completed")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -57,6 +58,7 @@ OF_THE_WHOLE = ("live", "typing")
 WITHOUT_MODULE: dict[str, str] = {
     "tests/test_conventions.py": "about the project",
     "tests/test_docs.py": "about the documents",
+    "tests/test_docstrings.py": "about the examples in docstrings",
     "tests/test_notebooks.py": "about the notebooks",
 }
 
@@ -79,7 +81,8 @@ class Module:
 
     @property
     def is_public(self) -> bool:
-        return not any(word.startswith("_") for word in self.name.removeprefix("rxstream.operators._").split("."))
+        name = self.name.replace("._", ".") if self.name in operator_modules() else self.name
+        return not any(word.startswith("_") for word in name.split("."))
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,17 @@ class Definition:
         return (
             self.module.is_public and named and not any(word.startswith("_") for word in self.owner.split(".") if word)
         )
+
+
+@functools.cache
+def operator_modules() -> dict[str, str]:
+    """The modules that hold an operator or a combination, and its name."""
+    found: dict[str, str] = {}
+    for package in ONE_A_FILE:
+        home = importlib.import_module(package)
+        names = (name for name in home.__all__ if inspect.isfunction(getattr(home, name)))
+        found.update({f"{package}._{name}": name for name in names})
+    return found
 
 
 @functools.cache
@@ -191,16 +205,26 @@ def test_functions_are_short() -> None:
 
 
 def test_an_operator_is_a_file() -> None:
-    """Each name of `rxstream.operators` that is a function lives in ``_name.py``, and nothing else public does."""
-    operators = importlib.import_module("rxstream.operators")
+    """Each function of `rxstream.operators` and `rxstream.tracks` lives in ``_name.py``, and no other does beside it."""
     broken: dict[str, str] = {}
-    for name in operators.__all__:
-        value = getattr(operators, name)
-        if inspect.isfunction(value):
-            home = importlib.import_module(value.__module__)
-            functions = [other for other in home.__all__ if inspect.isfunction(getattr(home, other))]
-            if value.__module__ != f"rxstream.operators._{name}" or functions != [name]:
-                broken[name] = f"is in {value.__module__}, which shows {functions}"
+    for place, name in operator_modules().items():
+        value = getattr(importlib.import_module(place.rpartition(".")[0]), name)
+        home = importlib.import_module(value.__module__)
+        functions = [other for other in home.__all__ if inspect.isfunction(getattr(home, other))]
+        if value.__module__ != place or functions != [name]:
+            broken[name] = f"is in {value.__module__}, which shows {functions}"
+    holds(broken, {})
+
+
+def test_an_operator_shows_what_it_does() -> None:
+    """Its docstring has a marble diagram and an example, which tests/test_docstrings.py runs."""
+    broken: dict[str, str] = {}
+    for place, name in operator_modules().items():
+        said = inspect.getdoc(getattr(importlib.import_module(place), name)) or ""
+        if not re.search(r"^ +[\w ]+: +-", said, re.MULTILINE):
+            broken[name] = "has no marble diagram"
+        elif ">>> " not in said:
+            broken[name] = "has no example"
     holds(broken, {})
 
 
@@ -386,12 +410,11 @@ def test_no_import_cycles() -> None:
 
 def test_tests_mirror_the_package() -> None:
     """``rxstream/x/y.py`` is tested by ``tests/x/test_y.py``; private helpers may be tested by their neighbours."""
-    operators = {f"rxstream.operators._{name}" for name in importlib.import_module("rxstream.operators").__all__}
     missing: dict[str, str] = {}
     for module in modules():
         relative = module.path.relative_to(PACKAGE)
         test = TESTS / relative.parent / f"test_{relative.stem.lstrip('_')}.py"
-        if module.is_package or (relative.stem.startswith("_") and module.name not in operators):
+        if module.is_package or (relative.stem.startswith("_") and module.name not in operator_modules()):
             continue
         if not test.exists():
             missing[module.name] = f"{test.relative_to(PROJECT)} is missing"

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from rxstream.cli._track import Track, explain
-from rxstream.errors import Cancelled, StreamError
+from rxstream.errors import Cancelled, error_info
 from rxstream.events import Cancelled as CancelledEvent
-from rxstream.events import ErrorInfo, Event, Failed, encode
+from rxstream.events import Event, Failed, encode
 
 __all__ = ["JSONLines"]
 
@@ -64,6 +64,4 @@ class JSONLines:
 def _last(label: str, error: Exception) -> Event:
     if isinstance(error, Cancelled):
         return CancelledEvent(source=label, reason=error.reason)
-    if isinstance(error, StreamError):
-        return Failed(source=label, error=error.info())
-    return Failed(source=label, error=ErrorInfo(kind=type(error).__name__, message=str(error)))
+    return Failed(source=label, error=error_info(error))

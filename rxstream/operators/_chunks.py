@@ -35,6 +35,14 @@ def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[Messa
              chunks()
         result:  -----------("Hel")-----------("lo")-----------(finish=stop)---|
 
+    Example:
+        >>> import reactivex as rx
+        >>> from rxstream.events import Finished, TextDelta
+        >>> answer = rx.of(TextDelta(text="Hello"), Finished(reason="stop"))
+        >>> answer.pipe(chunks()).subscribe(lambda chunk: print(repr(chunk.content), chunk.finish_reason)).dispose()
+        'Hello' None
+        '' stop
+
     Args:
         choice: Which answer, where several were asked for.
     """
@@ -43,7 +51,7 @@ def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[Messa
         def subscribe(
             observer: abc.ObserverBase[MessageChunk], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            clock = scheduler if isinstance(scheduler, LoopScheduler) else LoopScheduler()
+            clock = LoopScheduler.of(scheduler)
             maker = _Maker(clock, choice)
 
             def on_next(event: Event) -> None:

@@ -27,6 +27,14 @@ def text(
     A character or a word is emitted when the next one has begun, or at the end: only then is it known to be whole. What
     is held back when the stream fails is emitted before the error.
 
+    Example:
+        >>> import reactivex as rx
+        >>> from rxstream.events import TextDelta
+        >>> deltas = rx.of(TextDelta(text="Hel"), TextDelta(text="lo wor"), TextDelta(text="ld"))
+        >>> deltas.pipe(text(by="word")).subscribe(print).dispose()
+        Hello
+        world
+
     Args:
         by: ``delta``: as the provider sends it, about a token; ``character``: as a reader counts them (never half an emoji);
             ``word``: a word with the white space after it.

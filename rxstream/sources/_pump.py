@@ -51,7 +51,7 @@ def pump(source: Source[Any]) -> Observable[Event]:
     """The cold Observable of `source`'s events."""
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        on = scheduler if isinstance(scheduler, LoopScheduler) else LoopScheduler()
+        on = LoopScheduler.of(scheduler)
         return _Pump(source, observer, on.loop, on.gate).start()
 
     return Observable(subscribe)

@@ -1,0 +1,92 @@
+"""What an operator is built with: checked at once, and refused by the parameter's name.
+
+An operator must fail where it is written, not when the first event comes. (`rxstream._input` does the same for requests, with
+pydantic, whose import operators do not wait for.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rxstream.errors import ConfigurationError
+
+__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "one_of", "positive"]
+
+
+def count(name: str, value: int, *, least: int = 1) -> int:
+    """`value`, a whole number of at least `least`.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"{name}={value!r}: must be a whole number of at least {least}")
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    """`value`, a number that is neither infinite nor NaN.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"{name}={value!r}: must be a finite number")
+    return value
+
+
+def at_least(name: str, value: float, least: float = 0.0) -> float:
+    """`value`, a finite number of at least `least`.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if finite(name, value) < least:
+        raise ConfigurationError(f"{name}={value!r}: must be at least {least:g}")
+    return value
+
+
+def positive(name: str, value: float) -> float:
+    """`value`, a finite number greater than 0.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if finite(name, value) <= 0:
+        raise ConfigurationError(f"{name}={value!r}: must be greater than 0")
+    return value
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
+    """`value`, one of the `allowed` words.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    words = tuple(allowed)
+    if value not in words:
+        raise ConfigurationError(f"{name}={value!r}: must be one of {', '.join(words)}")
+    return value
+
+
+def at_most_one(**options: object) -> None:
+    """Of these options, at most one was given (is not None).
+
+    Raises:
+        ConfigurationError: several were.
+    """
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigurationError(f"give {' or '.join(f'{name}=' for name in given)}, not both")
+
+
+def exactly_one(**options: object) -> None:
+    """Of these options, exactly one was given (is not None).
+
+    Raises:
+        ConfigurationError: none was, or several were.
+    """
+    at_most_one(**options)
+    if all(value is None for value in options.values()):
+        raise ConfigurationError(f"give one of {', '.join(f'{name}=' for name in options)}")

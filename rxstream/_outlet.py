@@ -1,0 +1,224 @@
+"""The end of an operator that keeps things back: it emits only while its observer's gate is open, in order, one at a time.
+
+Rules of this module:
+
+* With nothing waiting and the gates open an item goes straight through; else it waits its turn.
+* An end comes after all that waits.
+* While a gate is closed nothing is emitted, whoever calls; when it opens, what waits goes out in the loop's next round,
+  before anything new, and no deeper in the stack however much it is.
+* A long queue lets the loop breathe.
+* All is done on the loop, but gates open in any thread.
+
+Every operator that emits at another time than its source does ends in an `Outlet`. `Mark` is the other half: a buffer
+that holds the gate of what is above it when it is full.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from reactivex import abc
+
+from rxstream.errors import LimitExceeded
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler
+
+__all__ = ["MOST", "Mark", "Outlet"]
+
+T = TypeVar("T")
+MOST = 65_536
+"""Items that may wait for an observer whose gate is closed, when what is above does not obey the gate."""
+_BREATH = 0.005
+"""Seconds that a long queue may hold the loop."""
+_BURST = 64
+"""Items that it may emit before it looks at the clock."""
+_numbers = itertools.count(1)
+
+
+class Outlet(Generic[T]):
+    """Emits to `observer`, in order, while the scheduler's gate and all `gates` are open.
+
+    Subclass it to keep what waits in another way: `pending` and `take` are asked for the next item.
+
+    Args:
+        observer: Who is told.
+        scheduler: Whose loop and gate hold.
+        gates: More gates to obey.
+        most: How many items may wait in `items`; one more, and the stream ends in `LimitExceeded`, after them.
+        overflowed: Called then, at once: dispose what is above.
+    """
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[T],
+        scheduler: LoopScheduler,
+        *gates: Gate,
+        most: int = MOST,
+        overflowed: Callable[[], object] | None = None,
+    ) -> None:
+        self.items: deque[T] = deque()
+        self.over = False
+        """Whether the end was told, or nobody listens any more."""
+        self._emit = observer.on_next
+        self._observer = observer
+        self._loop = scheduler.loop
+        self._gates = (scheduler.gate, *gates)
+        self._gate = scheduler.gate
+        self._most = most
+        self._overflowed = overflowed
+        self._busy = False
+        self._called = False
+        self._last: tuple[Exception | None] | None = None
+        for gate in self._gates:
+            gate.watch(self.call)
+
+    # --- the operator's side ------------------------------------------------------------------------------------------
+
+    def on_next(self, item: T) -> None:
+        """Emit `item`, now or after what waits."""
+        if self._busy or self.items or self.closed or self.over:
+            if not self.over and self._last is None:
+                self._keep(item)
+            return
+        self._busy = True
+        try:
+            self._emit(item)
+        finally:
+            self._busy = False
+        if self.items or self._last is not None:
+            self.flush()
+
+    def on_error(self, error: Exception) -> None:
+        """End with `error`, after what waits."""
+        self._end(error)
+
+    def on_completed(self) -> None:
+        """End, after what waits."""
+        self._end(None)
+
+    def dispose(self) -> None:
+        """Nobody listens any more: forget what waits."""
+        self.over = True
+        self.items.clear()
+        for gate in self._gates:
+            gate.unwatch(self.call)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a gate is closed."""
+        if len(self._gates) == 1:
+            return self._gate.closed
+        return any(gate.closed for gate in self._gates)
+
+    # --- what waits: to be overridden together ------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """Whether there is an item to emit."""
+        return bool(self.items)
+
+    def take(self) -> T:
+        """The next item; asked for only if there is one."""
+        return self.items.popleft()
+
+    # --- emitting -----------------------------------------------------------------------------------------------------
+
+    def call(self) -> None:
+        """`flush` in the loop's next round. From any thread."""
+        if not (self._called or self.over or self.closed):
+            self._called = True
+            try:
+                self._loop.call_soon_threadsafe(self._come)
+            except RuntimeError:  # the loop is closed: nobody is left to be told
+                self._called = False
+
+    def _come(self) -> None:
+        self._called = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Emit what waits, as far as the gates let it, and then the end, if it has come. On the loop."""
+        if self._busy:
+            return  # by the observer of what we emit: the loop below goes on
+        self._busy = True
+        emitted, until = 0, self._loop.time() + _BREATH
+        try:
+            while not self.over and not self.closed and self.pending():
+                self._emit(self.take())
+                emitted += 1
+                if emitted % _BURST == 0 and self._loop.time() > until:
+                    break
+        finally:
+            self._busy = False
+        if self.over or self.closed:
+            return
+        if self.pending():
+            self.call()
+        elif self._last is not None:
+            self._tell(self._last[0])
+
+    def _end(self, error: Exception | None) -> None:
+        if self._last is None and not self.over:
+            self._last = (error,)
+            self.flush()
+
+    def _tell(self, error: Exception | None) -> None:
+        self.dispose()
+        if error is None:
+            self._observer.on_completed()
+        else:
+            self._observer.on_error(error)
+
+    def _keep(self, item: T) -> None:
+        if len(self.items) < self._most:
+            self.items.append(item)
+            self.flush()
+            return
+        if self._overflowed is not None:
+            self._overflowed()
+        self._end(
+            LimitExceeded(
+                f"more than {self._most} items wait for a consumer that is paused or slow, and their source does not stop; "
+                "put an on_backpressure operator behind it"
+            )
+        )
+
+
+class Mark:
+    """Holds `gate` while a buffer is full: from its high mark until it is down to its low mark.
+
+    Args:
+        gate: Of what fills the buffer.
+        name: What the hold is called in ``gate.holds``; a number is added.
+        high: The level at which to hold.
+        low: The level at which to release.
+    """
+
+    __slots__ = ("_closed", "_gate", "_name", "held", "high", "low")
+
+    def __init__(self, gate: Gate, name: str, *, high: float, low: float) -> None:
+        self.high = high
+        self.low = low
+        self.held = False
+        self._closed = False
+        self._gate = gate
+        self._name = f"{name}-{next(_numbers)}"
+
+    def level(self, level: float) -> None:
+        """The buffer now holds so much."""
+        if self.held:
+            if level <= self.low:
+                self.held = False
+                self._gate.release(self._name)
+        elif level >= self.high and not self._closed:
+            self.held = True
+            self._gate.hold(self._name)
+
+    def close(self) -> None:
+        """Hold no more."""
+        self._closed = True
+        if self.held:
+            self.held = False
+            self._gate.release(self._name)

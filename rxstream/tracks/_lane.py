@@ -1,0 +1,187 @@
+"""A lane: one track of a combination at work. Each has a label, a gate of its own, and its failure is an event.
+
+Rules of this module:
+
+* A lane's gate is a child of the combination's: held with it, or alone. Holding it stops that track at its source.
+* No two lanes give their events the same ``source``: what would collide gets a number.
+* A failure comes as the event `Failed`, then the lane has ended. It is never an ``on_error`` of the combination.
+* A lane that is closed says nothing more; its connection is closed at once.
+* All is done on the combination's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from reactivex import Observable
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxstream.errors import ConfigurationError, error_info
+from rxstream.events import CONTENT_EVENTS, Cancelled, Event, Failed, UsageReported
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler
+from rxstream.observable import Stream
+from rxstream.usage import Usage
+
+__all__ = ["CONTENT", "Labels", "Lane", "LaneStatus", "checked", "lanes_of"]
+
+CONTENT = frozenset(CONTENT_EVENTS)
+LaneStatus = Literal["waiting", "active", "completed", "failed", "cancelled"]
+_stamp = msgspec.structs.replace
+
+
+class Labels:
+    """Which ``source`` the events of a lane carry: their own, made unique among the lanes of one combination."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[int, str], str] = {}
+        self._used: set[str] = set()
+
+    def of(self, lane: int, source: str) -> str:
+        """The name for `source` of lane number `lane`; the same for the same pair."""
+        key = (lane, source)
+        if key not in self._given:
+            base = source or f"track-{lane + 1}"
+            name, number = base, 2
+            while name in self._used:
+                name, number = f"{base}-{number}", number + 1
+            self._used.add(name)
+            self._given[key] = name
+        return self._given[key]
+
+
+class Lane:
+    """One track at work.
+
+    Args:
+        index: Its number, from 0.
+        source: Its events.
+        scheduler: The combination's.
+        labels: The combination's, shared by its lanes.
+        on_event: Called with the lane and each of its events, labelled; a failure is the last of them.
+        on_end: Called once with the lane when it has ended of itself; not when it was closed.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        source: Observable[Event],
+        scheduler: LoopScheduler,
+        *,
+        labels: Labels,
+        on_event: Callable[[Lane, Event], object],
+        on_end: Callable[[Lane], object],
+    ) -> None:
+        own: str = source.label if isinstance(source, Stream) else ""
+        self.index = index
+        self.label = labels.of(index, own)
+        """What the track is called, in its events and in reports."""
+        self.gate: Gate = scheduler.gate.child()
+        self.status: LaneStatus = "waiting"
+        self.error: Exception | None = None
+        """What it failed of."""
+        self.attempt = 1
+        """The attempt that its last event was of."""
+        self.spoke_at: float | None = None
+        """When its first content came, in seconds of the loop's clock."""
+        self.outputs = 0
+        """Events with content so far; with most providers one is about a token."""
+        self.usage: Usage | None = None
+        """The last usage it reported."""
+        self._labels = labels
+        self._source = source
+        self._scheduler = scheduler.with_gate(self.gate)
+        self._on_event = on_event
+        self._on_end = on_end
+        self._subscription = SingleAssignmentDisposable()
+        self._seq = 0
+        self._from: str = own
+        self._as = self.label
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status not in ("waiting", "active")
+
+    def start(self) -> None:
+        """Make the request. A lane that was closed before stays closed."""
+        if self.status == "waiting":
+            self.status = "active"
+            self._subscription.disposable = self._source.subscribe(
+                self._next, self._fail, self._complete, scheduler=self._scheduler
+            )
+
+    def close(self) -> None:
+        """Close the request now; the lane is ``cancelled`` unless it is over."""
+        if not self.over:
+            self.status = "cancelled"
+        self._subscription.dispose()
+
+    def farewell(self, reason: str) -> Cancelled:
+        """The event that says that this lane was closed, and why."""
+        return Cancelled(
+            source=self.label, attempt=self.attempt, seq=self._seq, at=self._scheduler.loop.time(), reason=reason
+        )
+
+    def _next(self, event: Event) -> None:
+        if self.status != "active":
+            return
+        if event.source != self._from:
+            self._from, self._as = event.source, self._labels.of(self.index, event.source)
+        if self._as != event.source:
+            event = _stamp(event, source=self._as)
+        self._seq, self.attempt = event.seq + 1, event.attempt
+        kind = type(event)
+        if kind in CONTENT:
+            self.outputs += 1
+            if self.spoke_at is None:
+                self.spoke_at = event.at or self._scheduler.loop.time()
+        elif isinstance(event, UsageReported):
+            self.usage = event.usage
+        self._on_event(self, event)
+
+    def _fail(self, error: Exception) -> None:
+        if self.status == "active":
+            self.status, self.error = "failed", error
+            at = self._scheduler.loop.time()
+            info = error_info(error)
+            self._on_event(self, Failed(source=self.label, attempt=self.attempt, seq=self._seq, at=at, error=info))
+            self._on_end(self)
+
+    def _complete(self) -> None:
+        if self.status == "active":
+            self.status = "completed"
+            self._on_end(self)
+
+
+def checked(tracks: Sequence[Observable[Event]], *, least: int = 1) -> tuple[Observable[Event], ...]:
+    """The tracks, when they are what a combination can be made of.
+
+    Raises:
+        ConfigurationError: there are too few, or one is no Observable.
+    """
+    if len(tracks) < least:
+        raise ConfigurationError(f"{len(tracks)} tracks were given; at least {least} are needed")
+    for number, track in enumerate(tracks, 1):
+        if not isinstance(track, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"track {number} is a {type(track).__name__}, not a Stream or another Observable of events"
+            )
+    return tuple(tracks)
+
+
+def lanes_of(
+    tracks: Sequence[Observable[Event]],
+    scheduler: LoopScheduler,
+    *,
+    on_event: Callable[[Lane, Event], object],
+    on_end: Callable[[Lane], object],
+) -> list[Lane]:
+    """A lane for each track, none of them started."""
+    labels = Labels()
+    return [
+        Lane(index, track, scheduler, labels=labels, on_event=on_event, on_end=on_end)
+        for index, track in enumerate(tracks)
+    ]
