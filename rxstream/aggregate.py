@@ -74,9 +74,13 @@ class Answers:
         Raises:
             TypeError: it is not an event.
         """
-        if self._key != (event.source, event.attempt):
-            self._last = self._find(event.source, event.attempt)
-            self._key = (event.source, event.attempt)
+        try:
+            key = (event.source, event.attempt)
+        except AttributeError:
+            raise TypeError(f"not an event: {event!r}") from None
+        if self._key != key:
+            self._last = self._find(*key)
+            self._key = key
         if type(event) is Finished:
             self._last.label = event.source
         self._last.add(event)

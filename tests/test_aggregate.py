@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxstream import events as ev
-from rxstream.aggregate import Aggregator, aggregate
+from rxstream.aggregate import Aggregator, Answers, aggregate
+from rxstream.errors import ConfigurationError
 from rxstream.events import (
     Citation,
     ErrorInfo,
@@ -525,3 +526,74 @@ def test_memory_is_what_was_said() -> None:
     tracemalloc.stop()
     assert len(aggregator.response().text) == 1_200_000
     assert held < 8_000_000
+
+
+# --- the answers of several tracks ------------------------------------------------------------------------------------------
+
+
+def answers(*events: Event) -> Answers:
+    folded = Answers()
+    for event in events:
+        folded.add(event)
+    return folded
+
+
+def test_nothing_has_one_empty_answer() -> None:
+    assert answers().response() == aggregate([])
+    assert answers().responses() == {}
+    assert answers().total_usage() == Usage()
+
+
+def test_a_plain_stream_has_one_answer() -> None:
+    events: list[Event] = [
+        TextDelta(source="a", text="Hel"),
+        TextDelta(source="a", text="lo"),
+        Finished(source="a", reason="stop"),
+    ]
+    folded = answers(*events)
+    assert folded.response() == aggregate(events)
+    assert folded.responses() == {"a": aggregate(events)}
+    assert folded.count == 1
+
+
+def test_tracks_that_share_an_attempt_have_an_answer_each() -> None:
+    folded = answers(
+        TextDelta(source="a", text="Hel"),
+        TextDelta(source="b", text="Bon"),
+        TextDelta(source="a", text="lo"),
+        UsageReported(source="a", usage=Usage(output_tokens=2, provenance="reported")),
+        TextDelta(source="b", attempt=2, text="jour"),
+        UsageReported(source="b", attempt=2, usage=Usage(output_tokens=3, provenance="reported")),
+        Finished(source="a", reason="stop"),
+    )
+    assert {label: answer.text for label, answer in folded.responses().items()} == {"a": "Hello", "b": "Bonjour"}
+    assert folded.total_usage().output_tokens == 5
+    assert folded.count == 2
+    with pytest.raises(ConfigurationError, match=r"\(a, b\)"):
+        folded.response()
+
+
+def test_tracks_whose_attempts_differ_make_one_answer() -> None:
+    """As in a race: it is called after the track that finished it, and counts what all used."""
+    folded = answers(
+        UsageReported(source="local", attempt=1, usage=Usage(output_tokens=1, provenance="estimated")),
+        ev.Cancelled(source="local", attempt=1, reason="lost"),
+        TextDelta(source="cloud", attempt=2, text="Hello"),
+        UsageReported(source="cloud", attempt=2, usage=Usage(output_tokens=2, provenance="reported")),
+        Finished(source="cloud", attempt=2, reason="stop"),
+    )
+    response = folded.response()
+    assert (response.text, response.finish_reason) == ("Hello", "stop")
+    assert (response.usage.output_tokens, response.usage.provenance) == (3, "estimated")
+    assert list(folded.responses()) == ["cloud"]
+
+
+@given(texts=st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 2), st.text(max_size=3)), max_size=12))
+def test_answers_do_not_mix(texts: list[tuple[str, int, str]]) -> None:
+    """Each track's own text is what it would be alone, wherever two tracks share an attempt."""
+    shared: list[Event] = [TextDelta(source=source, text="") for source in ("a", "b", "c")]
+    events = [TextDelta(source=source, attempt=attempt, text=text) for source, attempt, text in texts]
+    folded = answers(*shared, *events)
+    for source in ("a", "b", "c"):
+        own = [event for event in (*shared, *events) if event.source == source]
+        assert folded.responses()[source].text == aggregate(own).text

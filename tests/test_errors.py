@@ -14,6 +14,7 @@ from rxstream.errors import (
     AuthError,
     Cancelled,
     ConfigurationError,
+    ConnectError,
     MissingDependency,
     RateLimited,
     RxstreamError,
@@ -22,6 +23,8 @@ from rxstream.errors import (
     StreamIncomplete,
     TimedOut,
     ToolCallIncomplete,
+    TracksFailed,
+    error_info,
 )
 from rxstream.events import ErrorInfo
 from rxstream.messages import TextPart
@@ -42,6 +45,8 @@ def located(error: StreamError, *, provider: str = "", model: str = "") -> Strea
 def example(kind: type[StreamError]) -> StreamError:
     if kind is TimedOut:
         return TimedOut("no output for 5 s", clock="idle", seconds=5.0)
+    if kind is TracksFailed:
+        return TracksFailed({"local": ConnectError("no server"), "cloud": AuthError("no key")})
     return Cancelled("enough") if kind is Cancelled else kind("it failed")
 
 
@@ -62,6 +67,10 @@ def example(kind: type[StreamError]) -> StreamError:
         (TimedOut("no output for 5 s", clock="idle", seconds=5), "no output for 5 s"),
         (Cancelled(), "the stream was cancelled"),
         (Cancelled("enough"), "the stream was cancelled: enough"),
+        (
+            TracksFailed({"local": ConnectError("no server"), "cloud": AuthError("no key", status=401)}),
+            "all 2 tracks failed: local: ConnectError: no server; cloud: AuthError: no key [HTTP 401]",
+        ),
     ],
 )
 def test_what_an_error_says(error: RxstreamError, text: str) -> None:
@@ -125,8 +134,27 @@ def test_an_error_crosses_a_process_boundary(kind: type[StreamError]) -> None:
     error.phase, error.partial = "output", Response(choices=[Choice(parts=[TextPart(text="Hel")])])
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert type(again) is kind
-    assert (again.args, str(again), vars(again)) == (error.args, str(error), vars(error))
+    assert (again.args, str(again)) == (error.args, str(error))
+    assert {**vars(again), "errors": None} == {**vars(error), "errors": None}
     assert again.partial == error.partial
+
+
+def test_errors_of_tracks_are_kept_and_pickled() -> None:
+    """Each by its label; asking again makes sense if it does for one of them."""
+    error = TracksFailed({"local": ConnectError("no server"), "cloud": AuthError("no key")})
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert {label: (type(one), str(one)) for label, one in again.errors.items()} == {
+        "local": (ConnectError, "no server"),
+        "cloud": (AuthError, "no key"),
+    }
+    assert error.retryable
+    assert not TracksFailed({"cloud": AuthError("no key"), "mine": ValueError("no")}).retryable
+
+
+def test_an_error_that_is_not_ours_as_data() -> None:
+    """Its class and what it says."""
+    assert error_info(ValueError("no")) == ErrorInfo(kind="ValueError", message="no")
+    assert error_info(AuthError("no")) == AuthError("no").info()
 
 
 def test_configuration_errors_are_pickled() -> None:

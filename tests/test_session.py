@@ -655,3 +655,38 @@ def test_a_source_that_ends_while_it_is_subscribed_is_no_trouble() -> None:
     session = StreamSession(rx.throw(StreamError("at once")), Observer(on_error=lambda _: None)).start()
     with pytest.raises(StreamError, match="at once"):
         session.result(10)
+
+
+@virtual_time
+async def test_the_answers_of_several_tracks_are_told_apart() -> None:
+    events = (
+        ev.TextDelta(source="a", text="Hel"),
+        ev.TextDelta(source="b", text="Bon"),
+        ev.TextDelta(source="a", text="lo"),
+    )
+    session = StreamSession(rx.of(*events), Observer()).start()
+    await settle()
+    assert session.status == "completed"
+    assert {label: answer.text for label, answer in session.responses.items()} == {"a": "Hello", "b": "Bon"}
+    assert session.statistics.characters == 8
+    with pytest.raises(ConfigurationError, match="several tracks"):
+        _ = session.partial
+    with pytest.raises(ConfigurationError, match="several tracks"):
+        await session
+
+
+@virtual_time
+async def test_what_several_tracks_ended_of_is_told_all_the_same() -> None:
+    events: list[Event] = [ev.TextDelta(source="a", text="Hel"), ev.TextDelta(source="b", text="Bon")]
+    failing = rx.concat(rx.from_iterable(events), rx.throw(StreamError("gone")))
+    session = StreamSession(failing, Observer(on_error=lambda _: None)).start()
+    await settle()
+    with pytest.raises(StreamError, match="gone"):
+        await session
+
+
+@virtual_time
+async def test_a_stream_that_is_no_combination_has_its_one_answer_among_its_answers() -> None:
+    session, _ = begin(Scripted(words("Hel", "lo")))
+    await session
+    assert [answer.text for answer in session.responses.values()] == ["Hello"]

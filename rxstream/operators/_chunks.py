@@ -59,7 +59,7 @@ def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[Messa
                 if chunk is not None:
                     observer.on_next(chunk)
 
-            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=clock)
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 

@@ -29,11 +29,11 @@ def text(
 
     Example:
         >>> import reactivex as rx
+        >>> from reactivex import operators as ops
         >>> from rxstream.events import TextDelta
         >>> deltas = rx.of(TextDelta(text="Hel"), TextDelta(text="lo wor"), TextDelta(text="ld"))
-        >>> deltas.pipe(text(by="word")).subscribe(print).dispose()
-        Hello
-        world
+        >>> deltas.pipe(text(by="word"), ops.to_list()).run()
+        ['Hello ', 'world']
 
     Args:
         by: ``delta``: as the provider sends it, about a token; ``character``: as a reader counts them (never half an emoji);

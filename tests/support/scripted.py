@@ -211,11 +211,14 @@ class Recorder:
         self.error: Exception | None = None
         self.completed = False
         self.ended_at: float | None = None
+        self.and_then: Callable[[Any], object] = lambda _: None
+        """What else to do with each item."""
 
     def on_next(self, item: Any) -> None:
         assert self.ended_at is None, f"{item!r} came after the end"
         self.items.append(item)
         self.times.append(_now())
+        self.and_then(item)
 
     def on_error(self, error: Exception) -> None:
         assert self.ended_at is None, f"{error!r} came after the end"
