@@ -79,17 +79,21 @@ class Outlet(Generic[T]):
 
     def on_next(self, item: T) -> None:
         """Emit `item`, now or after what waits."""
-        if self._busy or self.items or self.closed or self.over:
-            if not self.over and self._last is None:
-                self._keep(item)
-            return
-        self._busy = True
-        try:
-            self._emit(item)
-        finally:
-            self._busy = False
-        if self.items or self._last is not None:
-            self.flush()
+        for gate in self._gates:  # not `closed`: this is the hot path
+            if gate.closed:
+                break
+        else:
+            if not (self._busy or self.items or self.over):
+                self._busy = True
+                try:
+                    self._emit(item)
+                finally:
+                    self._busy = False
+                if self.items or self._last is not None:
+                    self.flush()
+                return
+        if not self.over and self._last is None:
+            self._keep(item)
 
     def on_error(self, error: Exception) -> None:
         """End with `error`, after what waits."""
