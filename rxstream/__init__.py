@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxstream.observable import Stream
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
+    from rxstream.sinks.iterator import to_async_iterable, to_iterable
     from rxstream.sources.local import LocalServer
     from rxstream.sources.sdk import close_clients
     from rxstream.usage import Usage
@@ -52,6 +53,8 @@ __all__ = [
     "from_iterable",
     "from_sdk",
     "stream",
+    "to_async_iterable",
+    "to_iterable",
 ]
 
 _HOMES = {
@@ -72,6 +75,8 @@ _HOMES = {
     "Response": "response",
     "Statistics": "session",
     "StreamSession": "session",
+    "to_async_iterable": "sinks.iterator",
+    "to_iterable": "sinks.iterator",
     "LocalServer": "sources.local",
     "close_clients": "sources.sdk",
     "Usage": "usage",

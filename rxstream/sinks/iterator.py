@@ -1,82 +1,91 @@
 """Iterate an Observable: ``async for`` on the loop, ``for`` in any thread, with backpressure.
 
 Between the stream and the loop's body stands a buffer. At its high mark it holds the stream's gate, at its low mark it
-releases it, so a slow body slows the source and memory stays bounded. Leaving the loop early, by ``break``, an
-exception or cancellation, disposes the subscription at once: the iterator goes, and with it the request.
+releases it, so a slow body slows the source and memory stays bounded; or it drops what the body is too slow for, if that
+is asked for. Leaving the loop early, by ``break``, an exception or cancellation, disposes the subscription at once: the
+iterator goes, and with it the request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
-from collections import deque
 from typing import Generic, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
 
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
+from rxstream.sinks._buffer import HIGH, LOW, Buffer, Overflow
 
-__all__ = ["HIGH", "LOW", "AsyncItems", "Items"]
+__all__ = ["HIGH", "LOW", "AsyncItems", "Items", "Overflow", "to_async_iterable", "to_iterable"]
 
 T = TypeVar("T")
-HIGH, LOW = 64, 16
-"""Items in the buffer at which the stream is held, and released again."""
-_numbers = itertools.count(1)
 
 
-class _Buffer(Generic[T]):
-    """What has arrived and was not asked for yet. Knows nothing of its iterator, so that the iterator can go."""
+def to_async_iterable(
+    source: Observable[T], *, high: int = HIGH, low: int | None = None, overflow: Overflow = "hold"
+) -> AsyncItems[T]:
+    """The items of any Observable, for ``async for``, with backpressure. It is subscribed when the first is asked for.
 
-    def __init__(self, name: str, gate: Gate) -> None:
-        self.name = f"{name}-{next(_numbers)}"
-        self.gate = gate
-        self.items: deque[T] = deque()
-        self.error: Exception | None = None
-        self.ended = False
+    ::
 
-    def on_next(self, item: T) -> None:
-        if self.ended:
-            return
-        self.items.append(item)
-        if len(self.items) == HIGH:
-            self.hold()
-        self.wake()
+        source:  --a--b--c--d--e--|
+             async for item in to_async_iterable(source, high=2, low=0): ...
+        body:    --a-----b-----c-----d-----e-----|
 
-    def hold(self) -> None:
-        self.gate.hold(self.name)
-        if self.ended:  # in this very moment, by another thread
-            self.gate.release(self.name)
+    Leaving the loop early closes the request. ``async with`` makes sure of it where the iterator is kept.
 
-    def on_error(self, error: Exception) -> None:
-        self.error = error
-        self.on_completed()
+    Example:
+        >>> import asyncio
+        >>> import reactivex as rx
+        >>> import rxstream
+        >>> async def main():
+        ...     return [item async for item in rxstream.to_async_iterable(rx.of(1, 2, 3))]
+        >>> asyncio.run(main())
+        [1, 2, 3]
 
-    def on_completed(self) -> None:
-        self.ended = True
-        self.gate.release(self.name)
-        self.wake()
+    Args:
+        source: Any Observable; one of ours stops at its socket while it is held.
+        high: Items that may wait for the loop's body: so many, and the source is held. With 1, and `low` 0, it goes item by
+            item.
+        low: Items left at which it is released; by default a quarter of `high`.
+        overflow: What is done at `high`: ``hold`` the source; or let it run and ``drop_oldest``, ``drop_newest``, keep
+            but the ``latest`` item, or end in an ``error``, `rxstream.errors.LimitExceeded`, after what waits. ``hold``,
+            too, ends so when 65 536 items wait of a source that does not stop.
 
-    def wake(self) -> None:
-        """Tell the iterator, from any thread."""
-        raise NotImplementedError
-
-    def take(self) -> T:
-        item = self.items.popleft()
-        if len(self.items) == LOW:
-            self.gate.release(self.name)
-        return item
-
-    def end(self) -> Exception | None:
-        """The error to raise, once; None at the proper end."""
-        error, self.error = self.error, None
-        return error
+    Raises:
+        ConfigurationError: an option is not as described.
+    """
+    return AsyncItems(source, high=high, low=low, overflow=overflow)
 
 
-class _AsyncBuffer(_Buffer[T]):
-    def __init__(self, gate: Gate) -> None:
-        super().__init__("async-iterator", gate)
+def to_iterable(
+    source: Observable[T], *, high: int = HIGH, low: int | None = None, overflow: Overflow = "hold"
+) -> Items[T]:
+    """The items of any Observable, for a plain ``for`` in any thread; the stream runs on the shared loop's.
+
+    Example:
+        >>> import reactivex as rx
+        >>> import rxstream
+        >>> list(rxstream.to_iterable(rx.of(1, 2, 3)))
+        [1, 2, 3]
+
+    Args:
+        source: Any Observable.
+        high: As for `to_async_iterable`.
+        low: As there.
+        overflow: As there.
+
+    Raises:
+        ConfigurationError: an option is not as described.
+    """
+    return Items(source, high=high, low=low, overflow=overflow)
+
+
+class _AsyncBuffer(Buffer[T]):
+    def __init__(self, gate: Gate, *, high: int, low: int | None, overflow: Overflow) -> None:
+        super().__init__("async-iterator", gate, high=high, low=low, overflow=overflow)
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -90,15 +99,15 @@ class _AsyncBuffer(_Buffer[T]):
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             if not self.items and not self.ended:
-                self.gate.release(self.name)  # a producer in another thread may have held it after we had emptied it
+                self.emptied()
                 await self.waiter
         finally:
             self.waiter = None
 
 
-class _SyncBuffer(_Buffer[T]):
-    def __init__(self, gate: Gate) -> None:
-        super().__init__("iterator", gate)
+class _SyncBuffer(Buffer[T]):
+    def __init__(self, gate: Gate, *, high: int, low: int | None, overflow: Overflow) -> None:
+        super().__init__("iterator", gate, high=high, low=low, overflow=overflow)
         self.condition = threading.Condition()
 
     def wake(self) -> None:
@@ -108,33 +117,35 @@ class _SyncBuffer(_Buffer[T]):
     def wait(self) -> None:
         with self.condition:
             while not self.items and not self.ended:
-                self.gate.release(self.name)  # the loop's thread may have held it after we had emptied it
+                self.emptied()
                 self.condition.wait()
 
 
 class _Edge(Generic[T]):
     """What both iterators do alike."""
 
-    def __init__(self, source: Observable[T], buffer: _Buffer[T]) -> None:
+    def __init__(self, source: Observable[T], buffer: Buffer[T]) -> None:
         self._source = source
         self._buffer = buffer
-        self._subscription: abc.DisposableBase | None = None
+        self._subscribed = False
+
+    @property
+    def dropped(self) -> int:
+        """How many items were dropped because the buffer was full."""
+        return self._buffer.dropped
 
     def _subscribe(self, loop: asyncio.AbstractEventLoop) -> None:
         buffer = self._buffer
         if not buffer.ended:
             scheduler = LoopScheduler(loop, gate=buffer.gate)
-            self._subscription = self._source.subscribe(
+            buffer.subscription.disposable = self._source.subscribe(
                 buffer.on_next, buffer.on_error, buffer.on_completed, scheduler=scheduler
             )
-
-    def _close(self) -> None:
-        if self._subscription is not None:
-            self._subscription.dispose()
-        self._buffer.on_completed()
+        self._subscribed = True
 
     def __del__(self) -> None:
-        self._close()
+        if hasattr(self, "_buffer"):  # else its options were refused
+            self._buffer.close()
 
 
 class AsyncItems(_Edge[T]):
@@ -142,21 +153,38 @@ class AsyncItems(_Edge[T]):
 
     Also an async context manager: ``async with`` disposes the subscription at the end of the block in any case.
 
+    Args:
+        source: What to iterate.
+        gate: The stream's, where somebody else is to hold it, too.
+        high: As for `to_async_iterable`.
+        low: As there.
+        overflow: As there.
+
     Raises:
+        ConfigurationError: an option is not as described.
         StreamError: while iterating, after all that arrived before it.
     """
 
     _buffer: _AsyncBuffer[T]
 
-    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
-        super().__init__(source, _AsyncBuffer(gate if gate is not None else Gate()))
+    def __init__(
+        self,
+        source: Observable[T],
+        *,
+        gate: Gate | None = None,
+        high: int = HIGH,
+        low: int | None = None,
+        overflow: Overflow = "hold",
+    ) -> None:
+        gate = gate if gate is not None else Gate()
+        super().__init__(source, _AsyncBuffer(gate, high=high, low=low, overflow=overflow))
 
     def __aiter__(self) -> AsyncItems[T]:
         return self
 
     async def __anext__(self) -> T:
         buffer = self._buffer
-        if self._subscription is None:
+        if not self._subscribed:
             self._subscribe(asyncio.get_running_loop())
         while not buffer.items:
             if buffer.ended:
@@ -164,13 +192,13 @@ class AsyncItems(_Edge[T]):
             try:
                 await buffer.wait()
             except BaseException:  # cancelled: close the request before anything else
-                self._close()
+                buffer.close()
                 raise
         return buffer.take()
 
     async def aclose(self) -> None:
         """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
-        self._close()
+        self._buffer.close()
 
     async def __aenter__(self) -> AsyncItems[T]:
         return self
@@ -184,22 +212,39 @@ class Items(_Edge[T]):
 
     Also a context manager: ``with`` disposes the subscription at the end of the block in any case.
 
+    Args:
+        source: What to iterate.
+        gate: The stream's, where somebody else is to hold it, too.
+        high: As for `to_async_iterable`.
+        low: As there.
+        overflow: As there.
+
     Raises:
         StreamError: while iterating, after all that arrived before it.
-        ConfigurationError: on the shared loop's own thread, where waiting would never end.
+        ConfigurationError: an option is not as described; or, while iterating, on the shared loop's own thread, where
+            waiting would never end.
     """
 
     _buffer: _SyncBuffer[T]
 
-    def __init__(self, source: Observable[T], *, gate: Gate | None = None) -> None:
-        super().__init__(source, _SyncBuffer(gate if gate is not None else Gate()))
+    def __init__(
+        self,
+        source: Observable[T],
+        *,
+        gate: Gate | None = None,
+        high: int = HIGH,
+        low: int | None = None,
+        overflow: Overflow = "hold",
+    ) -> None:
+        gate = gate if gate is not None else Gate()
+        super().__init__(source, _SyncBuffer(gate, high=high, low=low, overflow=overflow))
 
     def __iter__(self) -> Items[T]:
         return self
 
     def __next__(self) -> T:
         buffer = self._buffer
-        if self._subscription is None:
+        if not self._subscribed:
             refuse_to_block(shared_loop(), "use `async for`")
             self._subscribe(shared_loop())
         if not buffer.items:
@@ -214,7 +259,7 @@ class Items(_Edge[T]):
 
     def close(self) -> None:
         """Dispose the subscription. What has arrived can still be read, then the iteration ends."""
-        self._close()
+        self._buffer.close()
 
     def __enter__(self) -> Items[T]:
         return self

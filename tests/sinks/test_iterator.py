@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
 
-from rxstream.errors import ConfigurationError, Disconnected
+from rxstream._outlet import MOST
+from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.loop import shared_loop
 from rxstream.operators import text
-from rxstream.sinks.iterator import HIGH, LOW, AsyncItems, Items
+from rxstream.sinks.iterator import HIGH, LOW, AsyncItems, Items, Overflow, to_async_iterable, to_iterable
 from tests.support.scripted import HANG, Scripted, numbered, raising, words
 from tests.support.steps import Signal
 from tests.support.virtual_loop import settle, virtual_time
@@ -226,8 +228,13 @@ async def test_two_tasks_that_wait_on_one_iterator_are_told_so() -> None:
     await asyncio.wait([waiting])
 
 
-@given(st.lists(st.tuples(st.integers(0, 150), st.booleans()), max_size=6), st.integers(1, 5))
-def test_any_pace_gives_every_item_once(bursts: list[tuple[int, bool]], every: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 150), st.booleans()), max_size=6),
+    st.integers(1, 5),
+    st.integers(1, 80),
+    st.integers(0, 79),
+)
+def test_any_pace_gives_every_item_once(bursts: list[tuple[int, bool]], every: int, high: int, low: int) -> None:
     """Law: however the source bursts and the body lags, the items are those of the source, and bounded in between."""
     steps: list[Any] = []
     numbers = itertools.count()
@@ -240,9 +247,9 @@ def test_any_pace_gives_every_item_once(bursts: list[tuple[int, bool]], every: i
     @virtual_time
     async def main() -> None:
         got: list[str] = []
-        async for item in AsyncItems(texts(script)):
+        async for item in AsyncItems(texts(script), high=high, low=min(low, high - 1)):
             got.append(item)
-            assert script.given - len(got) <= HIGH + 2
+            assert script.given - len(got) <= high + 2
             if len(got) % every == 0:
                 await asyncio.sleep(0.3)
         assert got == [str(number) for number in range(total)]
@@ -478,6 +485,121 @@ def test_items_that_come_in_the_very_moment_of_closing_leave_no_hold() -> None:
 
 def test_for_over_what_another_scheduler_emits() -> None:
     assert list(Items(rx.from_iterable(range(200)).pipe(ops.filter(bool)))) == list(range(1, 200))
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_in_lock_step_the_next_item_is_made_when_the_last_was_taken() -> None:
+    script, made = Scripted(numbered(100)), list[int]()
+    async for _ in to_async_iterable(texts(script), high=1, low=0):
+        await settle()
+        made.append(script.given)
+    assert made == [min(number + 2, 101) for number in range(100)]  # the one in the buffer; the last with the end
+
+
+def test_in_lock_step_between_threads() -> None:
+    gate = Gate()
+    assert list(Items(in_a_thread(2000, gate), gate=gate, high=1, low=0)) == list(range(2000))
+
+
+@virtual_time
+async def test_the_low_mark_is_a_quarter_unless_it_is_given() -> None:
+    for high, low, released in ((8, None, 2), (3, None, 0), (8, 7, 7)):
+        script, gate, changes = Scripted(numbered(100)), Gate(), list[int]()
+        items = AsyncItems(texts(script), gate=gate, high=high, low=low)
+        gate.watch(lambda items=items, changes=changes: changes.append(len(items._buffer.items)))  # type: ignore[misc]
+        async for _ in items:
+            await settle()
+        assert set(changes) == {high, released}
+
+
+@pytest.mark.parametrize(
+    ("overflow", "left", "dropped"),
+    [("drop_oldest", [0, 4, 5, 6], 3), ("drop_newest", [0, 1, 2, 3], 3), ("latest", [0, 6], 5)],
+)
+@virtual_time
+async def test_what_a_full_buffer_drops_and_that_it_counts_it(
+    overflow: Overflow, left: list[int], dropped: int
+) -> None:
+    """The source runs on: nobody holds it."""
+    gate, source = Gate(), Subject[int]()
+    items = AsyncItems(source, gate=gate, high=3, overflow=overflow)
+    first = asyncio.ensure_future(anext(items))
+    await settle()
+    source.on_next(0)
+    got = [await first]
+    for number in range(1, 7):
+        source.on_next(number)
+    assert not gate.closed
+    source.on_completed()
+    assert [*got, *[item async for item in items]] == left
+    assert items.dropped == dropped
+
+
+def test_a_for_drops_too() -> None:
+    items = to_iterable(rx.from_iterable(range(1000)), high=10, overflow="drop_newest")
+    got = list(items)
+    assert got[:10] == list(range(10))
+    assert len(got) + items.dropped == 1000
+
+
+@virtual_time
+async def test_an_error_drops_nothing_that_waits() -> None:
+    error, source = Disconnected("gone"), Subject[int]()
+    items = AsyncItems(source, high=1, overflow="latest")
+    first = asyncio.ensure_future(anext(items))
+    await settle()
+    for number in range(3):
+        source.on_next(number)
+    source.on_error(error)
+    assert await first == 2
+    with pytest.raises(Disconnected):
+        await anext(items)
+
+
+@virtual_time
+async def test_a_buffer_that_may_not_be_full_ends_in_an_error_after_what_waits_and_closes_the_request() -> None:
+    script = Scripted([("a",) * 3, 1, ("b",) * 4, HANG])
+    items = to_async_iterable(texts(script), high=3, overflow="error")
+    assert await anext(items) == "a"
+    await asyncio.sleep(2)
+    assert script.closed == 1
+    assert [await anext(items) for _ in range(3)] == ["a", "a", "b"]
+    with pytest.raises(LimitExceeded, match="more than 3 items"):
+        await anext(items)
+    assert [item async for item in items] == []
+
+
+def test_a_source_that_does_not_stop_when_it_is_held_has_a_limit() -> None:
+    items, got = to_iterable(rx.from_iterable(range(MOST + 100))), list[int]()
+    got.append(next(items))
+    while not items._buffer.ended:
+        time.sleep(0.001)
+    with pytest.raises(LimitExceeded, match="slower than the stream"):
+        got.extend(items)
+    assert got == list(range(len(got)))
+    assert MOST <= len(got) <= MOST + 1
+
+
+@pytest.mark.parametrize("make", [to_async_iterable, to_iterable, AsyncItems, Items])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"high": 0}, "high=0"),
+        ({"high": 2.5}, "high=2.5"),
+        ({"low": -1}, "low=-1"),
+        ({"low": 64}, "low=64: must be less than high=64"),
+        ({"high": 4, "low": 4}, "low=4"),
+        ({"overflow": "drop"}, "overflow='drop'"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused_by_name(
+    make: Callable[..., object], options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        make(rx.never(), **options)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------------------------------
