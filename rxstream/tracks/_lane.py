@@ -90,6 +90,10 @@ class Lane:
         """Events with content so far; with most providers one is about a token."""
         self.usage: Usage | None = None
         """The last usage it reported."""
+        self.usages: dict[int, Usage] = {}
+        """… by its attempts: a lane that is a combination itself may have several."""
+        self.sources: dict[int, str] = {1: self.label}
+        """Which ``source`` the events of each attempt carry."""
         self._labels = labels
         self._source = source
         self._scheduler = scheduler.with_gate(self.gate)
@@ -97,6 +101,8 @@ class Lane:
         self._on_end = on_end
         self._subscription = SingleAssignmentDisposable()
         self._seq = 0
+        self._said: dict[int, int] = {}
+        self._counted = 0
         self._from: str = own
         self._as = self.label
 
@@ -104,6 +110,14 @@ class Lane:
     def over(self) -> bool:
         """Whether nothing more will come."""
         return self.status not in ("waiting", "active")
+
+    @property
+    def said(self) -> dict[int, int]:
+        """Events with content so far, by attempts."""
+        if self.outputs > self._counted:
+            self._said[self.attempt] = self._said.get(self.attempt, 0) + self.outputs - self._counted
+            self._counted = self.outputs
+        return self._said
 
     def start(self) -> None:
         """Make the request. A lane that was closed before stays closed."""
@@ -122,32 +136,44 @@ class Lane:
     def farewell(self, reason: str) -> Cancelled:
         """The event that says that this lane was closed, and why."""
         return Cancelled(
-            source=self.label, attempt=self.attempt, seq=self._seq, at=self._scheduler.loop.time(), reason=reason
+            source=self._as, attempt=self.attempt, seq=self._seq, at=self._scheduler.loop.time(), reason=reason
         )
 
     def _next(self, event: Event) -> None:
         if self.status != "active":
             return
-        if event.source != self._from:
-            self._from, self._as = event.source, self._labels.of(self.index, event.source)
+        if event.source != self._from or event.attempt != self.attempt:
+            self._turn(event)
         if self._as != event.source:
             event = _stamp(event, source=self._as)
-        self._seq, self.attempt = event.seq + 1, event.attempt
+        self._seq = event.seq + 1
         kind = type(event)
         if kind in CONTENT:
             self.outputs += 1
             if self.spoke_at is None:
                 self.spoke_at = event.at or self._scheduler.loop.time()
         elif isinstance(event, UsageReported):
-            self.usage = event.usage
+            self.usage = self.usages[event.attempt] = event.usage
         self._on_event(self, event)
+
+    def fail(self, error: Exception) -> None:
+        """Close the request: the lane has failed of `error`."""
+        self._subscription.dispose()
+        self._fail(error)
+
+    def _turn(self, event: Event) -> None:
+        """`event` is of another source or attempt than the one before."""
+        _ = self.said  # what was said so far counts for the attempt before
+        self._from, self._as = event.source, self._labels.of(self.index, event.source)
+        self.attempt = event.attempt
+        self.sources[event.attempt] = self._as
 
     def _fail(self, error: Exception) -> None:
         if self.status == "active":
             self.status, self.error = "failed", error
             at = self._scheduler.loop.time()
             info = error_info(error)
-            self._on_event(self, Failed(source=self.label, attempt=self.attempt, seq=self._seq, at=at, error=info))
+            self._on_event(self, Failed(source=self._as, attempt=self.attempt, seq=self._seq, at=at, error=info))
             self._on_end(self)
 
     def _complete(self) -> None:
