@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
-from rxstream.events import Event, EventBase, UsageReported
+from rxstream.events import Event, EventBase, Retracted, UsageReported
 from rxstream.tracks._lane import Lane
 from rxstream.usage import Usage
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "parting", "used"]
 
 E = TypeVar("E", bound=EventBase)
 _stamp = msgspec.structs.replace
@@ -35,20 +35,53 @@ class Attempts:
         number = self.number(lane, event.attempt)
         return event if number == event.attempt else _stamp(event, attempt=number)
 
-    def settle(self, lane: Lane, reason: str) -> list[Event]:
-        """Close `lane` and give the events that say so: what it used, and that it was cancelled.
+    def retract(self, lane: Lane) -> list[Event]:
+        """The events that take back all that `lane` has said."""
+        last = lane.farewell("")
+        return [
+            Retracted(source=lane.sources.get(attempt, last.source), attempt=number, seq=last.seq, at=last.at)
+            for (index, attempt), number in self._numbers.items()
+            if index == lane.index
+        ]
 
-        A provider that was cut short has often not said what it will bill. Then the output is estimated at a token for
-        each piece of content that came; what it reads, and writes before it notices, is not known to anybody here.
-        """
-        lane.close()
-        last = lane.farewell(reason)
-        usage = lane.usage or Usage()
-        if usage.output_tokens is None or usage.output_tokens < lane.outputs:
-            usage = msgspec.structs.replace(
-                usage, output_tokens=lane.outputs, total_tokens=None, provenance="estimated"
-            )
-        elif usage.provenance == "reported":
-            usage = msgspec.structs.replace(usage, provenance="partial")
-        used = UsageReported(source=last.source, attempt=last.attempt, seq=last.seq, at=last.at, usage=usage)
-        return [self.stamp(lane, used), self.stamp(lane, _stamp(last, seq=last.seq + 1))]
+    def settle(self, lane: Lane, reason: str) -> list[Event]:
+        """Close `lane` and give the events that say so: what it used, and that it was cancelled."""
+        return [self.stamp(lane, event) for event in parting(lane, reason)]
+
+    def bill(self, lane: Lane) -> list[Event]:
+        """What `lane`, which has ended of itself, used: nothing where nothing is known."""
+        return [self.stamp(lane, event) for event in used(lane)]
+
+
+def parting(lane: Lane, reason: str) -> list[Event]:
+    """Close `lane` and give the events that say so, in its own numbering."""
+    lane.close()
+    events = used(lane)
+    last = lane.farewell(reason)
+    return [*events, _stamp(last, seq=last.seq + len(events))]
+
+
+def used(lane: Lane) -> list[Event]:
+    """What each attempt of `lane` used, which has ended, if it is not known that it was nothing.
+
+    A provider that was cut short has often not said what it will bill. Then the output is estimated at a token for each
+    piece of content that came; what it reads, and writes before it notices, is not known to anybody here.
+    """
+    last = lane.farewell("")
+    events: list[Event] = []
+    for attempt in sorted({*lane.usages, *lane.said, lane.attempt}):
+        cut = lane.status != "completed" and attempt == lane.attempt
+        usage = _count(lane.usages.get(attempt), lane.said.get(attempt, 0), cut=cut)
+        if usage.output_tokens or lane.status != "failed" or attempt in lane.usages:
+            seq = last.seq + len(events)
+            source = lane.sources.get(attempt, last.source)
+            events.append(UsageReported(source=source, attempt=attempt, seq=seq, at=last.at, usage=usage))
+    return events
+
+
+def _count(usage: Usage | None, said: int, *, cut: bool) -> Usage:
+    if usage is None or (cut and (usage.output_tokens is None or usage.output_tokens < said)):
+        return msgspec.structs.replace(usage or Usage(), output_tokens=said, total_tokens=None, provenance="estimated")
+    if cut and usage.provenance == "reported":
+        return msgspec.structs.replace(usage, provenance="partial")
+    return usage
