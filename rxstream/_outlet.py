@@ -24,9 +24,9 @@ from reactivex import abc
 
 from rxstream.errors import LimitExceeded
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler
+from rxstream.loop import LoopScheduler, call_on
 
-__all__ = ["MOST", "Mark", "Outlet"]
+__all__ = ["MOST", "Mark", "Outlet", "too_many"]
 
 T = TypeVar("T")
 MOST = 65_536
@@ -38,10 +38,18 @@ _BURST = 64
 _numbers = itertools.count(1)
 
 
+def too_many(most: int) -> LimitExceeded:
+    """What a stream ends in when its source does not stop for a consumer that is paused or slow."""
+    return LimitExceeded(
+        f"more than {most} items wait for a consumer that is paused or slow, and their source does not stop; "
+        "put an on_backpressure operator behind it"
+    )
+
+
 class Outlet(Generic[T]):
     """Emits to `observer`, in order, while the scheduler's gate and all `gates` are open.
 
-    Subclass it to keep what waits in another way: `pending` and `take` are asked for the next item.
+    Subclass it to keep what waits in another way: `pending` and `take` are asked for the next item, `forget` drops all.
 
     Args:
         observer: Who is told.
@@ -104,11 +112,11 @@ class Outlet(Generic[T]):
         self._end(None)
 
     def dispose(self) -> None:
-        """Nobody listens any more: forget what waits."""
+        """Nobody listens any more: forget what waits. From any thread."""
         self.over = True
-        self.items.clear()
         for gate in self._gates:
             gate.unwatch(self.call)
+        call_on(self._loop, self.forget)  # not here: the loop may be about to take one
 
     @property
     def closed(self) -> bool:
@@ -126,6 +134,10 @@ class Outlet(Generic[T]):
     def take(self) -> T:
         """The next item; asked for only if there is one."""
         return self.items.popleft()
+
+    def forget(self) -> None:
+        """There is nobody left to take what waits."""
+        self.items.clear()
 
     # --- emitting -----------------------------------------------------------------------------------------------------
 
@@ -182,12 +194,7 @@ class Outlet(Generic[T]):
             return
         if self._overflowed is not None:
             self._overflowed()
-        self._end(
-            LimitExceeded(
-                f"more than {self._most} items wait for a consumer that is paused or slow, and their source does not stop; "
-                "put an on_backpressure operator behind it"
-            )
-        )
+        self._end(too_many(self._most))
 
 
 class Mark:
