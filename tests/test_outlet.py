@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import types
 from typing import Any
 
@@ -175,6 +176,26 @@ async def test_nothing_comes_after_disposal() -> None:
     assert recorder.items == []
     assert recorder.ended_at is None
     assert not scheduler.gate._watchers
+
+
+async def test_another_thread_may_dispose_between_the_question_and_the_answer() -> None:
+    """At most the one item that is on its way comes, and nothing fails."""
+    got: list[int] = []
+
+    class Disposed(Outlet[int]):
+        def pending(self) -> bool:
+            there_is = super().pending()
+            thread = threading.Thread(target=self.dispose)
+            thread.start()
+            thread.join()
+            return there_is
+
+    out = Disposed(Observer(got.append), LoopScheduler())
+    out.items.extend([1, 2, 3])
+    out.flush()
+    assert got in ([], [1])
+    await settle()
+    assert not out.items
 
 
 @virtual_time
