@@ -26,7 +26,7 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
 
-__all__ = ["LoopScheduler", "call_on", "current_loop", "refuse_to_block", "shared_loop"]
+__all__ = ["LoopScheduler", "call_on", "current_loop", "refuse_to_block", "running_loop", "shared_loop"]
 
 _S = TypeVar("_S")
 
@@ -106,7 +106,7 @@ def _epoch(loop: asyncio.AbstractEventLoop) -> datetime:
 
 def call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> None:
     """Call `function` on `loop`: now if we are there, else as soon as it comes round; never if it is closed."""
-    if _running() is loop:
+    if running_loop() is loop:
         function()
         return
     with contextlib.suppress(RuntimeError):  # the loop is closed: what ran on it is over
@@ -115,7 +115,7 @@ def call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Any]) -> Non
 
 def current_loop() -> asyncio.AbstractEventLoop:
     """The loop running in this thread, else the shared one."""
-    return _running() or shared_loop()
+    return running_loop() or shared_loop()
 
 
 def refuse_to_block(loop: asyncio.AbstractEventLoop, instead: str) -> None:
@@ -124,11 +124,12 @@ def refuse_to_block(loop: asyncio.AbstractEventLoop, instead: str) -> None:
     Raises:
         ConfigurationError: we are on that thread.
     """
-    if _running() is loop:
+    if running_loop() is loop:
         raise ConfigurationError(f"this call would block the event loop that the stream runs on; {instead}")
 
 
-def _running() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop running in this thread, if any."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
