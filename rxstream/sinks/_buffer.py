@@ -85,8 +85,7 @@ class Buffer(Generic[T]):
         self.wake()
 
     def wake(self) -> None:
-        """Tell the consumer that something has come, from any thread."""
-        raise NotImplementedError
+        """Tell the consumer that something has come, from any thread. To be overridden."""
 
     def take(self) -> T:
         """The next item; asked for only if there is one."""
