@@ -33,7 +33,8 @@ error holds no request and no response object, and no key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rxstream.events import ErrorInfo, Phase
 
@@ -66,6 +67,7 @@ __all__ = [
     "TracksFailed",
     "UnexpectedContentType",
     "error_info",
+    "error_of",
 ]
 
 Clock = Literal["connect", "first_event", "first_output", "idle", "step", "total"]
@@ -163,6 +165,36 @@ def error_info(error: Exception) -> ErrorInfo:
     return error.info() if isinstance(error, StreamError) else ErrorInfo(kind=type(error).__name__, message=str(error))
 
 
+def error_of(info: ErrorInfo) -> StreamError:
+    """The error that `info` tells of: what it says, without its partial answer; of a kind that is not ours, a `ServerFault`."""
+    kind = _kinds().get(info.kind)
+    cls = kind or ServerFault
+    error = cls.__new__(cls)
+    StreamError.__init__(
+        error,
+        info.message if kind else f"{info.kind}: {info.message}",
+        status=info.status,
+        code=info.code,
+        retry_after=info.retry_after,
+        retryable=info.retryable,
+    )
+    error.phase, error.provider, error.model = info.phase, info.provider, info.model
+    if isinstance(error, TimedOut):
+        error.clock = cast("Clock", info.clock)
+    return error
+
+
+def _kinds() -> dict[str, type[StreamError]]:
+    """All of the tree, by their names."""
+    found: dict[str, type[StreamError]] = {}
+    pending = [StreamError]
+    while pending:
+        kind = pending.pop()
+        found[kind.__name__] = kind
+        pending += kind.__subclasses__()
+    return found
+
+
 def _rebuild(cls: type[StreamError], message: str, state: dict[str, Any]) -> StreamError:
     error = cls.__new__(cls, message)
     error.args = (message,)
@@ -240,13 +272,15 @@ class TimedOut(StreamError):
     """One of the six clocks ran out."""
 
     retryable = True
+    clock: Clock
+    """Which one."""
+    seconds: float | None = None
+    """What it was set to, in seconds, where that is known."""
 
     def __init__(self, message: str, *, clock: Clock, seconds: float) -> None:
         super().__init__(message)
-        self.clock: Clock = clock
-        """Which one."""
+        self.clock = clock
         self.seconds = seconds
-        """What it was set to, in seconds."""
 
 
 class ContentFiltered(StreamError):
@@ -266,18 +300,22 @@ class CircuitOpen(StreamError):
 class TracksFailed(StreamError):
     """Every track of a combination failed, so that there is nothing left to deliver."""
 
+    errors: Mapping[str, Exception] = MappingProxyType({})
+    """What each track failed of, by its label; a `StreamError` holds in `partial` what arrived on it."""
+
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         said = "; ".join(f"{label}: {type(error).__name__}: {error}" for label, error in errors.items())
         super().__init__(f"all {len(errors)} tracks failed: {said}")
-        self.errors: dict[str, Exception] = dict(errors)
-        """What each track failed of, by its label; a `StreamError` holds in `partial` what arrived on it."""
+        self.errors = dict(errors)
         self.retryable = any(isinstance(error, StreamError) and error.retryable for error in errors.values())
 
 
 class Cancelled(StreamError):
     """Somebody cancelled the stream."""
 
+    reason: str = ""
+    """What was given to `cancel`."""
+
     def __init__(self, reason: str = "") -> None:
         super().__init__(f"the stream was cancelled: {reason}" if reason else "the stream was cancelled")
         self.reason = reason
-        """What was given to `cancel`."""

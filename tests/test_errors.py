@@ -25,6 +25,7 @@ from rxstream.errors import (
     ToolCallIncomplete,
     TracksFailed,
     error_info,
+    error_of,
 )
 from rxstream.events import ErrorInfo
 from rxstream.messages import TextPart
@@ -149,6 +150,21 @@ def test_errors_of_tracks_are_kept_and_pickled() -> None:
     }
     assert error.retryable
     assert not TracksFailed({"cloud": AuthError("no key"), "mine": ValueError("no")}).retryable
+
+
+@pytest.mark.parametrize("kind", STREAM_ERRORS, ids=lambda kind: kind.__name__)
+def test_an_error_comes_back_from_its_data(kind: type[StreamError]) -> None:
+    """Of the same class, saying the same."""
+    error = located(example(kind), provider="openai", model="gpt")
+    error.phase, error.status = "output", 500
+    again = error_of(error.info())
+    assert (type(again), str(again), again.info()) == (kind, str(error), error.info())
+
+
+def test_a_stranger_comes_back_as_a_fault() -> None:
+    """It says what it was."""
+    again = error_of(error_info(ValueError("no")))
+    assert (type(again), str(again)) == (ServerFault, "ValueError: no")
 
 
 def test_an_error_that_is_not_ours_as_data() -> None:
