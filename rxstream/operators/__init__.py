@@ -9,10 +9,38 @@ An operator emits nothing while its subscriber's gate is closed (see `rxstream.G
 the subscriber's loop: a source that calls from another thread goes through ``observe_on_loop`` first.
 """
 
+from rxstream._backlog import BufferStatistics
 from rxstream.operators._chunks import chunks
+from rxstream.operators._coalesce import coalesce
+from rxstream.operators._debounce import debounce
 from rxstream.operators._of_track import of_track
 from rxstream.operators._of_type import of_type
+from rxstream.operators._on_backpressure_buffer import on_backpressure_buffer
+from rxstream.operators._on_backpressure_coalesce import on_backpressure_coalesce
+from rxstream.operators._on_backpressure_drop import on_backpressure_drop
+from rxstream.operators._on_backpressure_error import on_backpressure_error
+from rxstream.operators._on_backpressure_latest import on_backpressure_latest
+from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
+from rxstream.operators._sample import sample
 from rxstream.operators._text import text
+from rxstream.operators._valve import valve
 
-__all__ = ["chunks", "of_track", "of_type", "responses", "text"]
+__all__ = [
+    "BufferStatistics",
+    "chunks",
+    "coalesce",
+    "debounce",
+    "of_track",
+    "of_type",
+    "on_backpressure_buffer",
+    "on_backpressure_coalesce",
+    "on_backpressure_drop",
+    "on_backpressure_error",
+    "on_backpressure_latest",
+    "rate_limit",
+    "responses",
+    "sample",
+    "text",
+    "valve",
+]

@@ -1,0 +1,46 @@
+"""``on_backpressure_latest``: for a paused or slow consumer, only the latest item is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from reactivex import Observable
+
+from rxstream._backlog import Backlog, BufferStatistics, buffered
+from rxstream.gate import Gate
+
+__all__ = ["on_backpressure_latest"]
+
+T = TypeVar("T")
+
+
+def on_backpressure_latest(*, statistics: BufferStatistics | None = None) -> Callable[[Observable[T]], Observable[T]]:
+    """Let the source run; of what comes while the consumer is paused or slow, keep the latest.
+
+    ::
+
+        gate:    --open--closed-----open-----|
+        source:  --a--b--c--d--e-------f-----|
+             on_backpressure_latest()
+        result:  --a--b-------------e--f-----|
+
+    For items each of which replaces the one before: the state so far, statistics, a rendered page. Of events only text,
+    thinking, refusals, log probabilities, status and heartbeats are dropped, and gaps in ``seq`` tell; all others are kept.
+
+    RxJava's ``onBackpressureLatest``.
+
+    Example:
+        >>> import reactivex as rx
+        >>> rx.of(1, 2).pipe(on_backpressure_latest()).subscribe(print).dispose()  # a consumer that keeps up
+        1
+        2
+
+    Args:
+        statistics: Filled in; may be read from any thread.
+    """
+    return buffered(
+        lambda observer, scheduler: Backlog(
+            observer, scheduler, upstream=Gate(), capacity=1, overflow="drop_oldest", statistics=statistics
+        )
+    )
