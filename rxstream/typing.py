@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rxstream.errors import StreamError
     from rxstream.events import Event
 
-__all__ = ["Decoder"]
+__all__ = ["Acquire", "Decoder"]
 
 
 @runtime_checkable
@@ -45,4 +46,18 @@ class Decoder(Protocol):
             StreamIncomplete: there was no mark that ends an answer.
             StreamError: as `feed`.
         """
+        ...
+
+
+class Acquire(Protocol):
+    """A limiter: whoever is about to do something awaits its permission first.
+
+    `acquire` is a coroutine function, called with how much is wanted, or, where it takes no argument, once for each unit.
+    `rxstream.limiter.TokenBucket` is one, and so are the limiter of aiolimiter and ``asyncio.Semaphore``, which somebody
+    else has to release.
+    """
+
+    @property
+    def acquire(self) -> Callable[..., Awaitable[object]]:
+        """Returns when it may be done; raises if it may never."""
         ...

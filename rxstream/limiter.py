@@ -1,0 +1,174 @@
+"""A limit on how much may happen in a time, kept by all who share it.
+
+Rules of this module:
+
+* One bucket may be used by many streams, on several loops and threads, at once. Nobody is blocked: who has to wait, awaits.
+* First come, first served: who waits is overtaken by nobody, however little the other wants.
+* Who is cancelled while he waits has taken nothing, and those behind him move up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rxstream._check import positive
+from rxstream.errors import ConfigurationError
+
+__all__ = ["TokenBucket"]
+
+_NOW = 1e-6
+"""Seconds that are no wait: less than a loop's timers can tell."""
+
+
+class TokenBucket:
+    """A bucket that fills at a steady rate: what is taken may come in a burst, but never more than it holds.
+
+    The average is exact, and in any time there comes at most what the rate allows and one `burst`. More than `burst` at
+    once is given too, when the bucket is full: it is in debt then, and the next ones wait for it.
+
+    The algorithm is the token bucket of J. Turner, "New directions in communications" (1986).
+
+    Example:
+        >>> bucket = TokenBucket(10, burst=2)
+        >>> bucket.try_acquire(2)
+        0.0
+        >>> 0 < bucket.try_acquire() <= 0.1
+        True
+
+    Args:
+        rate: Units in `per` seconds.
+        per: Seconds.
+        burst: Units that it holds at most, and at first; `rate` if not given.
+        clock: Seconds, of any origin; those of a running loop, ``loop.time``, where a test has its own time.
+
+    Raises:
+        ConfigurationError: `rate`, `per` or `burst` is not greater than 0.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        per: float = 1.0,
+        burst: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rate = positive("rate", rate) / positive("per", per)
+        """Units a second."""
+        self.burst = positive("burst", rate if burst is None else burst)
+        """Units that it holds at most."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._level = float(self.burst)
+        self._filled = clock()
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def available(self) -> float:
+        """Units that it holds now; less than nothing if it is in debt."""
+        with self._lock:
+            return self._fill()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiters)
+
+    def try_acquire(self, amount: float = 1) -> float:
+        """Take `amount` units, if they are there and nobody waits for them.
+
+        Returns:
+            0.0 if they are taken. Else nothing is taken, and it is how many seconds to wait, as things are now.
+
+        Raises:
+            ConfigurationError: `amount` is negative or not finite.
+        """
+        if not 0 <= amount < math.inf:
+            raise ConfigurationError(f"amount={amount!r}: must be a finite number of at least 0")
+        with self._lock:
+            if not self._waiters:
+                return self._take(amount)
+            before = sum(waiter.amount for waiter in self._waiters)
+            return max(_NOW, (before + min(amount, self.burst) - self._fill()) / self.rate)
+
+    async def acquire(self, amount: float = 1) -> None:
+        """Take `amount` units, when all who came before have theirs.
+
+        Raises:
+            ConfigurationError: `amount` is negative or not finite.
+        """
+        if not self.try_acquire(amount):
+            return
+        waiter = _Waiter(amount)
+        with self._lock:
+            self._waiters.append(waiter)
+        try:
+            while wait := self._turn(waiter):
+                await waiter.sleep(wait)
+        finally:
+            self._leave(waiter)
+
+    def _turn(self, waiter: _Waiter) -> float:
+        """Seconds until it is worth asking again; 0.0 when `waiter` has its units."""
+        with self._lock:
+            return self._take(waiter.amount) if self._waiters[0] is waiter else math.inf
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """`waiter` has its units or wants them no more: the next, please."""
+        with self._lock:
+            with contextlib.suppress(ValueError):  # it was given up for dead
+                self._waiters.remove(waiter)
+            while self._waiters and not self._waiters[0].wake():
+                self._waiters.popleft()
+
+    def _take(self, amount: float) -> float:
+        wait = (min(amount, self.burst) - self._fill()) / self.rate if amount else 0.0
+        if wait > _NOW:
+            return wait
+        self._level -= amount
+        return 0.0
+
+    def _fill(self) -> float:
+        now = self._clock()
+        if now > self._filled:
+            self._level = min(self.burst, self._level + (now - self._filled) * self.rate)
+            self._filled = now
+        return self._level
+
+    def __repr__(self) -> str:
+        return f"TokenBucket({self.rate:g} a second, burst={self.burst:g}, available={self.available:g})"
+
+
+class _Waiter:
+    """Somebody in the queue, on his own loop."""
+
+    __slots__ = ("_loop", "_woken", "amount")
+
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`, or when woken since the last time."""
+        timer = self._loop.call_later(seconds, self._woken.set) if seconds < math.inf else None
+        try:
+            await self._woken.wait()
+            self._woken.clear()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> bool:
+        """Let `sleep` return, from any thread; False if there is no loop any more to do it on."""
+        try:
+            self._loop.call_soon_threadsafe(self._woken.set)
+        except RuntimeError:
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""Items at times, from a source that obeys no gate: what operators of time are tried on.
+
+A moment is a time after the subscription and what comes then: an item; an exception, with which it fails; `END`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler
+from tests.support.scripted import Recorder
+
+__all__ = ["END", "Listener", "Timed"]
+
+END: Final = object()
+
+
+class Timed(Observable[Any]):
+    """Cold: each subscription begins at its own time 0."""
+
+    def __init__(self, *moments: tuple[float, object]) -> None:
+        super().__init__()
+        self.moments: Sequence[tuple[float, object]] = moments
+        self.running = 0
+        """Subscriptions that are neither over nor disposed."""
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        loop = LoopScheduler.of(scheduler).loop
+        start = loop.time()
+        by_time = {at: [what for when, what in self.moments if when == at] for at, _ in self.moments}
+        timers = [loop.call_at(start + at, self._come, observer, together) for at, together in by_time.items()]
+        self.running += 1
+
+        def dispose() -> None:
+            self.running -= 1
+            for timer in timers:
+                timer.cancel()
+
+        return Disposable(dispose)
+
+    def _come(self, observer: abc.ObserverBase[Any], together: list[object]) -> None:
+        for what in together:
+            if what is END:
+                observer.on_completed()
+            elif isinstance(what, Exception):
+                observer.on_error(what)
+            else:
+                observer.on_next(what)
+
+
+class Listener(Recorder):
+    """A subscriber with a gate of its own, which writes down what comes and when."""
+
+    def __init__(self, source: Observable[Any]) -> None:
+        super().__init__()
+        self.scheduler = LoopScheduler()
+        self.gate: Gate = self.scheduler.gate
+        self.subscription = source.subscribe(self.on_next, self.on_error, self.on_completed, scheduler=self.scheduler)
+
+    @property
+    def heard(self) -> list[tuple[float, Any]]:
+        """When, and what."""
+        return list(zip(self.times, self.items, strict=True))
+
+    @property
+    def watched(self) -> int:
+        """How many still watch its gate."""
+        return len(vars(self.gate)["_watchers"])
+
+    def on_next(self, item: Any) -> None:
+        assert not self.gate.closed, f"{item!r} came through a closed gate"
+        super().on_next(item)
+
+    def pause(self, at: float, until: float) -> None:
+        """Hold the gate from one time on the loop's clock to another."""
+        loop = asyncio.get_running_loop()
+        loop.call_at(at, self.gate.hold, "test")
+        loop.call_at(until, self.gate.release, "test")
