@@ -9,16 +9,19 @@ import importlib.metadata
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from functools import partial
+from typing import Protocol, get_args
 
 from rxstream.cli._demo import demo_tracks
+from rxstream.cli._duo import duo_tracks
 from rxstream.cli._events import JSONLines
 from rxstream.cli._models import local_target, print_models
 from rxstream.cli._plain import Plain
 from rxstream.cli._track import Track
 from rxstream.creation import stream
+from rxstream.dual import Strategy
 from rxstream.errors import ConfigurationError
 from rxstream.sinks.console import printable
 
@@ -53,9 +56,14 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         if given[:1] == ["models"]:
             return print_models(given[1:])
-        demo = given[:1] == ["demo"]
-        options = _demo_parser().parse_args(given[1:]) if demo else _parser().parse_args(given)
-        return _carry_out(options, demo=demo)
+        if given[:1] == ["demo"]:
+            options = _demo_parser().parse_args(given[1:])
+            return _carry_out(options, lambda prompt: demo_tracks(prompt, options.model))
+        if given[:1] == ["duo"]:
+            options = _duo_parser().parse_args(given[1:])
+            return _carry_out(options, partial(duo_tracks, options))
+        options = _parser().parse_args(given)
+        return _carry_out(options, partial(_tracks, options))
     except ConfigurationError as error:
         print(f"rxstream: {printable(str(error))}", file=sys.stderr)
         return UNUSABLE
@@ -80,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rxstream",
         description="Stream a model's answer. Without -m the local model answers; with several, side by side.",
-        epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks. "
+        epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks, 'rxstream duo' "
+        "makes one answer of them. "
         "A prompt that is one of these words goes behind '--'.",
     )
     parser.add_argument(
@@ -106,6 +115,31 @@ def _demo_parser() -> argparse.ArgumentParser:
         metavar="PROVIDER:MODEL",
         help="the other track; by default a cloud model whose key is in the environment",
     )
+    _add_display(parser)
+    return parser
+
+
+def _duo_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rxstream duo",
+        description="A local and a cloud model as one, by a strategy.",
+        epilog="local_first, cloud_first: the other is asked when one fails, or, with --after, is late. race: the first to "
+        "speak. hedge: cloud_first, late after 1 s. draft: the local answer until the cloud's takes its place. "
+        "side_by_side: both. failover: when the cloud fails in mid-answer, the local model begins anew.",
+    )
+    parser.add_argument("prompt", nargs="*", default=["Explain in two sentences why the sky is blue."])
+    parser.add_argument("--strategy", choices=get_args(Strategy), default="draft", help="by default draft")
+    parser.add_argument(
+        "--local", metavar="PROVIDER:MODEL", help="the local track; by default the model of 'rxstream[local]'"
+    )
+    parser.add_argument(
+        "-m",
+        "--model",
+        metavar="PROVIDER:MODEL",
+        help="the cloud track; by default a model whose key is in the environment, else a stand-in for one",
+    )
+    parser.add_argument("--after", type=float, metavar="SECONDS", help="how late is late")
+    parser.add_argument("--takeover", choices=("first_output", "first_sentence", "end"), help="of a draft")
     _add_display(parser)
     return parser
 
@@ -143,11 +177,11 @@ def _prompt(words: list[str]) -> str:
 # --- what is done ---------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(options: argparse.Namespace, *, demo: bool) -> int:
+def _carry_out(options: argparse.Namespace, make: Callable[[str], Sequence[Track]]) -> int:
     prompt = _prompt(options.prompt)
     display = _display(options)
     with display.waiting("getting ready …"):
-        tracks = demo_tracks(prompt, options.model) if demo else _tracks(options, prompt)
+        tracks = make(prompt)
         for track in tracks:
             track.preload()
     return asyncio.run(_stream(tracks, display))

@@ -23,11 +23,12 @@ CLOUD = {
 _MAX_TOKENS = 200
 
 
-def demo_tracks(prompt: str, model: str | None) -> list[Track]:
+def demo_tracks(prompt: str, model: str | None, *, here: str | None = None) -> list[Track]:
     """The local track, and the other.
 
     Args:
         prompt: What both are asked.
+        here: The local track's model; by default the one in a process of its own.
         model: The other track's model; by default the first in `CLOUD` whose key is in the environment, else the stand-in:
             the same local server, reached through the Anthropic SDK as a model in the cloud would be, and sampled otherwise.
 
@@ -40,13 +41,13 @@ def demo_tracks(prompt: str, model: str | None) -> list[Track]:
     there = (
         None if other is None else _named(other, prompt)
     )  # first: what is wrong with `model` is said before all else
-    target = local_target()
+    target = here or local_target()
     name = Target.parse(target, known=PROVIDERS).model
-    here = Track(
+    nearby = Track(
         stream(target, prompt, temperature=0, max_tokens=_MAX_TOKENS, label=f"local · {name}", keep_raw=False),
         target=target,
     )
-    return [here, there or _stand_in(prompt)]
+    return [nearby, there or _stand_in(prompt)]
 
 
 def _named(target: str, prompt: str) -> Track:

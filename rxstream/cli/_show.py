@@ -41,8 +41,10 @@ class Live:
     async def follow(self, tracks: Sequence[Track]) -> None:
         """Start the tracks, and draw them until the last is over."""
         for track in tracks:
+            track.rewrites = track.combined
             track.start()
-        await (_one(tracks[0], self._console) if len(tracks) == 1 else _beside(tracks, self._console))
+        alone = len(tracks) == 1 and not tracks[0].rewrites  # rows that went up into the scroll-back stay as they are
+        await (_one(tracks[0], self._console) if alone else _beside(tracks, self._console))
         for track in tracks:
             if track.failed:
                 self._console.print(Text(f"{track.label}: {explain(track.error)}", style="red"))
@@ -120,11 +122,13 @@ class _Panel:
         self._rows = Rows(0)
         self._done: list[str] = []
         self._shown = 0
+        self._rewritten = 0
 
     def rows(self, width: int) -> list[str]:
         """The text, wrapped."""
-        if width != self._rows.width:
+        if width != self._rows.width or self._track.rewritten != self._rewritten:
             self._rows, self._done, self._shown = Rows(width), [], 0
+            self._rewritten = self._track.rewritten
         text = self._track.text
         self._done += self._rows.feed(text[self._shown :])
         self._shown = len(text)

@@ -44,7 +44,11 @@ class Track:
         self.label = printable(stream.label)
         self.error: Exception | None = None
         self.note = note
-        self._stream = stream
+        self.stream = stream
+        self.rewrites = False
+        """Whether what is taken back can be taken from the screen; else it is said."""
+        self.rewritten = 0
+        """How often it was."""
         self._where = Target.parse(target, known=PROVIDERS)
         self._preload = partial(preload, target, base_url=base_url, api_key=api_key)
         self._priced_as = priced_as or ("" if base_url else self._where.provider)
@@ -54,6 +58,9 @@ class Track:
         self._tell: Callable[[Event], None] | None = None
         self._session: StreamSession | None = None
 
+    combined = False
+    """Whether it is the one answer of several tracks."""
+
     def preload(self) -> None:
         """Do what the request would wait for; see `rxstream.sources.model.preload`."""
         self._preload()
@@ -62,7 +69,7 @@ class Track:
     def start(self, *, tell: Callable[[Event], None] | None = None) -> None:
         """Make the request; `tell` is called with each event."""
         self._tell = tell
-        self._session = self._stream.start(self._see, self._fail)
+        self._session = self.stream.start(self._see, self._fail)
 
     def cancel(self, reason: str) -> None:
         """Close the request, if it was made and is not over."""
@@ -79,6 +86,9 @@ class Track:
                 self._thinks = True
             case ToolCall():
                 self._line(f"→ {event.name}({event.arguments})")
+            case Retracted() if self.rewrites:
+                self._pieces = [printable(self.session.partial.text)]
+                self.rewritten += 1
             case Retracted():  # what is written stays written: a pipe and a scroll-back take nothing back
                 self._line(f"[taken back: all after the first {event.to_offset} characters; once more:]")
             case Seam():
