@@ -8,53 +8,29 @@ Rules of this module:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
-import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxstream._check import one_of
 from rxstream.errors import ConfigurationError, error_info
-from rxstream.events import CONTENT_EVENTS, ErrorInfo, Event, Finished, FinishReason, TextDelta, UsageReported
+from rxstream.events import Event, Failed
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
+from rxstream.snapshot import Progress, Snapshot
 from rxstream.tracks import failover, hedge, merge, race, supersede
-from rxstream.usage import Usage
 
 if TYPE_CHECKING:
     from rxstream.latency import LatencyQuantile
 
-__all__ = ["DualTrack", "Status", "Strategy", "TrackStatus"]
+__all__ = ["DualTrack", "Strategy"]
 
 Strategy = Literal["local_first", "cloud_first", "race", "hedge", "draft", "side_by_side", "failover"]
 """See `DualTrack`."""
-Status = Literal["waiting", "active", "completed", "failed", "cancelled"]
-_CONTENT = frozenset(CONTENT_EVENTS)
 _LATE = 1.0
 """Seconds without a word after which ``hedge`` asks the other track, if nothing else is said."""
-
-
-class TrackStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What one track is doing, at one moment. Times are seconds since it was asked."""
-
-    label: str
-    status: Status
-    """``waiting``: not asked, or not asked yet; ``cancelled``: closed before its end, as a loser is."""
-    events: int = 0
-    outputs: int = 0
-    """Events with content; with most providers one is about a token."""
-    characters: int = 0
-    """Of the answer's text."""
-    first_output: float | None = None
-    """When its first content came."""
-    elapsed: float = 0.0
-    """Until its end, or until now."""
-    usage: Usage | None = None
-    finish_reason: FinishReason | None = None
-    error: ErrorInfo | None = None
 
 
 class DualTrack(Stream[Event]):
@@ -127,14 +103,14 @@ class DualTrack(Stream[Event]):
         self.label = f"{here.label} | {there.label}"
 
     @property
-    def local(self) -> TrackStatus:
-        """What the local track is doing, in the latest subscription."""
-        return self._local.status()
+    def local(self) -> Snapshot:
+        """What the local track has come to, in the latest subscription; ``waiting`` if it was not asked."""
+        return self._local.snapshot
 
     @property
-    def cloud(self) -> TrackStatus:
-        """What the cloud track is doing, in the latest subscription."""
-        return self._cloud.status()
+    def cloud(self) -> Snapshot:
+        """What the cloud track has come to, in the latest subscription; ``waiting`` if it was not asked."""
+        return self._cloud.snapshot
 
 
 def _first(track: Stream[Event], other: Stream[Event], after: float | LatencyQuantile | None) -> Stream[Event]:
@@ -147,69 +123,41 @@ class _Watched:
     def __init__(self, source: Observable[Event], name: str) -> None:
         label: str = source.label if isinstance(source, Stream) else ""
         self._source = source
-        self._running: _Running | None = None
         self.stream: Stream[Event] = Stream(self._subscribe)
         self.stream.label = label or name
+        self._latest = Progress(self.stream.label)
 
-    def status(self) -> TrackStatus:
-        running = self._running
-        return TrackStatus(label=self.stream.label, status="waiting") if running is None else running.status()
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._latest.snapshot()
 
     def _subscribe(
         self, observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         on = LoopScheduler.of(scheduler)
-        running = self._running = _Running(self.stream.label, on.loop, observer)
+        running = _Running(self.stream.label, on, observer)
+        self._latest = running.progress
         subscription = self._source.subscribe(running.on_next, running.on_error, running.on_completed, scheduler=on)
         return CompositeDisposable(Disposable(running.cancel), subscription)
 
 
 class _Running:
-    """One subscription of a track, counted on its way through."""
+    """One subscription of a track, folded on its way through."""
 
-    def __init__(self, label: str, loop: asyncio.AbstractEventLoop, observer: abc.ObserverBase[Event]) -> None:
-        self._label = label
-        self._loop = loop
+    def __init__(self, label: str, scheduler: LoopScheduler, observer: abc.ObserverBase[Event]) -> None:
+        self.progress = Progress(label)
+        self._now = scheduler.loop.time
         self._observer = observer
-        self._asked = loop.time()
-        self._ended: float | None = None
-        self._status: Status = "active"
-        self._events = self._outputs = self._characters = 0
-        self._first_output: float | None = None
-        self._usage: Usage | None = None
-        self._finish_reason: FinishReason | None = None
-        self._error: ErrorInfo | None = None
-
-    def status(self) -> TrackStatus:
-        return TrackStatus(
-            label=self._label,
-            status=self._status,
-            events=self._events,
-            outputs=self._outputs,
-            characters=self._characters,
-            first_output=self._first_output,
-            elapsed=(self._loop.time() if self._ended is None else self._ended) - self._asked,
-            usage=self._usage,
-            finish_reason=self._finish_reason,
-            error=self._error,
-        )
+        self._asked = self._now()
+        self._over = False
 
     def on_next(self, event: Event) -> None:
-        self._events += 1
-        if type(event) in _CONTENT:
-            self._outputs += 1
-            if self._first_output is None:
-                self._first_output = (event.at or self._loop.time()) - self._asked
-        if isinstance(event, TextDelta):
-            self._characters += len(event.text)
-        elif isinstance(event, UsageReported):
-            self._usage = event.usage
-        elif isinstance(event, Finished):
-            self._finish_reason = event.reason
+        self.progress.add(event, (event.at or self._now()) - self._asked)
         self._observer.on_next(event)
 
     def on_error(self, error: Exception) -> None:
-        self._error = error_info(error)
+        failed = Failed(error=error_info(error))
+        self.progress.add(failed, self._now() - self._asked)
         self._end("failed")
         self._observer.on_error(error)
 
@@ -218,8 +166,9 @@ class _Running:
         self._observer.on_completed()
 
     def cancel(self) -> None:
-        if self._ended is None:
+        if not self._over:
             self._end("cancelled")
 
-    def _end(self, status: Status) -> None:
-        self._status, self._ended = status, self._loop.time()
+    def _end(self, status: Literal["completed", "failed", "cancelled"]) -> None:
+        self._over = True
+        self.progress.end(status, self._now() - self._asked)

@@ -144,11 +144,11 @@ async def test_the_status_is_that_of_the_tracks_at_any_moment() -> None:
     session = one.start()
     await asyncio.sleep(2.5)
     here, there = one.local, one.cloud
-    assert (here.status, here.outputs, here.characters, here.first_output) == ("active", 2, 5, 1.0)
-    assert (there.status, there.outputs, there.first_output, there.elapsed) == ("active", 1, 2.0, 2.5)
+    assert (here.status, here.outputs, here.text, here.first_output) == ("active", 2, "I am ", 1.0)
+    assert (there.status, there.outputs, there.first_output, there.ended) == ("active", 1, 2.0, None)
     session.cancel()
     await settle()
-    assert (one.local.status, one.cloud.status) == ("cancelled", "cancelled")
+    assert (one.local.status, one.local.ended, one.cloud.status) == ("cancelled", 2.5, "cancelled")
     assert local.running == cloud.running == 0
 
 
@@ -161,7 +161,7 @@ async def test_the_status_is_that_of_the_latest_subscription() -> None:
     await asyncio.sleep(2.5)
     second = one.start()
     await asyncio.sleep(1.2)
-    assert (one.local.outputs, one.local.elapsed) == (1, 1.2)
+    assert (one.local.outputs, one.local.first_output) == (1, 1.0)
     first.cancel()
     await asyncio.sleep(100)
     assert one.local.status == "completed"

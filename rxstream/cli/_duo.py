@@ -8,12 +8,13 @@ from reactivex import operators as ops
 
 from rxstream.cli._demo import demo_tracks
 from rxstream.cli._track import Track
-from rxstream.dual import DualTrack, TrackStatus
+from rxstream.dual import DualTrack
 from rxstream.errors import error_of
 from rxstream.events import Event, Failed, Finished
 from rxstream.observable import Stream
 from rxstream.operators import of_track, share
 from rxstream.sinks.console import printable
+from rxstream.snapshot import Snapshot
 
 __all__ = ["duo_tracks"]
 
@@ -54,11 +55,12 @@ class _Duo(Track):
 
     def figures(self) -> list[str]:
         """Those of the answer, then those of each track."""
-        return [*super().figures(), _doing(self._dual.local), _doing(self._dual.cloud)]
+        tracks = (self._dual.local, self._dual.cloud)
+        return [*super().figures(), *(_doing(track, over=self.over) for track in tracks)]
 
 
-def _doing(track: TrackStatus) -> str:
-    words = "not asked" if track.status == "waiting" else track.status
+def _doing(track: Snapshot, *, over: bool) -> str:
+    words = "not asked" if over and track.status == "waiting" else track.status
     if track.first_output is not None:
         words += f", first token {track.first_output:.2f} s, ≈{track.outputs} tokens"
     elif track.error is not None:
