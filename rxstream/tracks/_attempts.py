@@ -35,14 +35,14 @@ class Attempts:
         number = self.number(lane, event.attempt)
         return event if number == event.attempt else _stamp(event, attempt=number)
 
+    def take_back(self, lane: Lane, number: int, to_offset: int = 0) -> Event:
+        """The event that takes back all of the attempt `number` but so many characters."""
+        own = next(attempt for (_, attempt), known in self._numbers.items() if known == number)
+        return _stamp(lane.word(Retracted(to_offset=to_offset), attempt=own), attempt=number)
+
     def retract(self, lane: Lane) -> list[Event]:
         """The events that take back all that `lane` has said."""
-        last = lane.farewell("")
-        return [
-            Retracted(source=lane.sources.get(attempt, last.source), attempt=number, seq=last.seq, at=last.at)
-            for (index, attempt), number in self._numbers.items()
-            if index == lane.index
-        ]
+        return [self.take_back(lane, number) for (index, _), number in self._numbers.items() if index == lane.index]
 
     def settle(self, lane: Lane, reason: str) -> list[Event]:
         """Close `lane` and give the events that say so: what it used, and that it was cancelled."""
@@ -56,9 +56,7 @@ class Attempts:
 def parting(lane: Lane, reason: str) -> list[Event]:
     """Close `lane` and give the events that say so, in its own numbering."""
     lane.close()
-    events = used(lane)
-    last = lane.farewell(reason)
-    return [*events, _stamp(last, seq=last.seq + len(events))]
+    return [*used(lane), lane.farewell(reason)]
 
 
 def used(lane: Lane) -> list[Event]:
@@ -67,15 +65,12 @@ def used(lane: Lane) -> list[Event]:
     A provider that was cut short has often not said what it will bill. Then the output is estimated at a token for each
     piece of content that came; what it reads, and writes before it notices, is not known to anybody here.
     """
-    last = lane.farewell("")
     events: list[Event] = []
     for attempt in sorted({*lane.usages, *lane.said, lane.attempt}):
         cut = lane.status != "completed" and attempt == lane.attempt
         usage = _count(lane.usages.get(attempt), lane.said.get(attempt, 0), cut=cut)
         if usage.output_tokens or lane.status != "failed" or attempt in lane.usages:
-            seq = last.seq + len(events)
-            source = lane.sources.get(attempt, last.source)
-            events.append(UsageReported(source=source, attempt=attempt, seq=seq, at=last.at, usage=usage))
+            events.append(lane.word(UsageReported(usage=usage), attempt=attempt))
     return events
 
 

@@ -12,14 +12,14 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream.errors import ConfigurationError, error_info
-from rxstream.events import CONTENT_EVENTS, Cancelled, Event, Failed, UsageReported
+from rxstream.events import CONTENT_EVENTS, Cancelled, Event, EventBase, Failed, UsageReported
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -28,6 +28,7 @@ from rxstream.usage import Usage
 __all__ = ["CONTENT", "Labels", "Lane", "LaneStatus", "checked", "lanes_of"]
 
 CONTENT = frozenset(CONTENT_EVENTS)
+E = TypeVar("E", bound=EventBase)
 LaneStatus = Literal["waiting", "active", "completed", "failed", "cancelled"]
 _stamp = msgspec.structs.replace
 
@@ -133,11 +134,16 @@ class Lane:
             self.status = "cancelled"
         self._subscription.dispose()
 
+    def word(self, event: E, *, attempt: int | None = None) -> E:
+        """`event` as the next that this lane says, of its last attempt or of another."""
+        attempt = self.attempt if attempt is None else attempt
+        source, at = self.sources.get(attempt, self._as), self._scheduler.loop.time()
+        self._seq += 1
+        return _stamp(event, source=source, attempt=attempt, seq=self._seq - 1, at=at)
+
     def farewell(self, reason: str) -> Cancelled:
         """The event that says that this lane was closed, and why."""
-        return Cancelled(
-            source=self._as, attempt=self.attempt, seq=self._seq, at=self._scheduler.loop.time(), reason=reason
-        )
+        return self.word(Cancelled(reason=reason))
 
     def _next(self, event: Event) -> None:
         if self.status != "active":
@@ -171,9 +177,7 @@ class Lane:
     def _fail(self, error: Exception) -> None:
         if self.status == "active":
             self.status, self.error = "failed", error
-            at = self._scheduler.loop.time()
-            info = error_info(error)
-            self._on_event(self, Failed(source=self._as, attempt=self.attempt, seq=self._seq, at=at, error=info))
+            self._on_event(self, self.word(Failed(error=error_info(error))))
             self._on_end(self)
 
     def _complete(self) -> None:

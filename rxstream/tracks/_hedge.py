@@ -1,0 +1,185 @@
+"""``hedge``: a second request when the first is slow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from reactivex import Observable, abc
+
+from rxstream._alarm import Alarm
+from rxstream._check import at_least, positive
+from rxstream.errors import ConfigurationError
+from rxstream.events import Event
+from rxstream.latency import LatencyQuantile
+from rxstream.loop import LoopScheduler, call_on
+from rxstream.observable import Stream
+from rxstream.tracks._answer import Contest, answer_of
+from rxstream.tracks._lane import Lane, checked
+
+__all__ = ["HedgeBudget", "hedge"]
+
+
+class HedgeBudget:
+    """How many second requests there may be: a share of the calls, over time; one object for all calls it is to cover.
+
+    Each call earns `max_extra` of a second request, and one second request is free; what is not used is saved, up to
+    `burst` requests. So of n calls at most ``1 + max_extra * n`` are hedged, also while a provider is slow for all.
+
+    Example:
+        >>> budget = HedgeBudget(0.5)
+        >>> budget.take(), budget.take()
+        (True, False)
+        >>> budget.earn()
+        >>> budget.earn()
+        >>> budget.take()
+        True
+
+    Args:
+        max_extra: Second requests a call, such as 0.1 for one of ten.
+        burst: How many may be saved up, at least 1.
+
+    Raises:
+        ConfigurationError: an option is out of its range.
+    """
+
+    def __init__(self, max_extra: float = 0.1, *, burst: float = 10.0) -> None:
+        self.max_extra = positive("max_extra", max_extra)
+        self.burst = at_least("burst", burst, 1.0)
+        self._saved = 1.0
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """A call is made."""
+        with self._lock:
+            self._saved = min(self.burst, self._saved + self.max_extra)
+
+    def take(self) -> bool:
+        """Whether a second request may be made now; if so, it is counted."""
+        with self._lock:
+            if self._saved < 1.0 - 1e-9:  # ten tenths are one
+                return False
+            self._saved -= 1.0
+            return True
+
+
+def hedge(
+    track: Observable[Event],
+    spare: Observable[Event] | None = None,
+    *,
+    after: float | LatencyQuantile,
+    budget: HedgeBudget | None = None,
+) -> Stream[Event]:
+    """Ask `track`; if it has given no content after a while, ask `spare` too, and let the first content decide.
+
+    ::
+
+        track:   --Started----------------------…
+        spare:                 --Started--b("Hel")--b("lo")--Finished--|
+             hedge(track, spare, after=1.5)
+        result:  -------------------------Started,b("Hel")--b("lo")--Finished--|
+
+    Most requests of a slow minute are not slow themselves: they wait in the wrong queue. A second one to the same model,
+    sent when the first is later than 95 of 100, cuts the longest waits for 5 more requests in 100 (J. Dean and L. Barroso,
+    "The Tail at Scale", CACM 56, 2013). It decides, closes and bills as `race` does. The spare is asked at once when the
+    track fails before its first content; that is no extra request, and no budget is asked.
+
+    A `LatencyQuantile` learns from the first requests of all calls that share it. One that was overtaken counts as having
+    taken the time until then, which is too little but long; one that failed, or was paused, teaches nothing. Time in
+    which the stream is paused does not count towards `after`.
+
+    Example:
+        >>> import reactivex as rx
+        >>> import rxstream
+        >>> from rxstream import tracks
+        >>> tracks.hedge(rx.never(), rxstream.from_iterable(["Hel", "lo"]), after=0.01).run().text
+        'Hello'
+
+    Args:
+        track: What is asked first.
+        spare: What is asked second; the same once more, if it is not given.
+        after: Seconds without content after which the second request is made; or a `LatencyQuantile`, which gives them. As
+            long as it has no value the first request is given all the time it takes.
+        budget: What limits second requests, over calls; None for one a call.
+
+    Returns:
+        One answer, as `race` gives it.
+
+    Raises:
+        ConfigurationError: `after` or `budget` is not what it must be, or a track is no Observable.
+    """
+    asked = checked((track, track if spare is None else spare))
+    if not isinstance(after, LatencyQuantile):
+        at_least("after", after)
+    if budget is not None and not isinstance(budget, HedgeBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"budget={budget!r}: must be a HedgeBudget")
+    return answer_of(lambda observer, scheduler: _Hedge(asked, observer, scheduler, after, budget))
+
+
+class _Hedge(Contest):
+    def __init__(
+        self,
+        tracks: Sequence[Observable[Event]],
+        observer: abc.ObserverBase[Event],
+        scheduler: LoopScheduler,
+        after: float | LatencyQuantile,
+        budget: HedgeBudget | None,
+    ) -> None:
+        super().__init__(tracks, observer, scheduler)
+        self._first, self._spare = self.lanes
+        self._learned = after if isinstance(after, LatencyQuantile) else None
+        self._left = after.value if isinstance(after, LatencyQuantile) else after  # seconds to wait while not paused
+        self._budget = budget
+        self._began = scheduler.loop.time()
+        self._paused = False
+        self._alarm = Alarm(scheduler.loop, self._late)
+
+    def begin(self) -> None:
+        if self._budget is not None:
+            self._budget.earn()
+        self.scheduler.gate.watch(self._gate_changed)
+        self._clock()
+        self.open(self._first)
+
+    def left(self) -> bool:
+        return any(lane.status == "active" for lane in self.lanes)
+
+    def replace(self, _lane: Lane, /) -> None:
+        self.open(self._spare)
+
+    def choose(self, lane: Lane, reason: str) -> None:
+        if self._learned is not None and not self._paused and self._first.error is None:
+            self._learned.observe(self.scheduler.loop.time() - self._began)
+        self._stop_clock()
+        super().choose(lane, reason)
+
+    def close_lanes(self) -> None:
+        self._stop_clock()
+        super().close_lanes()
+
+    # --- the clock, which stands while the gate is closed -------------------------------------------------------------------
+
+    def _gate_changed(self) -> None:
+        call_on(self.scheduler.loop, self._clock)
+
+    def _clock(self) -> None:
+        if self._left is None or self._spare.status != "waiting":
+            self._paused = self._paused or self.scheduler.gate.closed
+            return
+        now = self.scheduler.loop.time()
+        if self.scheduler.gate.closed:
+            self._paused = True
+            if self._alarm.at is not None:
+                self._left = max(0.0, self._alarm.at - now)
+                self._alarm.clear()
+        elif self._alarm.at is None:
+            self._alarm.set(now + self._left)
+
+    def _stop_clock(self) -> None:
+        self.scheduler.gate.unwatch(self._gate_changed)
+        self._alarm.close()
+
+    def _late(self) -> None:
+        self._left = None
+        if self._spare.status == "waiting" and (self._budget is None or self._budget.take()):
+            self.open(self._spare)
