@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rxstream.chunk import MessageChunk
     from rxstream.config import Limits, Request, Timeouts
-    from rxstream.conversion import emulate, from_callback, from_iterable
+    from rxstream.conversion import emulate, from_callback, from_iterable, replay
     from rxstream.creation import from_sdk, stream
     from rxstream.gate import Gate
     from rxstream.loop import LoopScheduler
@@ -52,6 +52,7 @@ __all__ = [
     "from_callback",
     "from_iterable",
     "from_sdk",
+    "replay",
     "stream",
     "to_async_iterable",
     "to_iterable",
@@ -65,6 +66,7 @@ _HOMES = {
     "emulate": "conversion",
     "from_callback": "conversion",
     "from_iterable": "conversion",
+    "replay": "conversion",
     "from_sdk": "creation",
     "stream": "creation",
     "Gate": "gate",

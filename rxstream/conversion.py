@@ -1,4 +1,4 @@
-"""Streams made of what you have: an iterator, a callback, a complete answer.
+"""Streams made of what you have: an iterator, a callback, a complete answer, a recording.
 
 Each is the source of the same name in `rxstream.sources`, as a cold `Stream`.
 """
@@ -16,8 +16,9 @@ from rxstream.sources._source import Source
 from rxstream.sources.callback import from_callback as _from_callback
 from rxstream.sources.emulate import emulate as _emulate
 from rxstream.sources.iterable import from_iterable as _from_iterable
+from rxstream.sources.replay import replay as _replay
 
-__all__ = ["emulate", "from_callback", "from_iterable"]
+__all__ = ["emulate", "from_callback", "from_iterable", "replay"]
 
 P = ParamSpec("P")
 
@@ -36,3 +37,4 @@ def _streamed(make: Callable[P, Source[Any]]) -> Callable[P, Stream[Event]]:
 from_iterable = _streamed(_from_iterable)
 from_callback = _streamed(_from_callback)
 emulate = _streamed(_emulate)
+replay = _streamed(_replay)

@@ -13,6 +13,8 @@ from rxstream._backlog import BufferStatistics
 from rxstream.operators._chunks import chunks
 from rxstream.operators._coalesce import coalesce
 from rxstream.operators._debounce import debounce
+from rxstream.operators._map_async import map_async
+from rxstream.operators._observe_on_loop import observe_on_loop
 from rxstream.operators._of_track import of_track
 from rxstream.operators._of_type import of_type
 from rxstream.operators._on_backpressure_buffer import on_backpressure_buffer
@@ -23,6 +25,9 @@ from rxstream.operators._on_backpressure_latest import on_backpressure_latest
 from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
 from rxstream.operators._sample import sample
+from rxstream.operators._share import share
+from rxstream.operators._share_replay import share_replay
+from rxstream.operators._synchronize import synchronize
 from rxstream.operators._text import text
 from rxstream.operators._valve import valve
 
@@ -31,6 +36,8 @@ __all__ = [
     "chunks",
     "coalesce",
     "debounce",
+    "map_async",
+    "observe_on_loop",
     "of_track",
     "of_type",
     "on_backpressure_buffer",
@@ -41,6 +48,9 @@ __all__ = [
     "rate_limit",
     "responses",
     "sample",
+    "share",
+    "share_replay",
+    "synchronize",
     "text",
     "valve",
 ]

@@ -207,6 +207,7 @@ class _Pump(Generic[D]):
         gate, on_next = self._gate, self._observer.on_next
         add = None if self._aggregator is None else self._aggregator.add
         label, seq, at, now = self._source.label, self._seq, self._read_at, self._loop.time()
+        keep_labels = self._source.keep_labels
         stop = min(len(events), start + _BURST, start + self._room)
         if stop == start < len(events):
             raise LimitExceeded(f"the stream has more than the {seq} events that limits.events allows")
@@ -220,7 +221,7 @@ class _Pump(Generic[D]):
                 if self._last_content is None:
                     self._watchdog.first_output()
                 self._last_content = kind
-            stamped = _stamp(event, source=label, seq=seq, at=at)
+            stamped = _stamp(event, source=event.source if keep_labels else label, seq=seq, at=at)
             self._seq = seq = seq + 1
             if add is not None:
                 add(stamped)

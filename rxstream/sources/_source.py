@@ -40,6 +40,8 @@ class Source(Generic[D]):
     prepare: Callable[[], Awaitable[None]] | None = None
     """Awaited before the clocks start: for what the process does once (loading an SDK, starting a server)."""
     label: str = ""
+    keep_labels: bool = False
+    """Whether events keep the label that they come with."""
     provider: str = ""
     model: str = ""
     timeouts: Timeouts | None = None

@@ -1,0 +1,351 @@
+"""One subscription above for many below: what `share` and `share_replay` are made of.
+
+Rules of this module:
+
+* Items stand in a chain. Each subscriber has its place in it and goes on from there at its own pace, on its own loop; it sees
+  every item from where it began, once, in order. What nobody needs any more is let go.
+* What one subscriber does (raises, disposes, stops, dies with its loop) is no other's business.
+* A subscriber is *behind* while its gate is closed, or from when 512 items wait for it (or half of `most`, if that is less)
+  until a quarter of these do. The source is held while one is behind (``any``), or while all are (``all``).
+* One for whom more than `most` items wait that are kept for it alone is ended with `LimitExceeded`, after what waits.
+* Subscribing and leaving are safe in any thread. No lock is held while a subscriber is called.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, Generic, Literal, TypeVar, cast
+
+import msgspec
+from reactivex import Observable, abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxstream._outlet import Outlet, too_many
+from rxstream.errors import Cancelled
+from rxstream.events import Event, EventBase, encode
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler, call_on, running_loop
+
+__all__ = ["End", "Hub", "Member", "Window"]
+
+T = TypeVar("T")
+End = Literal["completed", "error", "left"]
+"""How it ended: the source's own two ways, or because everybody had left."""
+_HOLD: Final = "subscribers"
+_HIGH: Final = 512
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what came is kept for late subscribers; None is all."""
+
+    events: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+
+
+class _Node(Generic[T]):
+    """An item, and what came after it."""
+
+    __slots__ = ("at", "item", "next", "size")
+
+    def __init__(self, item: T) -> None:
+        self.item = item
+        self.next: _Node[T] | None = None
+        self.at = 0.0
+        self.size = 0
+
+
+class Hub(Generic[T]):
+    """One subscription to `source`.
+
+    Args:
+        source: What is shared.
+        rule: Whether the source is held while ``any`` subscriber is behind, or only while ``all`` are.
+        window: What late subscribers see.
+        most: Items that may wait for a subscriber beyond the window.
+        refcount: Whether the last subscriber that leaves closes the source.
+        final: The ends that a new subscriber is told of; after the others it is refused.
+    """
+
+    def __init__(
+        self,
+        source: Observable[T],
+        *,
+        rule: Callable[[Iterable[bool]], bool],
+        window: Window,
+        most: int,
+        refcount: bool,
+        final: frozenset[End],
+    ) -> None:
+        self.gate = Gate()
+        self.most = most
+        self.high = max(1, min(_HIGH, most // 2))
+        self.low = self.high // 4
+        self.count = 0
+        """Items that have come."""
+        self.first = 0
+        """The number of the first that is kept for all."""
+        self._source = source
+        self._rule = rule
+        self._window = window
+        self._all = window == Window()
+        self._refcount = refcount
+        self._final = final
+        self._lock = threading.Lock()
+        self._before: _Node[T] = _Node(cast("T", None))
+        """The node before the first that is kept."""
+        self._last = self._before
+        self._bytes = 0
+        self._clock: Callable[[], float] | None = None
+        self._members: tuple[Member[T], ...] = ()
+        self._connection = SingleAssignmentDisposable()
+        self._end: tuple[End, Exception | None] | None = None
+        self._held = False
+
+    # --- subscribers, any thread ------------------------------------------------------------------------------------------
+
+    def join(self, member: Member[T], scheduler: LoopScheduler) -> bool:
+        """Let `member` see what is kept and what comes; the first makes the request. False if it came too late for that."""
+        with self._lock:
+            if self._end is not None and self._end[0] not in self._final:
+                return False
+            connect = self._clock is None
+            if connect:
+                self._clock = scheduler.loop.time
+            self._trim()
+            end = self._end
+            if end is None:
+                self._members += (member,)
+            member.begin(self, self._before, self.first, end)
+        if end is None:
+            self.weigh()
+        member.call()
+        if connect:
+            self._connection.disposable = self._source.subscribe(
+                self.on_next, self._fail, self._complete, scheduler=scheduler.with_gate(self.gate)
+            )
+        return True
+
+    def leave(self, member: Member[T]) -> None:
+        """It is not to be told any more. The last one closes the source, with `refcount`."""
+        with self._lock:
+            self._members = tuple(other for other in self._members if other is not member)
+            last = self._refcount and not self._members and self._end is None
+            if last:
+                self._end = ("left", Cancelled("its last subscriber had left"))
+        self.weigh()
+        if last:
+            self._connection.dispose()
+
+    def weigh(self) -> None:
+        """Hold or release the source, as the subscribers want it."""
+        with self._lock:
+            behind = [member.is_behind(self) for member in self._members]
+            held = bool(behind) and self._rule(behind)
+            if held != self._held:
+                self._held = held
+                (self.gate.hold if held else self.gate.release)(_HOLD)
+
+    # --- the source -------------------------------------------------------------------------------------------------------
+
+    def on_next(self, item: T) -> None:
+        """Keep `item` and tell everybody."""
+        node = _Node(item)
+        with self._lock:
+            if self._end is not None:
+                return
+            self._last.next = node
+            self._last = node
+            self.count += 1
+            if not self._all:
+                self._measure(node)
+                self._trim()
+            members = self._members
+        here = running_loop()
+        for member in members:
+            if not member.offer(node, here):
+                self._look_after(member)
+
+    def _look_after(self, member: Member[T]) -> None:
+        """`member` has not seen the last item yet."""
+        if member.gone or self.first - member.place > self.most:
+            self.leave(member)
+            member.lose(too_many(self.most))
+        elif not member.late and self.count - member.place >= self.high:
+            self.weigh()
+
+    def _measure(self, node: _Node[T]) -> None:
+        if self._window.seconds is not None and self._clock is not None:
+            node.at = self._clock()
+        if self._window.bytes is not None:
+            node.size = _size(node.item)
+            self._bytes += node.size
+
+    def _trim(self) -> None:
+        """Let go what is beyond the window; the lock is held."""
+        window = self._window
+        now = self._clock() if window.seconds is not None and self._clock is not None else 0.0
+        while (node := self._before.next) is not None and (
+            (window.events is not None and self.count - self.first > window.events)
+            or (window.bytes is not None and self._bytes > window.bytes)
+            or (window.seconds is not None and node.at < now - window.seconds)
+        ):
+            self._before = node
+            self._bytes -= node.size
+            self.first += 1
+
+    def _complete(self) -> None:
+        self._finish("completed", None)
+
+    def _fail(self, error: Exception) -> None:
+        self._finish("error", error)
+
+    def _finish(self, how: End, error: Exception | None) -> None:
+        with self._lock:
+            if self._end is not None:
+                return
+            self._end = (how, error)
+            members = self._members
+        for member in members:
+            member.finish(error)
+
+
+class Member(Outlet[T]):
+    """A subscriber's place in the chain, and how it is told."""
+
+    def __init__(self, observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> None:
+        super().__init__(observer, scheduler)
+        self.place = 0
+        """How many items it has seen, those before its time counted."""
+        self.late = False
+        """Whether too many wait for it."""
+        self._hub: Hub[T] | None = None
+        self._node: _Node[T] = _Node(cast("T", None))
+        self._gate.watch(self._weigh)
+
+    def begin(self, hub: Hub[T], before: _Node[T], place: int, end: tuple[End, Exception | None] | None) -> None:
+        """Take a place: behind the node `before`; `end` is what was the end already."""
+        self._hub, self._node, self.place = hub, before, place
+        if end is not None:
+            self._last = (end[1],)
+
+    # --- the source's side, any thread ------------------------------------------------------------------------------------
+
+    def offer(self, node: _Node[T], here: object) -> bool:
+        """There is something new. Whether it was seen at once."""
+        if here is not self._loop:
+            self.call()
+        elif self._node.next is node and not (self._busy or self._gate.closed or self.over):
+            self._see(node)
+        else:
+            self.flush()
+        return self._node is node
+
+    def finish(self, error: Exception | None) -> None:
+        """It is the end, after what waits."""
+        call_on(self._loop, partial(self._end, error))
+
+    def lose(self, error: Exception) -> None:
+        """It is the end, after what waits; what comes from now on is not for us."""
+        call_on(self._loop, partial(self._lose, error))
+
+    def is_behind(self, hub: Hub[T]) -> bool:
+        """Whether the source should wait for us. Asked under the hub's lock."""
+        if self.late:
+            self.late = hub.count - self.place > hub.low
+        elif hub.count - self.place >= hub.high:
+            self.late = (
+                True  # first, and then we look again: our loop, which may run in another thread, does the reverse
+            )
+            self.late = hub.count - self.place > hub.low
+        return self.late or self._gate.closed
+
+    @property
+    def gone(self) -> bool:
+        """Whether its loop is closed: it will never be told."""
+        return self._loop.is_closed()
+
+    # --- on our loop ------------------------------------------------------------------------------------------------------
+
+    def dispose(self) -> None:
+        """Nobody listens any more. From any thread."""
+        self.over = True
+        for watcher in (self.call, self._weigh):
+            self._gate.unwatch(watcher)
+        if self._hub is not None:
+            self._hub.leave(self)
+        if self.gone:
+            self._forget()
+        else:
+            call_on(self._loop, self._forget)  # there we may be about to take an item
+
+    def flush(self) -> None:
+        """Emit what waits; what the observer raises is its own affair."""
+        try:
+            super().flush()
+        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self._raised(error)
+        if self.late and self._hub is not None and self._hub.count - self.place <= self._hub.low:
+            self._hub.weigh()
+
+    def pending(self) -> bool:
+        """Whether there is an item that it has not seen."""
+        return self._node.next is not None or bool(self.items)
+
+    def take(self) -> T:
+        """The next item."""
+        if self.items:
+            return self.items.popleft()
+        node = self._node.next
+        if node is None:
+            raise AssertionError
+        self._node = node
+        self.place += 1
+        return node.item
+
+    def _see(self, node: _Node[T]) -> None:
+        """Emit the newest item, all others having been seen."""
+        self._node = node
+        self.place += 1
+        self._busy = True
+        try:
+            self._emit(node.item)
+        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self._raised(error)
+        finally:
+            self._busy = False
+        if node.next is not None or self._last is not None:
+            self.flush()
+
+    def _raised(self, error: Exception) -> None:
+        try:
+            if self.over:
+                raise error  # noqa: TRY301 - it has been told its end, or has left: there is nobody else to tell
+            self._tell(error)
+        except Exception as raised:  # noqa: BLE001 - the observer's own
+            message = "an observer of a shared stream raised an exception"
+            self._loop.call_exception_handler({"message": message, "exception": raised})
+
+    def _lose(self, error: Exception) -> None:
+        while (node := self._node.next) is not None:
+            self.items.append(node.item)
+            self._node = node
+        self._node = _Node(cast("T", None))
+        self._end(error)
+
+    def _forget(self) -> None:
+        self._node = _Node(cast("T", None))
+        self.items.clear()
+
+    def _weigh(self) -> None:
+        if self._hub is not None:
+            self._hub.weigh()
+
+
+def _size(item: object) -> int:
+    if isinstance(item, (str, bytes)):
+        return len(item)
+    return len(encode(cast("Event", item))) if isinstance(item, EventBase) else sys.getsizeof(item)

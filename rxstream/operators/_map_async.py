@@ -1,0 +1,264 @@
+"""``map_async``: a coroutine function for each item, several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
+
+from rxstream._check import count
+from rxstream._outlet import MOST, Mark, Outlet, too_many
+from rxstream.errors import Cancelled, ConfigurationError
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler, call_on
+
+__all__ = ["map_async"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+_HIGH: Final = 64
+_LOW: Final = 16
+"""Items beyond the calls in flight at which the source is held, and released again."""
+_calls: set[asyncio.Future[Any]] = set()
+"""A loop holds its tasks weakly; a call runs until it ends, whoever forgets it."""
+
+
+def map_async(
+    fn: Callable[[A], Awaitable[B]], *, max_concurrency: int = 1, ordered: bool = True
+) -> Callable[[Observable[A]], Observable[B]]:
+    """Await `fn` of each item and emit what it gives.
+
+    ::
+
+        source:  --a--b--c-----------|
+             map_async(fn, max_concurrency=2)
+        result:  -------A--B--C------|
+
+    At most `max_concurrency` calls are in flight, each in the subscriber's context. What more comes waits, and at 64 items
+    the source is held. An awaitable that is done already, such as a future out of a cache, costs no task.
+
+    What a call raises ends the stream: the others are cancelled and the source is closed; with `ordered` the results of what
+    came before it are awaited and emitted first. When the source ends, with or without an error, the calls of what it gave
+    are finished first. Disposing cancels the calls.
+
+    In Rx terms it is ``concat_map`` (ordered, one at a time), ``concat_map_eager`` (ordered) or ``flat_map`` of a future; Akka
+    calls it ``mapAsync`` and ``mapAsyncUnordered``.
+
+    Example:
+        >>> import asyncio
+        >>> import reactivex as rx
+        >>> async def double(number: int) -> int:
+        ...     await asyncio.sleep(0.001 * (4 - number))
+        ...     return 2 * number
+        >>> from reactivex import operators as ops
+        >>> rx.of(1, 2, 3).pipe(map_async(double, max_concurrency=3), ops.to_list()).run()
+        [2, 4, 6]
+
+    Args:
+        fn: Called with an item, on the subscriber's loop; what it gives is awaited.
+        max_concurrency: Calls in flight.
+        ordered: Whether results come in the order of the items, or as they are done.
+
+    Raises:
+        ConfigurationError: `max_concurrency` is less than 1, or `fn` cannot be called.
+    """
+    count("max_concurrency", max_concurrency)
+    if not callable(fn):
+        raise ConfigurationError(f"fn={fn!r}: must be a function that gives an awaitable")
+
+    def mapped(source: Observable[A]) -> Observable[B]:
+        def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            here = LoopScheduler.of(scheduler)
+            inner = here.gate.child()
+            above = SingleAssignmentDisposable()
+            calls = _Calls(
+                observer, here, inner, fn, max_concurrency=max_concurrency, ordered=ordered, leave=above.dispose
+            )
+            above.disposable = source.subscribe(calls.give, calls.end, calls.end, scheduler=here.with_gate(inner))
+
+            def dispose() -> None:
+                calls.dispose()
+                above.dispose()
+
+            return Disposable(dispose)
+
+        return Observable(subscribe)
+
+    return mapped
+
+
+class _Call(Generic[B]):
+    __slots__ = ("future", "ready", "result")
+
+    def __init__(self, future: asyncio.Future[B]) -> None:
+        self.future = future
+        self.ready = False
+        self.result: Any = None
+
+
+class _Calls(Outlet[B], Generic[A, B]):
+    """The calls of one subscription. In `items` are calls: in flight and ready if ordered, else only the ready ones."""
+
+    items: deque[Any]
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[B],
+        scheduler: LoopScheduler,
+        above: Gate,
+        fn: Callable[[A], Awaitable[B]],
+        *,
+        max_concurrency: int,
+        ordered: bool,
+        leave: Callable[[], object],
+    ) -> None:
+        super().__init__(observer, scheduler)
+        self._fn = fn
+        self._max = max_concurrency
+        self._ordered = ordered
+        self._leave = leave
+        self._context = contextvars.copy_context()
+        self._mark = Mark(above, "map_async", high=max_concurrency + _HIGH, low=max_concurrency + _LOW)
+        self._waiting: deque[A] = deque()
+        self._flying: dict[_Call[B], None] = {}
+        self._starting = False
+        self._ending: tuple[Exception | None] | None = None
+
+    # --- the source's side ----------------------------------------------------------------------------------------------
+
+    def give(self, item: A) -> None:
+        """Call the function with `item`, now or when it is its turn."""
+        if self._ending is not None or self.over:
+            return
+        if len(self._waiting) >= MOST:
+            self._leave()
+            self.end(too_many(MOST))
+            return
+        self._waiting.append(item)
+        self._proceed()
+
+    def end(self, error: Exception | None = None) -> None:
+        """No more items: the calls of those that came are finished first."""
+        if self._ending is None:
+            self._ending = (error,)
+            self._proceed()
+
+    def dispose(self) -> None:
+        """Nobody listens any more: cancel the calls. From any thread."""
+        self.over = True
+        self._gate.unwatch(self.call)
+        self._mark.close()
+        call_on(self._loop, self._abandon)
+
+    # --- calls ------------------------------------------------------------------------------------------------------------
+
+    def _proceed(self) -> None:
+        """Start as many calls as there may be; end when there are none left."""
+        if self._starting:
+            return  # a call gave its result at once: the loop below goes on
+        self._starting = True
+        try:
+            while self._waiting and len(self._flying) < self._max and not self.over:
+                self._start(self._waiting.popleft())
+        finally:
+            self._starting = False
+        self._weigh()
+        if self._ending is not None and not self._waiting and not self._flying:
+            self._end(self._ending[0])
+
+    def _start(self, item: A) -> None:
+        call = _Call(self._begin(item))
+        self._flying[call] = None
+        if self._ordered:
+            self.items.append(call)
+        if call.future.done():
+            self._done(call)
+        else:
+            _calls.add(call.future)
+            call.future.add_done_callback(partial(self._landed, call))
+
+    def _begin(self, item: A) -> asyncio.Future[B]:
+        try:
+            return self._context.copy().run(lambda: asyncio.ensure_future(self._fn(item), loop=self._loop))
+        except Exception as error:  # noqa: BLE001 - the user's own
+            failed: asyncio.Future[B] = self._loop.create_future()
+            failed.set_exception(_plain(error))
+            return failed
+
+    def _landed(self, call: _Call[B], future: asyncio.Future[B]) -> None:
+        _calls.discard(future)
+        self._done(call)
+        self._proceed()
+
+    def _done(self, call: _Call[B]) -> None:
+        error = _error_of(call.future)  # asked for in any case: asyncio logs errors that nobody has seen
+        if call not in self._flying:
+            return  # it was cancelled
+        del self._flying[call]
+        if error is not None:
+            self._fail(call, error)
+            return
+        call.result, call.ready = call.future.result(), True
+        if not self._ordered:
+            self.items.append(call)
+        self.flush()
+
+    def _fail(self, call: _Call[B], error: Exception) -> None:
+        """End with `error`: if ordered, after the calls before this one."""
+        self._leave()
+        self._ending = (error,)
+        self._waiting.clear()
+        others = list(self._flying)
+        if self._ordered:
+            others = []
+            while (later := self.items.pop()) is not call:
+                others.append(later)
+        self._cancel(others)
+
+    def _cancel(self, calls: list[_Call[B]]) -> None:
+        for call in calls:
+            self._flying.pop(call, None)
+            call.future.cancel()
+
+    def _abandon(self) -> None:
+        self._cancel(list(self._flying))
+        self._waiting.clear()
+        self.items.clear()
+
+    # --- results ----------------------------------------------------------------------------------------------------------
+
+    def pending(self) -> bool:
+        """Whether the next result is there."""
+        return bool(self.items) and self.items[0].ready
+
+    def take(self) -> B:
+        """The next result."""
+        call: _Call[B] = self.items.popleft()
+        self._weigh()
+        result: B = call.result
+        return result
+
+    def _weigh(self) -> None:
+        self._mark.level(len(self._waiting) + len(self.items) + (0 if self._ordered else len(self._flying)))
+
+
+def _error_of(future: asyncio.Future[Any]) -> Exception | None:
+    if future.cancelled():
+        return Cancelled("a call of map_async was cancelled")
+    error = future.exception()
+    return None if error is None else _plain(error)
+
+
+def _plain(error: BaseException) -> Exception:
+    """`error`, in a form that a future can hold and that does not mean the end of the program."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    plain = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    plain.__cause__ = error
+    return plain
