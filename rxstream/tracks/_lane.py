@@ -170,7 +170,8 @@ class Lane:
     def _turn(self, event: Event) -> None:
         """`event` is of another source or attempt than the one before."""
         _ = self.said  # what was said so far counts for the attempt before
-        self._from, self._as = event.source, self._labels.of(self.index, event.source)
+        self._from = event.source
+        self._as = self._labels.of(self.index, event.source) if event.source else self.label
         self.attempt = event.attempt
         self.sources[event.attempt] = self._as
 
