@@ -66,6 +66,13 @@ class Gate:
         """A gate of one track: held with this one, or alone."""
         return Gate(parent=self)
 
+    def beside(self) -> Gate:
+        """A gate that is not held with this one, of a source that is read ahead of it; what it has read counts here."""
+        gate = Gate()
+        with self._lock:
+            self._children.add(gate)
+        return gate
+
     def hold(self, name: str) -> None:
         """Close the gate in the name of `name`; a second hold of the same name changes nothing."""
         with self._lock:

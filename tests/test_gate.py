@@ -49,6 +49,21 @@ def test_releasing_what_is_not_held_changes_nothing() -> None:
     assert gate.holds == ("user",)
 
 
+def test_a_gate_beside_another_is_not_held_with_it_but_counts() -> None:
+    gate = Gate()
+    gate.hold("user")
+    beside = gate.beside()
+    track = beside.child()
+    assert (beside.closed, track.closed, track.holds) == (False, False, ())
+    gate.release("user")
+    gate.hold("user")
+    assert not track.closed
+    beside.hold("all")
+    assert track.closed
+    track.ahead = 5
+    assert gate.read_ahead == 5
+
+
 def test_a_child_is_closed_with_what_is_above_it_or_alone() -> None:
     gate = Gate()
     child, other = gate.child(), gate.child()
