@@ -8,6 +8,8 @@
 """
 
 from rxstream.tracks._best_of import best_of
+from rxstream.tracks._combine_tracks import combine_tracks
+from rxstream.tracks._compare import compare
 from rxstream.tracks._concat_ordered import concat_ordered
 from rxstream.tracks._concat_unordered import concat_unordered
 from rxstream.tracks._failover import failover
@@ -23,6 +25,8 @@ from rxstream.tracks._vote import vote
 __all__ = [
     "HedgeBudget",
     "best_of",
+    "combine_tracks",
+    "compare",
     "concat_ordered",
     "concat_unordered",
     "failover",

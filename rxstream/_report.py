@@ -1,0 +1,216 @@
+"""A comparison as a person reads it: a table of plain text, and one of HTML for a notebook.
+
+What a model wrote is shown in excerpts, on one line, without control characters; in HTML it is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rxstream.comparison import Comparison, FieldReport, PairReport, TrackReport
+
+__all__ = ["as_html", "as_text"]
+
+_NONE: Final = "–"  # noqa: RUF001 - a dash
+_MOST_LISTED: Final = 5
+_LONGEST: Final = 72
+
+
+def as_text(comparison: Comparison) -> str:
+    """A table with a column for each track, then a block for each pair."""
+    rows = [("", [_line(track.label) for track in comparison.tracks]), *_rows(comparison)]
+    widths = [max(_width(cells[column]) for _, cells in rows) for column in range(len(comparison.tracks))]
+    names = max(_width(name) for name, _ in rows)
+    table = [
+        "  ".join([_padded(name, names), *(_padded(cell, width) for cell, width in zip(cells, widths, strict=True))])
+        for name, cells in rows
+    ]
+    lines = [f"{_headline(comparison)}", "", *table]
+    for pair in comparison.pairs:
+        facts = list(_facts(pair))
+        width = max(len(name) for name, _ in facts)
+        lines += ["", f"{_line(pair.first)} / {_line(pair.second)}"]
+        for name, said in facts:
+            head, *rest = said
+            lines += [f"  {name:{width}}  {head}", *(f"  {'':{width}}  {line}" for line in rest)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_html(comparison: Comparison) -> str:
+    """The same as tables, in the colours of the page around it."""
+    cell = "text-align:left;padding:.15em 1.2em .15em 0;vertical-align:top"
+    head = f"{cell};border-bottom:1px solid currentColor"
+    name = f"{cell};font-weight:normal;opacity:.65;white-space:nowrap"
+
+    def tag(kind: str, style: str, text: str) -> str:
+        return f'<{kind} style="{style}">{html.escape(text)}</{kind}>'
+
+    columns = "".join(tag("th", head, _line(track.label)) for track in comparison.tracks)
+    body = "".join(
+        f"<tr>{tag('th', name, row)}{''.join(tag('td', cell, text) for text in cells)}</tr>"
+        for row, cells in _rows(comparison)
+    )
+    parts = [
+        tag("p", "margin:.3em 0", _headline(comparison)),
+        f'<table style="border-collapse:collapse"><tr><th style="{head}"></th>{columns}</tr>{body}</table>',
+    ]
+    for pair in comparison.pairs:
+        parts.append(tag("p", "margin:1em 0 .2em;font-weight:bold", f"{_line(pair.first)} / {_line(pair.second)}"))
+        facts = "".join(
+            f'<tr>{tag("th", name, fact)}<td style="{cell}">{"<br>".join(map(html.escape, said))}</td></tr>'
+            for fact, said in _facts(pair)
+        )
+        parts.append(f'<table style="border-collapse:collapse">{facts}</table>')
+    return f"<div>{''.join(parts)}</div>"
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------------
+
+
+def _headline(comparison: Comparison) -> str:
+    count = len(comparison.tracks)
+    running = sum(track.status in ("waiting", "active") for track in comparison.tracks)
+    state = "all have ended" if comparison.done else f"{running} still running"
+    when = f" after {comparison.elapsed:.1f} s" if comparison.elapsed is not None else ""
+    first = ""
+    if comparison.first_to_speak is not None:
+        lead = f", {_seconds(comparison.lead)} before the next" if comparison.lead is not None else ""
+        first = f"; {_line(comparison.first_to_speak)} spoke first{lead}"
+    return f"{count} tracks{when}, {state}{first}"
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """The rows of the table that say something of at least one track."""
+    for name, cell in _CELLS.items():
+        cells = [cell(track) or _NONE for track in comparison.tracks]
+        if any(text != _NONE for text in cells):
+            yield name, cells
+
+
+def _first(track: TrackReport) -> str:
+    behind = f" (+{_seconds(track.behind)})" if track.behind else ""
+    return f"{_seconds(track.first_output)}{behind}" if track.first_output is not None else ""
+
+
+def _speed(track: TrackReport) -> str:
+    if track.outputs_per_second is None or track.characters_per_second is None:
+        return ""
+    return f"{track.outputs_per_second:.1f} outputs/s, {track.characters_per_second:.0f} characters/s"
+
+
+def _tokens(track: TrackReport) -> str:
+    if track.input_tokens is None and track.output_tokens is None:
+        return ""
+    known = (_count(track.input_tokens), _count(track.output_tokens))
+    return f"{_about(track)}{known[0]} in, {known[1]} out"
+
+
+def _cost(track: TrackReport) -> str:
+    return f"{_about(track)}${track.cost:.6f}" if track.cost is not None else ""
+
+
+def _length(track: TrackReport) -> str:
+    return f"{_plural(track.words, 'word')}, {_plural(track.sentences, 'sentence')}, {_plural(track.characters, 'character')}"
+
+
+_CELLS: Final[dict[str, Callable[[TrackReport], str]]] = {
+    "model": lambda track: _line(track.model),
+    "status": lambda track: track.status + (f" ({track.finish_reason})" if track.finish_reason else ""),
+    "error": lambda track: _line(track.error or ""),
+    "first output": _first,
+    "ended": lambda track: _seconds(track.ended) if track.ended is not None else "",
+    "speed": _speed,
+    "outputs": lambda track: _count(track.outputs) if track.outputs is not None else "",
+    "length": _length,
+    "tokens": _tokens,
+    "cost": _cost,
+    "score": lambda track: f"{track.score:g}" if track.score is not None else "",
+}
+
+
+def _facts(pair: PairReport) -> Iterator[tuple[str, list[str]]]:
+    """What there is to say of a pair: a word, and lines."""
+    if pair.similarity is not None:
+        shorter = f", {pair.overlap:.0%} of the shorter one's" if pair.overlap is not None else ""
+        yield "similar", [f"{pair.similarity:.0%} of the words{shorter}"]
+    else:
+        yield "similar", ["not known yet"]
+    same = f"the first {_plural(pair.common_prefix, 'character')}" if pair.common_prefix else "no character"
+    if pair.divergence is None:
+        yield "begin alike", [f"{same}; they have not parted"]
+    else:
+        before = f"after {_quoted(pair.divergence.before, end=True)}: " if pair.divergence.before else ""
+        yield (
+            "begin alike",
+            [f"{same}", f"{before}{_quoted(pair.divergence.first)} or {_quoted(pair.divergence.second)}"],
+        )
+    if pair.agreement is not None:
+        best = sorted(pair.matches, key=lambda match: -match.similarity)
+        listed = [f"{match.similarity:.0%}: {_quoted(match.first)} – {_quoted(match.second)}" for match in best]  # noqa: RUF001
+        yield "agree", [f"{pair.agreement:.0%} of the sentences", *_shortened(listed)]
+    if pair.json_fields is not None:
+        yield "JSON", list(_fields(pair.json_fields))
+
+
+def _fields(fields: FieldReport) -> Iterator[str]:
+    partly = "" if fields.complete else ", so far"
+    yield f"{_plural(len(fields.same), 'field')} the same, {len(fields.different)} different{partly}"
+    yield from _shortened(
+        [f"{_line(one.path)}: {_value(one.first)} or {_value(one.second)}" for one in fields.different]
+    )
+    for name, paths in (("first", fields.only_first), ("second", fields.only_second)):
+        if paths:
+            yield f"only in the {name}: {', '.join(_shortened([_line(path) for path in paths]))}"
+
+
+# --- words ------------------------------------------------------------------------------------------------------------------
+
+
+def _about(track: TrackReport) -> str:
+    return "" if track.usage_provenance == "reported" else "about "
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{_count(number)} {word}{'' if number == 1 else 's'}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{seconds:.2f} s"
+
+
+def _value(value: object) -> str:
+    return _line(json.dumps(value, ensure_ascii=False))
+
+
+def _quoted(text: str, *, end: bool = False) -> str:
+    return f"“{_line(text, end=end)}”" if text else "its end"
+
+
+def _line(text: str, *, end: bool = False) -> str:
+    """`text` on one line that a terminal shows as it is; of a long one the beginning, or the `end`."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if len(line) <= _LONGEST:
+        return line
+    return f"…{line[-_LONGEST:]}" if end else f"{line[:_LONGEST]}…"
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_LISTED
+    return [*lines[:_MOST_LISTED], f"… and {more} more"] if more > 0 else list(lines)
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else unicodedata.combining(char) == 0 for char in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
