@@ -1,0 +1,181 @@
+"""``interleave``: several tracks at once, each with its share."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from reactivex import Observable, abc
+
+from rxstream._check import count, one_of
+from rxstream._outlet import Outlet
+from rxstream.events import Event, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
+from rxstream.loop import LoopScheduler
+from rxstream.observable import Stream
+from rxstream.tracks._crew import Backlog, Crew, combined, weighed
+from rxstream.tracks._lane import Lane
+
+__all__ = ["interleave"]
+
+_QUANTUM = {"events": 1, "characters": 16}
+"""What a track of the lowest weight may say in a turn."""
+
+
+def interleave(
+    *tracks: Observable[Event],
+    weights: Sequence[float] | None = None,
+    by: Literal["events", "characters"] = "events",
+    max_concurrency: int | None = None,
+    ahead: int = 64,
+) -> Stream[Event]:
+    """All tracks at once, and each gets its share when the consumer is slower than all of them together.
+
+    ::
+
+        a:       --a1-a2-a3-a4--|
+        b:       --b1-b2-b3-b4--|
+                 interleave(a, b, weights=(2, 1))      (a consumer that takes one at a time)
+        result:  --a1-a2-b1-a3-a4-b2-b3-b4-|
+
+    What comes goes out in the loop's next round. Where more comes than goes out, a little of each track waits, and the
+    tracks that have something waiting are served in turns; one that has nothing to say costs the others nothing.
+
+    The bound: while both of two tracks have something waiting, what each has been given, divided by its weight (the lowest
+    of all being 1), differs by at most a turn, which is one event or 16 characters, and the largest event of each, divided
+    by its weight. A track that would run further ahead of its share waits at its source.
+
+    A track is read `ahead` while the result is paused, too. A track that fails gives the event `Failed`, after what waits
+    of it, and the others go on.
+
+    Example:
+        >>> import rxstream
+        >>> from rxstream.operators import responses
+        >>> from rxstream.tracks import interleave
+        >>> left = rxstream.from_iterable(["Hel", "lo"], label="left")
+        >>> right = rxstream.from_iterable(["Bon", "jour"], label="right")
+        >>> interleave(left, right, weights=(2, 1)).pipe(responses()).run()["left"].text
+        'Hello'
+
+    Args:
+        tracks: What to interleave.
+        weights: The share of each, any numbers above 0; equal if not given.
+        by: Whether shares are of ``events`` or of ``characters`` of text, thinking and arguments; an event without any
+            counts as one.
+        max_concurrency: How many may run at once: the next begins, in the order given, when one has ended. None for all.
+        ahead: Events of a track that may wait; then it is held at its source until half of them are gone.
+
+    Raises:
+        ConfigurationError: there is no track, or an argument is not as described.
+
+    It is deficit round robin (Shreedhar and Varghese, "Efficient fair queuing using deficit round robin", 1995).
+    """
+    shares = weighed(tracks, weights, lambda _number: 1.0)
+    size = _one if one_of("by", by, _QUANTUM) == "events" else _characters
+    quanta = [_QUANTUM[by] * share / min(shares) for share in shares]
+    count("ahead", ahead)
+
+    def crew(observer: abc.ObserverBase[Event], scheduler: LoopScheduler, given: Sequence[Observable[Event]]) -> Crew:
+        return _Turns(observer, scheduler, given, quanta, size=size, ahead=ahead, most=max_concurrency).crew
+
+    return combined(tracks, max_concurrency, crew)
+
+
+def _one(_event: Event) -> int:
+    return 1
+
+
+def _characters(event: Event) -> int:
+    if isinstance(event, (TextDelta, ThinkingDelta, RefusalDelta)):
+        return len(event.text)
+    return len(event.arguments) if isinstance(event, ToolCallDelta) else 1
+
+
+class _Flow:
+    """A lane, and what it may say."""
+
+    __slots__ = ("backlog", "credit", "quantum", "served")
+
+    def __init__(self, backlog: Backlog, quantum: float) -> None:
+        self.backlog = backlog
+        self.quantum = quantum
+        self.credit = 0.0
+        self.served = False
+
+
+class _Turns(Outlet[Event]):
+    """What waits of all lanes, served in turns."""
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[Event],
+        scheduler: LoopScheduler,
+        tracks: Sequence[Observable[Event]],
+        quanta: Sequence[float],
+        *,
+        size: Callable[[Event], int],
+        ahead: int,
+        most: int | None,
+    ) -> None:
+        super().__init__(observer, scheduler)
+        # Not held with the consumer's gate: what each has to say must be known before the gate opens, to share out fairly.
+        beside = scheduler.with_gate(scheduler.gate.beside())
+        self.crew = Crew(tracks, beside, self, on_event=self._hear, most=most)
+        self._flows = [
+            _Flow(Backlog(lane, ahead), quantum) for lane, quantum in zip(self.crew.lanes, quanta, strict=True)
+        ]
+        self._ring = deque[_Flow]()
+        self._size = size
+
+    def _hear(self, lane: Lane, event: Event) -> None:
+        flow = self._flows[lane.index]
+        if not flow.backlog.items:
+            self._ring.append(flow)
+        flow.backlog.add(event)
+        if not (self._called or self._busy):
+            self.call()
+
+    def pending(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._ring)
+
+    def take(self) -> Event:
+        """The next event of the flow whose turn it is."""
+        flow = self._turn()
+        event = flow.backlog.take()
+        flow.credit -= self._size(event)
+        if not flow.backlog.items:
+            self._ring.popleft()
+            flow.credit, flow.served = 0.0, False
+        return event
+
+    def _turn(self) -> _Flow:
+        """The flow whose turn it is: the first whose credit is worth its next event."""
+        ring, size = self._ring, self._size
+        passed = 0
+        while True:
+            flow = ring[0]
+            if not flow.served:
+                flow.served = True
+                flow.credit += flow.quantum
+            if flow.credit >= size(flow.backlog.items[0]):
+                return flow
+            flow.served = False
+            ring.rotate(-1)
+            passed += 1
+            if passed == len(ring):
+                self._skip()
+
+    def _skip(self) -> None:
+        """Nobody could speak in a whole round: grant the rounds in which nobody could yet."""
+        lacking = ((self._size(flow.backlog.items[0]) - flow.credit) / flow.quantum for flow in self._ring)
+        rounds = math.ceil(min(lacking)) - 1
+        for flow in self._ring:
+            flow.credit += rounds * flow.quantum
+
+    def forget(self) -> None:
+        """There is nobody left to take what waits."""
+        self._ring.clear()
+        for flow in self._flows:
+            flow.backlog.close()
