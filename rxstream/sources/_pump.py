@@ -209,6 +209,8 @@ class _Pump(Generic[D]):
         label, seq, at, now = self._source.label, self._seq, self._read_at, self._loop.time()
         keep_labels = self._source.keep_labels
         stop = min(len(events), start + _BURST, start + self._room)
+        if self._over:
+            self._leave()  # by another thread, since the last event
         if stop == start < len(events):
             raise LimitExceeded(f"the stream has more than the {seq} events that limits.events allows")
         for index in range(start, stop):

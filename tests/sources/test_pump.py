@@ -299,6 +299,23 @@ async def test_disposed_while_an_error_waits_at_the_gate_it_is_silent() -> None:
     assert recorder.error is None
 
 
+@virtual_time
+async def test_disposed_by_another_thread_between_two_events_it_tells_no_more() -> None:
+    """Of the bare source: nothing before the observer silences it."""
+    recorder = Recorder()
+
+    def dispose() -> None:
+        thread = threading.Thread(target=disposable.dispose)
+        thread.start()
+        thread.join(10)
+
+    script = Scripted(["a", dispose, "b", HANG])
+    disposable = script.events()._subscribe_core(recorder, LoopScheduler())  # type: ignore[arg-type]
+    await settle()
+    assert (recorder.texts, script.closed) == (["a"], 1)
+    assert recorder.ended_at is None
+
+
 def test_disposed_from_other_threads_it_stops_with_at_most_one_event_more() -> None:
     """Many rounds, each disposed from another thread at a random point of an unpaced stream; always closed whole."""
 
