@@ -8,7 +8,8 @@
         print(event)
 
 Every name here is loaded when it is first used: ``import rxstream`` costs nothing, and no provider's SDK is loaded before
-a request needs it. Events are in `rxstream.events`, errors in `rxstream.errors`, operators in `rxstream.operators`.
+a request needs it. Events are in `rxstream.events`, errors in `rxstream.errors`, operators in `rxstream.operators`, and what
+makes one stream of several in `rxstream.tracks`.
 """
 
 from __future__ import annotations
@@ -17,45 +18,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rxstream import errors, events, operators, tracks
     from rxstream.chunk import MessageChunk
     from rxstream.config import Limits, Request, Timeouts
     from rxstream.conversion import emulate, from_callback, from_iterable, replay
     from rxstream.creation import from_sdk, stream
+    from rxstream.dual import DualTrack
     from rxstream.gate import Gate
+    from rxstream.latency import LatencyQuantile
+    from rxstream.limiter import TokenBucket
     from rxstream.loop import LoopScheduler
     from rxstream.messages import Message, Tool
     from rxstream.observable import Stream
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
+    from rxstream.sinks.publisher import Publisher
     from rxstream.sources.local import LocalServer
     from rxstream.sources.sdk import close_clients
     from rxstream.usage import Usage
 
 __all__ = [
+    "DualTrack",
     "Gate",
+    "LatencyQuantile",
     "Limits",
     "LocalServer",
     "LoopScheduler",
     "Message",
     "MessageChunk",
+    "Publisher",
     "Request",
     "Response",
     "Statistics",
     "Stream",
     "StreamSession",
     "Timeouts",
+    "TokenBucket",
     "Tool",
     "Usage",
     "close_clients",
     "emulate",
+    "errors",
+    "events",
     "from_callback",
     "from_iterable",
     "from_sdk",
+    "operators",
     "replay",
     "stream",
     "to_async_iterable",
     "to_iterable",
+    "tracks",
 ]
 
 _HOMES = {
@@ -69,7 +83,10 @@ _HOMES = {
     "replay": "conversion",
     "from_sdk": "creation",
     "stream": "creation",
+    "DualTrack": "dual",
     "Gate": "gate",
+    "LatencyQuantile": "latency",
+    "TokenBucket": "limiter",
     "LoopScheduler": "loop",
     "Message": "messages",
     "Tool": "messages",
@@ -79,13 +96,19 @@ _HOMES = {
     "StreamSession": "session",
     "to_async_iterable": "sinks.iterator",
     "to_iterable": "sinks.iterator",
+    "Publisher": "sinks.publisher",
     "LocalServer": "sources.local",
     "close_clients": "sources.sdk",
     "Usage": "usage",
 }
 
 
+_MODULES = ("errors", "events", "operators", "tracks")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"rxstream.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'rxstream' has no attribute {name!r}")
     value = getattr(import_module(f"rxstream.{_HOMES[name]}"), name)
