@@ -22,6 +22,7 @@ from rxstream.operators._on_backpressure_coalesce import on_backpressure_coalesc
 from rxstream.operators._on_backpressure_drop import on_backpressure_drop
 from rxstream.operators._on_backpressure_error import on_backpressure_error
 from rxstream.operators._on_backpressure_latest import on_backpressure_latest
+from rxstream.operators._pace import pace
 from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
 from rxstream.operators._sample import sample
@@ -45,6 +46,7 @@ __all__ = [
     "on_backpressure_drop",
     "on_backpressure_error",
     "on_backpressure_latest",
+    "pace",
     "rate_limit",
     "responses",
     "sample",

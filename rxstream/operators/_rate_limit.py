@@ -45,7 +45,8 @@ def rate_limit(
 
     Example:
         >>> import rxstream
-        >>> list(rxstream.from_iterable("abc").pipe(rate_limit(100)).iter())
+        >>> from rxstream import operators as rxo
+        >>> list(rxstream.from_iterable(["a", "b", "c"]).pipe(rate_limit(100), rxo.text()))
         ['a', 'b', 'c']
 
     Args:
