@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rxstream.errors import ConfigurationError
-from rxstream.segment import By, Splitter, characters, split, windows
+from rxstream.segment import Splitter, Unit, characters, split, windows
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 TRICKY = [
     "\u200d",
@@ -36,17 +39,109 @@ TRICKY = [
     "今",
     "\u0600",
 ]
-TEXTS = st.text() | st.lists(st.sampled_from([*TRICKY, " ", ". ", "No. ", "1. ", "a", "\n\n", "?!", "…", '"'])).map(
-    "".join
-)
+SIGNS = [
+    *(" ", "\t", "\n\n", "a", "Z", ". ", "?!", "…", '"', "」", "と", "»", "«", "[1]", "|", "é"),
+    *("No. ", "U.S. ", "The ", "etc. ", "1. ", "- ", "# ", "`", "```", "```py\n", "~~~", "    "),
+]
+TEXTS = st.text() | st.lists(st.sampled_from([*TRICKY, *SIGNS])).map("".join)
+UNIT = st.sampled_from(UNITS)
 
 
-@given(TEXTS, st.sampled_from(["character", "word", "sentence", "line"]))
-def test_nothing_is_lost(text: str, by: By) -> None:
+def pieces_of(by: Unit, deltas: list[str]) -> list[str]:
+    """What a splitter makes of the deltas."""
+    splitter = Splitter(by)
+    return [*(piece for delta in deltas for piece in splitter.feed(delta)), *splitter.close()]
+
+
+@given(TEXTS, UNIT)
+def test_nothing_is_lost(text: str, by: Unit) -> None:
     """Joined pieces are the text, and no piece is empty."""
     pieces = split(text, by)
     assert "".join(pieces) == text
     assert all(pieces)
+
+
+@given(TEXTS, UNIT)
+def test_no_character_is_cut_in_two(text: str, by: Unit) -> None:
+    """Pieces of every kind end where a character ends."""
+    ends = set(accumulate(map(len, characters(text))))
+    assert set(accumulate(map(len, split(text, by)))) <= ends
+
+
+@given(TEXTS, UNIT, st.data())
+def test_in_deltas_as_in_one(text: str, by: Unit, data: st.DataObject) -> None:
+    """However the text arrives, the pieces are the same."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    assert pieces_of(by, [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]) == split(text, by)
+    assert pieces_of(by, list(text)) == split(text, by)
+
+
+@given(TEXTS, TEXTS, UNIT)
+def test_a_splitter_begins_anew_when_it_was_closed(one: str, two: str, by: Unit) -> None:
+    """What one text left behind does not show in the next."""
+    splitter = Splitter(by)
+    for text in (one, two):
+        assert [*splitter.feed(text), *splitter.close()] == split(text, by)
+    assert (splitter.held, splitter.close()) == (0, [])
+
+
+@given(st.lists(TEXTS, max_size=8), UNIT, st.integers(1, 20))
+def test_no_more_is_held_than_the_limit(deltas: list[str], by: Unit, limit: int) -> None:
+    """A piece that grows beyond it comes in parts; nothing is lost, and what is held is short."""
+    splitter = Splitter(by, limit=limit)
+    pieces: list[str] = []
+    for delta in deltas:
+        pieces += splitter.feed(delta)
+        assert splitter.held <= max(limit, 64)
+    assert "".join([*pieces, *splitter.close()]) == "".join(deltas)
+    assert all(pieces)
+
+
+def test_a_piece_beyond_the_limit_is_cut_between_characters() -> None:
+    splitter = Splitter("line", limit=3)
+    assert splitter.feed("abc") == []
+    assert splitter.feed("de") == ["abcd"]
+    assert splitter.feed("\u0301") == []
+    assert splitter.feed("xyz\nend") == ["e\u0301xyz\n"]
+
+
+@pytest.mark.parametrize("by", UNITS)
+@pytest.mark.parametrize(
+    "unit", ["a", " ", "\n", ".", "`", '"', "Mr. ", "U.S. A", "\u0301", " \u0301", "1.", ".[1", ". »"]
+)
+def test_time_is_linear(by: Unit, unit: str) -> None:
+    """Four times as much of what is never complete takes some four times as long, not sixteen."""
+
+    def seconds(length: int) -> float:
+        deltas = [(unit * 3)[:3]] * length
+        began = time.thread_time()
+        pieces_of(by, deltas)
+        return time.thread_time() - began
+
+    assert any(seconds(8_000) < 9 * seconds(2_000) for _ in range(5))
+
+
+@pytest.mark.parametrize(
+    ("by", "deltas", "given_"),
+    [
+        ("character", ["a", "b", "\n", "\r", "\n"], [[], ["a"], ["b", "\n"], [], ["\r\n"]]),
+        ("word", ["one", " ", "two", "今", "日"], [[], [], ["one "], ["two"], ["今"]]),
+        ("line", ["a", "\n", "b\r", "c"], [[], ["a\n"], [], ["b\r"]]),
+        ("sentence", ["It is.", " ", "So", "。", "次"], [[], [], ["It is. "], [], ["So。"]]),
+        ("sentence", ["the U.S.", " The", "m", "e ", "End. X"], [[], [], [], [], ["the U.S. Theme End. "]]),
+        ("sentence", ["the U.S.", " The", "n", " it"], [[], [], [], ["the U.S. "]]),
+        ("sentence", ["see 3", ".", "1", "4", ". ", "A"], [[], [], [], [], [], ["see 3.14. "]]),
+        ("sentence", ["So:", "\n", "-", " "], [[], [], [], ["So:\n"]]),
+        ("sentence", ["So.", "\n", "-"], [[], [], ["So.\n"]]),
+        ("paragraph", ["a\n", "\n ", " b"], [[], [], ["a\n\n"]]),
+        ("code_fence", ["a\n```", "py", "\n", "```\n", "b"], [[], [], ["a\n"], [], ["```py\n```\n"]]),
+        ("code_fence", ["a\n~~", "~"], [[], ["a\n"]]),
+    ],
+)
+def test_a_piece_comes_as_soon_as_it_is_certain(by: Unit, deltas: list[str], given_: list[list[str]]) -> None:
+    """With the delta that shows where it ends."""
+    splitter = Splitter(by)
+    assert [splitter.feed(delta) for delta in deltas] == given_
 
 
 @given(TEXTS, st.text(min_size=1, max_size=3) | st.sampled_from([" ", "\n", "a"]))
@@ -153,34 +248,6 @@ def test_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "sentences",
-    [
-        ["It works. ", "Does it? ", "Yes!  ", "Good"],
-        ['"Really?" he asked. ', "She said “No.” ", "Then (at last.) ", "Silence."],
-        ["Dr. Smith met Mr. J. R. Jones, e.g. Tom, cf. Fig. 3 and No. 5. ", "No. ", "It was I. ", "Who?"],
-        ["It costs 3.14 dollars... or more. ", "Wait… ", "What?! ", "The U.S. ", "Army came at 5 p.m. to us."],
-        ["A heading\n\n", "1. One thing.\n  ", "2. Another.\n", "It was in 1999. ", "The end."],
-        ["今日は。", "元気？", "「はい。」", "そう！ ", "ok"],
-        ["a line\nand another. ", "Next"],
-        ["no end\r\n\r\n", "after"],
-    ],
-)
-def test_sentences(sentences: list[str]) -> None:
-    """Not after titles, initials, numbers, list numbers, or before a small letter; the white space goes with them."""
-    assert split("".join(sentences), "sentence") == sentences
-
-
-@given(TEXTS, st.sampled_from(["character", "word"]), st.data())
-def test_in_deltas_as_in_one(text: str, by: Any, data: st.DataObject) -> None:
-    """However the text arrives, the pieces are the same."""
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
-    splitter = Splitter(by)
-    pieces = [piece for a, b in pairwise([0, *cuts, len(text)]) for piece in splitter.feed(text[a:b])]
-    assert [*pieces, *splitter.close()] == split(text, by)
-    assert splitter.close() == []
-
-
-@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"by": "size"}, "size="),
@@ -199,3 +266,9 @@ def test_options_that_do_not_fit(options: dict[str, Any], words: str) -> None:
     """An option that is missing, or that would be ignored, is refused."""
     with pytest.raises(ConfigurationError, match=words):
         split("text", **options)
+
+
+def test_a_splitter_of_no_unit() -> None:
+    """Pieces of a size, or between delimiters, are cut of a whole text."""
+    with pytest.raises(ConfigurationError, match="by='size': must be one of character, word"):
+        Splitter("size")  # type: ignore[arg-type]  # that is the test
