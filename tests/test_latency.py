@@ -111,7 +111,12 @@ def test_its_memory_is_constant() -> None:
 
 def test_many_threads_may_observe() -> None:
     times = LatencyQuantile(0.5, window=100_000)
-    threads = [threading.Thread(target=lambda: [times.observe(1.0) for _ in range(500)]) for _ in range(8)]
+
+    def observe() -> None:
+        for _ in range(500):
+            times.observe(1.0)
+
+    threads = [threading.Thread(target=observe) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

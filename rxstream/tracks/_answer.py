@@ -102,8 +102,8 @@ class OneAnswer(ABC):
     # --- what it works with -----------------------------------------------------------------------------------------------
 
     def open(self, lane: Lane) -> None:
-        """Make a lane's request."""
-        if lane.status == "waiting":
+        """Make a lane's request, unless another is chosen already."""
+        if lane.status == "waiting" and self.chosen is None:
             self._attempts.number(lane)
             lane.start()
 
@@ -129,13 +129,11 @@ class OneAnswer(ABC):
         return kept
 
     def part_with(self, lane: Lane, reason: str) -> list[Event]:
-        """Close a lane that is not the answer; what is to be said of it."""
+        """Close a lane that is not the answer; what is to be said of it, if it was asked."""
         self.kept(lane)
         if lane.status == "active":
             return self._attempts.settle(lane, reason)
-        words = self._attempts.bill(lane) if lane.status == "completed" else []
-        lane.close()
-        return words
+        return self._attempts.bill(lane) if lane.status == "completed" else []
 
     def give_up(self, lane: Lane) -> None:
         """Tell of a lane's failure, while the others go on."""

@@ -51,4 +51,4 @@ def race(*tracks: Observable[Event]) -> Stream[Event]:
 class _Race(Contest):
     def begin(self) -> None:
         for lane in self.lanes:
-            self.open(lane)  # one that the first has beaten already stays closed
+            self.open(lane)

@@ -160,15 +160,15 @@ class _Supersede(OneAnswer):
         drafted = self.shown is not None and draft.error is None
         if final.error is None and self._spoken and (self._ready or final.over or (draft.over and not drafted)):
             self._take_over()
-        elif draft.over and final.over:
-            if draft.error is not None and final.error is not None:
-                self.finish(self.lost())
-            elif final.error is not None or drafted:
-                self.choose(draft, "")
-            else:
-                self._take_over()
-        if self.chosen is not None and self.chosen.over:
+        elif not (draft.over and final.over):
+            return  # one may have something to say yet
+        elif draft.error is not None and final.error is not None:
+            self.finish(self.lost())
+        elif drafted or final.error is not None:
+            self.choose(draft, "")
             self.finish()
+        else:
+            self._take_over()
 
     def _take_over(self) -> None:
         draft, final = self._draft, self._final
@@ -183,6 +183,8 @@ class _Supersede(OneAnswer):
             words += self._attempts.retract(draft)
         self.shown = None
         self.emit_all([*words, *kept])
+        if final.over:
+            self.finish()
 
     def _compare(self, events: list[Event]) -> Prefix:
         known = Fold()

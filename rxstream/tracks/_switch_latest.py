@@ -15,7 +15,7 @@ from rxstream.events import Event
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import parting
-from rxstream.tracks._lane import Labels, Lane
+from rxstream.tracks._lane import Labels, Lane, checked
 
 __all__ = ["switch_latest"]
 
@@ -107,13 +107,11 @@ class _Switch(Generic[P]):
             self._outlet.items.extend(parting(self._lane, "a newer prompt came"))
             self._outlet.flush()
         try:
-            source = self._ask(prompt)
+            (source,) = checked((self._ask(prompt),))
         except Exception as error:  # noqa: BLE001 - the user's own
             self._end(error)
             return
-        if not isinstance(source, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            self._end(ConfigurationError(f"ask gave a {type(source).__name__}, not a Stream or another Observable"))
-        elif number == self._number and not self._over:  # else a newer prompt came from within
+        if number == self._number and not self._over:  # else a newer prompt came from within
             self._lane = Lane(
                 number - 1,
                 source,
