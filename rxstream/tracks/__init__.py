@@ -7,6 +7,7 @@
     tracks.race(stream("local:smollm2", prompt), stream("openai:gpt-5-mini", prompt))
 """
 
+from rxstream.tracks._align import align
 from rxstream.tracks._best_of import best_of
 from rxstream.tracks._combine_tracks import combine_tracks
 from rxstream.tracks._compare import compare
@@ -24,6 +25,7 @@ from rxstream.tracks._vote import vote
 
 __all__ = [
     "HedgeBudget",
+    "align",
     "best_of",
     "combine_tracks",
     "compare",
