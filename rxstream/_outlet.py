@@ -33,7 +33,7 @@ MOST = 65_536
 """Items that may wait for an observer whose gate is closed, when what is above does not obey the gate."""
 _BREATH = 0.005
 """Seconds that a long queue may hold the loop."""
-_BURST = 64
+_BURST = 8
 """Items that it may emit before it looks at the clock."""
 _numbers = itertools.count(1)
 
