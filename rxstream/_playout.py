@@ -30,8 +30,6 @@ _MEMORY = 4
 """Lags over which the averages reach back."""
 _LEAST, _MOST = 0.3, 0.7
 """Shares of the lag that are aimed at, at least and at most: there must be something to play, and room for what comes."""
-_PATIENCE = 1.0
-"""Lags within which too much or too little is made good."""
 _INSTANT = 1e-6
 """Seconds that are no time."""
 _EVENT = 200
@@ -53,6 +51,7 @@ class Playout:
         self.due = 0.0
         """When to play, if anything waits."""
         self._unit: Unit = unit
+        self._measure = bytes_in if unit == "tokens" else characters_in
         self._step = step
         self._played_at = 0.0
         self._played = 0
@@ -63,14 +62,10 @@ class Playout:
             self._plan = _Fixed(rate * (BYTES_A_TOKEN if unit == "tokens" else 1))
 
     def add(self, event: Event, now: float, *, is_text: bool) -> int:
-        """`event` waits from now on; the bytes that it takes.
-
-        What is no text counts as no unit: it goes with what is before it.
-        """
+        """`event` waits from now on, and if it is no text, for what is before it; the bytes that it takes."""
         text = text_of(event)
-        units = 0
-        if is_text:
-            units = bytes_in(text) if self._unit == "tokens" else characters_in(text)
+        units = self._measure(text) if is_text else 0
+        if units:
             if not self.waiting:
                 self.due = max(self.due, now)
             self._plan.arrived(now, units)
@@ -154,8 +149,8 @@ class _Fixed:
         """Units a second, deadlines left aside."""
         return self._rate
 
-    def rate(self, now: float) -> float:
-        """Units a second to play from `now` on."""
+    def rate(self, _now: float) -> float:
+        """Units a second to play from now on."""
         return self._rate
 
 
@@ -221,7 +216,7 @@ class _Adaptive:
         if not self._seconds:
             return waiting / wanted
         usual = self._units / self._seconds
-        return max(usual + (waiting - usual * wanted) / (_PATIENCE * self._lag), waiting / self._lag)
+        return max(usual + (waiting - usual * wanted) / self._lag, waiting / self._lag)
 
     def rate(self, now: float) -> float:
         """Units a second to play from `now` on."""

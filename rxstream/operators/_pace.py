@@ -209,4 +209,4 @@ class _Player:
         self._clock.close()
         self._alarm.close()
         self._mark.close()
-        self._tracks.clear()
+        call_on(self._inner.loop, self._tracks.clear)  # not here: the loop may be playing them

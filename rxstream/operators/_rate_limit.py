@@ -177,11 +177,11 @@ class _Limited(Generic[T]):
     def _dispose(self) -> None:
         self._outlet.dispose()
         self._upstream.dispose()
-        self._waiting.clear()
         self._mark.close()
         call_on(self._loop, self._cancel)
 
     def _cancel(self) -> None:
+        self._waiting.clear()
         # Where the task itself emits to whom disposes us, it finds nothing left to do.
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
