@@ -30,10 +30,10 @@ _SPACES: Final = re.compile(r"\s*")
 _WORD: Final = re.compile(r"\w[\w.'’]*\Z")
 _ACRONYM: Final = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 
-_MARKER: Final = re.compile(r"(?:[-*+•‣–]|\#{1,6}|\d{1,3}[.)])\s|```|~~~|\|")
+_MARKER: Final = re.compile(r"(?:[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-z])(?:\.?\)|\.))\s|```|~~~|\|")
 """What begins an item of a list, a heading, a fence, a row of a table."""
-_MARKER_SO_FAR: Final = re.compile(r"[-*+•‣–]|\#{1,6}|\d{1,3}[.)]?|`{1,2}|~{1,2}")
-_MARKER_FIRST: Final = frozenset("-*+•‣–#`~|0123456789")
+_MARKER_SO_FAR: Final = re.compile(r"[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-z])(?:\.?\)?)|`{1,2}|~{1,2}")
+_MARKER_FIRST: Final = frozenset("-*+•‣–#`~|0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 def _listed(words: str) -> frozenset[str]:

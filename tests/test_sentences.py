@@ -70,6 +70,8 @@ CASES: list[list[str]] = [
     ["Intro:\n", "- one\n", "- two\n", "- three"],
     ["Intro\n", "* one. ", "And more\n", "* two"],
     ["Intro\n", "• one\n", "• two"],
+    ["1.) The first. ", "2.) The second.\n", "a. The third.\n", "b) The fourth"],
+    ["It is\na.b.com or\nb:c."],
     ["Steps:\n", "1) do\n", "2) be"],
     ["## What is it? ", "A test\n", "Of headings"],
     ["| a | b |\n", "| - | - |\n", "| 1 | 2 |"],
