@@ -10,7 +10,7 @@ import pytest
 from rxstream.cli import main
 from rxstream.dual import Strategy
 from rxstream.providers import PROVIDERS
-from tests.support.server import HANG, Head, ScriptedServer, chat, page
+from tests.support.server import HANG, Head, ScriptedServer, chat, messages, page
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,10 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, here: ScriptedServer, there: ScriptedServer, strategy: str, *more: str) -> int:
-    monkeypatch.setenv("LLAMACPP_BASE_URL", f"{here.url}/v1")
-    monkeypatch.setenv("GROQ_BASE_URL", f"{there.url}/v1")
-    monkeypatch.setenv("GROQ_API_KEY", "gsk-planted")
-    return main(["duo", "--strategy", strategy, "--local", "llamacpp:m", "-m", "groq:m", "--plain", *more, "hi"])
+    monkeypatch.setenv("OLLAMA_BASE_URL", f"{here.url}/v1")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", there.url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-planted")
+    return main(["duo", "--strategy", strategy, "--local", "ollama:m", "-m", "anthropic:m", *more, "hi"])
 
 
 @pytest.mark.local
@@ -44,7 +44,7 @@ def test_every_strategy_runs_with_the_local_model_as_both_tracks(
 def test_the_answer_goes_to_standard_output_and_what_each_track_did_to_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ScriptedServer(chat("From ", "here.")) as here, ScriptedServer(chat("From there.")) as there:
+    with ScriptedServer(chat("From ", "here.")) as here, ScriptedServer(messages("From there.")) as there:
         assert ask(monkeypatch, here, there, "local_first") == 0
         assert len(there.requests) == 0
     shown = capsys.readouterr()
@@ -55,7 +55,7 @@ def test_the_answer_goes_to_standard_output_and_what_each_track_did_to_standard_
 
 
 def test_a_race_closes_its_loser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with ScriptedServer([Head(), HANG]) as here, ScriptedServer(chat("From there.")) as there:
+    with ScriptedServer([Head(), HANG]) as here, ScriptedServer(messages("From there.")) as there:
         assert ask(monkeypatch, here, there, "race") == 0
     shown = capsys.readouterr()
     assert shown.out == "From there.\n"
@@ -65,7 +65,7 @@ def test_a_race_closes_its_loser(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_what_a_track_failed_of_is_said_when_the_other_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ScriptedServer(page(401, "{}")) as here, ScriptedServer(chat("From there.")) as there:
+    with ScriptedServer(page(401, "{}")) as here, ScriptedServer(messages("From there.")) as there:
         assert ask(monkeypatch, here, there, "local_first") == 0
     shown = capsys.readouterr()
     assert shown.out == "From there.\n"
@@ -85,7 +85,7 @@ def test_when_both_fail_it_fails_and_says_what_of(
 def test_side_by_side_shows_both_and_the_failure_of_one_does_not_end_the_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ScriptedServer(page(401, "{}")) as here, ScriptedServer(chat("From there.")) as there:
+    with ScriptedServer(page(401, "{}")) as here, ScriptedServer(messages("From there.")) as there:
         assert ask(monkeypatch, here, there, "side_by_side") == 1
     shown = capsys.readouterr()
     assert "## cloud · m\n\nFrom there.\n" in shown.out
@@ -95,20 +95,16 @@ def test_side_by_side_shows_both_and_the_failure_of_one_does_not_end_the_other(
 def test_a_draft_that_is_taken_back_is_said_in_a_pipe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ScriptedServer([*chat("A draft. ")[:1], *chat("A draft. ")[1:2], HANG]) as here:
-        with ScriptedServer(chat("Final. ", "Whole.")) as there:
-            assert ask(monkeypatch, here, there, "draft", "--takeover", "end") == 0
+    draft = chat("A draft. ")[:2]
+    with ScriptedServer([*draft, HANG]) as here, ScriptedServer(messages("Final. ", "Whole.")) as there:
+        assert ask(monkeypatch, here, there, "draft", "--takeover", "end") == 0
     shown = capsys.readouterr()
     assert shown.out.endswith("Final. Whole.\n")
 
 
 def test_its_events_are_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with ScriptedServer(chat("From here.")) as here, ScriptedServer(chat("From there.")) as there:
-        monkeypatch.setenv("LLAMACPP_BASE_URL", f"{here.url}/v1")
-        monkeypatch.setenv("GROQ_BASE_URL", f"{there.url}/v1")
-        monkeypatch.setenv("GROQ_API_KEY", "gsk-planted")
-        arguments = ["duo", "--strategy", "cloud_first", "--local", "llamacpp:m", "-m", "groq:m", "--events", "hi"]
-        assert main(arguments) == 0
+    with ScriptedServer(chat("From here.")) as here, ScriptedServer(messages("From there.")) as there:
+        assert ask(monkeypatch, here, there, "cloud_first", "--events") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["source"] for line in lines} == {"cloud · m"}
     assert [line["text"] for line in lines if line["type"] == "text-delta"] == ["From there."]
@@ -124,7 +120,7 @@ def test_its_events_are_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     ],
 )
 def test_what_does_not_fit_is_refused(more: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["duo", "-m", "ollama:m", "--local", "llamacpp:m", *more, "hi"]) == 2
+    assert main(["duo", "-m", "xai:m", "--local", "ollama:m", *more, "hi"]) == 2
     assert words in capsys.readouterr().err
 
 
