@@ -256,9 +256,7 @@ class Lab:
     async def joined(self, threads: Iterable[_Worker]) -> None:
         """Wait for threads; what they raised breaks the rule."""
         for thread in threads:
-            await self.until(
-                lambda thread=thread: not thread.is_alive(), "a thread that controls it does not come back"
-            )
+            await self.until(thread.over, "a thread that controls it does not come back")
             self.must(thread.error is None, f"it raised in the thread that controls it: {thread.error!r}")
 
     async def connections_closed(self) -> None:
