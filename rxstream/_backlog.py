@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._deltas import droppable, joined, joins, size, text_of
+from rxstream._deltas import droppable, joined, place, size, text_of
 from rxstream._outlet import MOST, Mark, Outlet
 from rxstream.errors import LimitExceeded
 from rxstream.gate import Gate
@@ -45,7 +45,7 @@ class BufferStatistics:
     They count all subscriptions of that operator together (on one loop); give each its own to tell them apart.
     """
 
-    __slots__ = ("_held", "bytes", "capacity", "dropped", "peak", "used")
+    __slots__ = ("bytes", "capacity", "dropped", "held", "peak", "used")
 
     def __init__(self) -> None:
         self.capacity = 0
@@ -58,12 +58,13 @@ class BufferStatistics:
         """The most items that have waited."""
         self.dropped = 0
         """Items that were dropped."""
-        self._held = 0
+        self.held = 0
+        """Sources that are held because the buffer is full."""
 
     @property
     def waiting(self) -> bool:
-        """Whether a source is held because its buffer is full."""
-        return self._held > 0
+        """Whether a source is held."""
+        return self.held > 0
 
     def __repr__(self) -> str:
         return (
@@ -110,6 +111,7 @@ class Backlog(Outlet[T]):
         self._limit = self._most if overflow == "hold" else capacity
         self._overflow = overflow
         self._drops = overflow.startswith("drop")
+        self._holds = overflow == "hold"
         self._ruled = scheduler.gate if valve is None else valve
         self._mark = Mark(upstream, "buffer", high=high, low=high // 4 if low is None else low)
         self._statistics = BufferStatistics() if statistics is None else statistics
@@ -186,7 +188,7 @@ class Backlog(Outlet[T]):
     def _refuse(self, item: T) -> None:
         if self._overflow == "error":
             self.give_up(self._too_much())
-        elif self._overflow == "hold":
+        elif self._holds:
             self.end(self._too_much())
         else:
             dropped = self._exchange(item) if self._overflow == "drop_oldest" and self._level else item
@@ -215,14 +217,14 @@ class Backlog(Outlet[T]):
         self._used += items
         self._bytes += octets
         self._level += weight
-        statistics = self._statistics
+        statistics, mark = self._statistics, self._mark
         statistics.bytes += octets
-        statistics.used += items
-        statistics.peak = max(statistics.peak, statistics.used)
-        if self._overflow == "hold":
-            held = self._mark.held
-            self._mark.level(self._level)
-            statistics._held += self._mark.held - held
+        statistics.used = used = statistics.used + items
+        statistics.peak = max(statistics.peak, used)
+        if self._holds and (mark.held or self._level >= mark.high):
+            held = mark.held
+            mark.level(self._level)
+            statistics.held += mark.held - held
 
 
 class Merger(Backlog[T]):
@@ -247,6 +249,7 @@ class Merger(Backlog[T]):
         self._largest = capacity
         self._sizes: deque[int] = deque()
         self._pieces: list[str] = []
+        self._place: object = None  # of the last item, while it waits
 
     @staticmethod
     def _far(capacity: int) -> int:
@@ -256,7 +259,8 @@ class Merger(Backlog[T]):
         return size(item)
 
     def _append(self, item: T, weight: int) -> None:
-        if self.items and self._sizes[-1] + weight <= self._largest and joins(self.items[-1], item):
+        of = place(item)
+        if of is not None and of == self._place and self._sizes[-1] + weight <= self._largest:
             if not self._pieces:
                 self._pieces.append(text_of(self.items[-1]))
             self._pieces.append(text_of(item))
@@ -264,6 +268,7 @@ class Merger(Backlog[T]):
             self._count(0, weight, weight)
         else:
             self._join()
+            self._place = of
             self.items.append(item)
             self._sizes.append(weight)
             self._count(1, weight, weight)
@@ -272,6 +277,7 @@ class Merger(Backlog[T]):
         """The oldest that waits, with what was joined to it."""
         if len(self.items) == 1:
             self._join()
+            self._place = None
         octets = self._sizes.popleft()
         self._count(-1, -octets, -octets)
         return self.items.popleft()
@@ -281,6 +287,7 @@ class Merger(Backlog[T]):
         super().forget()
         self._sizes.clear()
         self._pieces.clear()
+        self._place = None
 
     def _join(self) -> None:
         if self._pieces:

@@ -31,17 +31,17 @@ from rxstream.events import (
     ToolCallDelta,
 )
 
-__all__ = ["droppable", "joined", "joins", "size", "text_of"]
+__all__ = ["droppable", "joined", "place", "size", "text_of"]
 
 T = TypeVar("T")
 
 _FIELD: dict[type, str] = {TextDelta: "text", ThinkingDelta: "text", RefusalDelta: "text", ToolCallDelta: "arguments"}
 """The events that are pieces, and the field that the pieces are in."""
 _PLACE: dict[type, Callable[[Any], object]] = {
-    kind: attrgetter("source", "attempt", "choice", "part", *(["kind"] if kind is ThinkingDelta else []))
-    for kind in _FIELD
+    **dict.fromkeys(_FIELD, attrgetter("__class__", "source", "attempt", "choice", "part")),
+    ThinkingDelta: attrgetter("__class__", "source", "attempt", "choice", "part", "kind"),
+    str: attrgetter("__class__"),
 }
-_PLACE[str] = type
 _TEXT: dict[type, Callable[[Any], str]] = {
     **{kind: attrgetter(field) for kind, field in _FIELD.items()},
     **dict.fromkeys((ToolCall, ServerTool), attrgetter("arguments")),
@@ -53,14 +53,14 @@ _FLAT = 64
 """What an item without text is reckoned at."""
 
 
-def joins(first: object, item: object) -> bool:
-    """Whether `item`, which comes right after `first`, may be joined to it."""
-    place = _PLACE.get(type(first))
-    return place is not None and type(first) is type(item) and place(first) == place(item)
+def place(item: object) -> object:
+    """What `item` is a piece of: neighbours of the same place may be joined. None for one that is no piece."""
+    of = _PLACE.get(type(item))
+    return None if of is None else of(item)
 
 
 def text_of(item: object) -> str:
-    """The text of an item that `joins` knows."""
+    """The text of an item that has a `place`."""
     return _TEXT[type(item)](item)
 
 

@@ -36,16 +36,17 @@ def coalesce(
     The source runs on meanwhile, also in a pause. With `max_bytes` waiting it is held, until a quarter of that is left; a
     source that cannot be held ends in an error when 16 times as much waits. `on_backpressure_coalesce` never holds it.
 
-    A consumer that takes its items from a buffer looks fast until that is full. For one that does not,
-    `rxstream.to_async_iterable` takes ``high=1, low=0``: then each turn of ``async for`` gets all that came since the last.
+    A consumer that takes its items from a buffer, as ``async for`` does, keeps up until that is full. For one that is to get
+    fewer and larger items at once, `rxstream.to_async_iterable` takes ``high=1``: then what comes during a turn of the loop,
+    but for the first of it, is joined.
 
     Akka Streams knows this as ``batchWeighted``.
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of("Hel", "lo").pipe(coalesce()).subscribe(print).dispose()  # a consumer that keeps up
-        Hel
-        lo
+        >>> from reactivex import operators as ops
+        >>> rx.of("Hel", "lo").pipe(coalesce(), ops.to_list()).run()  # a consumer that keeps up
+        ['Hel', 'lo']
 
     Args:
         max_bytes: Bytes of waiting text (UTF-8; 64 for an item without text) at which the source is held; also the most

@@ -49,14 +49,13 @@ def on_backpressure_buffer(
 
     Example:
         >>> import reactivex as rx
+        >>> from reactivex import operators as ops
         >>> from rxstream.operators import BufferStatistics
         >>> figures = BufferStatistics()
-        >>> rx.of(1, 2, 3).pipe(on_backpressure_buffer(16, statistics=figures)).subscribe(print).dispose()
-        1
-        2
-        3
-        >>> figures.capacity, figures.peak, figures.dropped
-        (16, 0, 0)
+        >>> rx.of(1, 2, 3).pipe(on_backpressure_buffer(16, statistics=figures), ops.to_list()).run()
+        [1, 2, 3]
+        >>> figures  # a consumer that keeps up
+        <BufferStatistics capacity=16 used=0 bytes=0 peak=0 dropped=0 waiting=False>
 
     Args:
         capacity: Items that may wait.

@@ -34,9 +34,9 @@ def on_backpressure_coalesce(
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of("Hel", "lo").pipe(on_backpressure_coalesce()).subscribe(print).dispose()
-        Hel
-        lo
+        >>> from reactivex import operators as ops
+        >>> rx.of("Hel", "lo").pipe(on_backpressure_coalesce(), ops.to_list()).run()  # a consumer that keeps up
+        ['Hel', 'lo']
 
     Args:
         max_bytes: Bytes of waiting text (UTF-8; 64 for an item without text) with which no more is taken; also the most

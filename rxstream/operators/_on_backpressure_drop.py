@@ -38,9 +38,9 @@ def on_backpressure_drop(
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of(1, 2).pipe(on_backpressure_drop(on_drop=print)).subscribe(print).dispose()  # a consumer that keeps up
-        1
-        2
+        >>> from reactivex import operators as ops
+        >>> rx.of(1, 2).pipe(on_backpressure_drop(on_drop=print), ops.to_list()).run()  # a consumer that keeps up
+        [1, 2]
 
     Args:
         capacity: Items to keep, the first that come, before any is dropped.

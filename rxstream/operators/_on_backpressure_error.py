@@ -34,9 +34,9 @@ def on_backpressure_error(
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of(1, 2).pipe(on_backpressure_error()).subscribe(print).dispose()  # a consumer that keeps up
-        1
-        2
+        >>> from reactivex import operators as ops
+        >>> rx.of(1, 2).pipe(on_backpressure_error(), ops.to_list()).run()  # a consumer that keeps up
+        [1, 2]
 
     Args:
         capacity: Items that may wait.

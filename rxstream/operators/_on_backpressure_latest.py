@@ -32,9 +32,9 @@ def on_backpressure_latest(*, statistics: BufferStatistics | None = None) -> Cal
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of(1, 2).pipe(on_backpressure_latest()).subscribe(print).dispose()  # a consumer that keeps up
-        1
-        2
+        >>> from reactivex import operators as ops
+        >>> rx.of(1, 2).pipe(on_backpressure_latest(), ops.to_list()).run()  # a consumer that keeps up
+        [1, 2]
 
     Args:
         statistics: Filled in; may be read from any thread.

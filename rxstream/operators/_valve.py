@@ -66,12 +66,11 @@ def valve(
 
     Example:
         >>> import reactivex as rx
+        >>> from reactivex import operators as ops
         >>> from rxstream import Gate
-        >>> gate = Gate()
-        >>> rx.of(1, 2, 3).pipe(valve(gate, closed="drop_newest", read_ahead=0)).subscribe(
-        ...     lambda item: (print(item), gate.hold("enough"))
-        ... ).dispose()
-        1
+        >>> tap = Gate()
+        >>> rx.of(1, 2, 3).pipe(valve(tap), ops.to_list()).run()
+        [1, 2, 3]
 
     Args:
         gate: What opens and closes it. An Observable says True for open; its end leaves the valve as it is, its error ends
