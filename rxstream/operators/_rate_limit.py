@@ -143,6 +143,9 @@ class _Limited(Generic[T]):
                 self._emit()
                 if served % _BURST == 0:
                     await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self._waiting.clear()
+            self._fail(error)
         except asyncio.CancelledError:
             if not self._outlet.over:
                 self._fail(Cancelled("the event loop that it ran on was shut down"))
