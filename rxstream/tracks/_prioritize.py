@@ -41,8 +41,9 @@ def prioritize(
     given is slowed at its source: its gate is held, so that nothing more is read of it once the buffers on the way are
     full, and a local model stops.
 
-    * Normally a lower track gets as many events, for those of the one that leads, as their weights say.
-    * `strict`: it gets none.
+    * Normally a lower track gets events in the proportion of the weights: of n with content of the one that leads, at most
+      (n + 1) · its weight / the leader's, and one. What it does not use is not saved up.
+    * `strict`: it gets none. One that begins below the leader shows itself with its first event.
 
     Nobody starves: a track that is held gets one event at least every `max_wait` seconds. When the leader leaves, the next
     one that it held leads, and has `idle` seconds to say something. Both times stand still while the result is paused.

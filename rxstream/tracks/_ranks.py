@@ -6,6 +6,7 @@ Rules of this module:
 * Shares are kept in virtual time, as in fair queueing: an event of who leads takes the time 1/weight. So does an event of
   a lower track, which is then held until that time has come. In a strict order it never comes.
 * Who was held for `max_wait` seconds is let go until its next event.
+* Who begins while another leads is known by its first event, and held from then on.
 * When the leader leaves, the next one that is held leads: nobody knows yet whether it has something to say.
 * Seconds are counted only while the consumer's gate is open: what is not taken proves nothing.
 """
@@ -16,7 +17,7 @@ import math
 from collections.abc import Sequence
 
 from rxstream._alarm import Alarm
-from rxstream.events import Event
+from rxstream.events import Event, Finished
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.tracks._lane import CONTENT, Lane
 
@@ -97,7 +98,8 @@ class Ranks:
         elif leader is not None and rank.index > leader.index:
             if type(event) in CONTENT:
                 rank.spoke = self._now()
-            self._charge(rank)
+            if type(event) is not Finished:  # its end follows at once, and needs an open gate
+                self._charge(rank)
 
     def ended(self, lane: Lane) -> None:
         """`lane` has ended."""
@@ -124,7 +126,7 @@ class Ranks:
             rank.due = math.inf if self._strict else max(0.0, rank.due - past)
             if rank.held:
                 self._next_due = min(self._next_due, rank.due)
-            elif rank.due > _ROUNDING and not rank.lane.over:
+            elif rank.due > _ROUNDING and rank.lane.status == "active":
                 self._hold(rank)
         self._set_alarm()
 
@@ -140,9 +142,7 @@ class Ranks:
             if rank.spoke + self._idle > now:
                 self._lead(rank)
                 return
-        self._leader = None
-        for rank in list(self._held):  # they have not begun
-            self._let_go(rank)
+        self._leader = None  # and nobody is held: one of them would lead now
 
     # --- who waits ----------------------------------------------------------------------------------------------------
 
