@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, TypeVar
@@ -100,7 +99,7 @@ class _Limited(Generic[T]):
         return Disposable(self._dispose)
 
     def _next(self, item: T) -> None:
-        if self._last is not None:
+        if self._last is not None:  # a source that emits while it is subscribed cannot be stopped
             return
         amount = self._amount(item)
         if not self._waiting and not self._gate.closed and self._passes(amount):
@@ -137,10 +136,10 @@ class _Limited(Generic[T]):
 
     async def _serve(self) -> None:
         try:
-            for served in itertools.count(1):
-                if not self._waiting or not await self._permitted(self._waiting[0][1]):
-                    break
+            served = 0
+            while self._waiting and await self._permitted(self._waiting[0][1]):
                 self._emit()
+                served += 1
                 if served % _BURST == 0:
                     await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
@@ -163,7 +162,7 @@ class _Limited(Generic[T]):
                 self._fail(error)
                 return False
             await self._gate.wait()  # it was closed meanwhile
-        return True
+        return not self._outlet.over
 
     def _fail(self, error: Exception) -> None:
         """Nothing will be permitted any more: let go what waits."""
