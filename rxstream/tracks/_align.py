@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from rxstream.tracks._lane import Lane
 __all__ = ["align"]
 
 _stamp = msgspec.structs.replace
+_WAITS_AT = operator.attrgetter("place")
 
 
 def align(
@@ -37,10 +39,10 @@ def align(
 
     ::
 
-        a:       --A1.-A2.-A3.---------------------|
-        b:       ----------------B1.------B2.------|
+        a:       --A1.-A2.-A3.-|
+        b:       ----------------B1.------B2.-------|
                  align(a, b)
-        result:  --A1.-----------B1.-A2.--B2.-A3.--|
+        result:  --A1.-----------B1.------B2.A2.----A3.|
 
     By sentences: a track goes on with its next sentence when every other track has begun as many, so none has more than
     one whole sentence that another has not. By shares of the expected text: a track goes on while it is at most `within`
@@ -58,7 +60,7 @@ def align(
         >>> fast = rxstream.from_iterable(["One. Two. ", "Three."])
         >>> slow = rxstream.from_iterable(["Eins. ", "Zwei. ", "Drei."])
         >>> print(*(event.text for event in align(fast, slow).of_type(TextDelta)))
-        One.  Eins.  Two.  Zwei.  Three. Drei.
+        One.  Eins.  Zwei.  Two.  Drei. Three.
 
     Args:
         tracks: Streams of one answer each.
@@ -195,10 +197,9 @@ class _Runner:
         self.backlog = Backlog(lane, ahead)
         self.places: deque[float] = deque()
 
-    def add(self, event: Event) -> None:
-        for piece, place in self.ruler.measure(event):
-            self.places.append(place)
-            self.backlog.add(piece)
+    def add(self, event: Event, place: float) -> None:
+        self.places.append(place)
+        self.backlog.add(event)
 
     def take(self) -> Event:
         self.places.popleft()
@@ -234,21 +235,31 @@ class _Aligned(Outlet[Event]):
         self._reach = reach
 
     def _hear(self, lane: Lane, event: Event) -> None:
-        self._runners[lane.index].add(event)
-        self.flush()
+        runner = self._runners[lane.index]
+        for piece, place in runner.ruler.measure(event):
+            if runner.places or self._busy or self._gate.closed or place > self._least() + self._reach:
+                runner.add(piece, place)
+            else:
+                self.on_next(piece)
+        for other in self._runners:
+            if other.places:
+                self.flush()
+                break
+
+    def _least(self) -> float:
+        """Where the reader of who is furthest back is."""
+        return min([runner.place for runner in self._runners])
 
     def _ended(self, _lane: Lane) -> None:
         self.flush()  # it holds up nobody any more
 
     def pending(self) -> bool:
         """Whether somebody may go on; of those, who is furthest back is next."""
-        least = first = math.inf
-        for runner in self._runners:
-            place = runner.place
-            least = min(least, place)
-            if place < first and runner.places:
-                first, self._next = place, runner
-        return first <= least + self._reach and first < math.inf
+        waiting = [runner for runner in self._runners if runner.places]
+        if not waiting:
+            return False
+        self._next = min(waiting, key=_WAITS_AT)
+        return self._next.place <= self._least() + self._reach
 
     def take(self) -> Event:
         """The next event of who is furthest back."""

@@ -36,11 +36,11 @@ async def test_nobody_goes_on_to_a_sentence_that_another_has_not_reached() -> No
     assert play.timed == [
         (1, "aOne. "),
         (10, "bEins. "),
-        (11, "aTwo. "),
         (11, "bZwei. "),
+        (11, "aTwo. "),
+        (12, "bDrei."),
         (12, "aThree. "),
         (12, "a."),
-        (12, "bDrei."),
         (12, "b."),
     ]
     assert (play.heard.completed, play.heard.ended_at) == (True, 12)
@@ -62,13 +62,13 @@ async def test_a_delta_in_which_sentences_end_is_cut_there() -> None:
     assert play.timed == [
         (0, "aOne. "),
         (5, "bEins. "),
-        (5, "aTwo. "),
         (5, "bZ"),
+        (5, "aTwo. "),
         (10, "bwei. "),
+        (10, "bD"),
         (10, "aTh"),
         (10, "aree."),
         (10, "a."),
-        (10, "bD"),
         (10, "b."),
     ]
     pieces = [event for event in play.heard.items if event.source == "a" and isinstance(event, TextDelta)]
