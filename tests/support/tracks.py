@@ -101,7 +101,7 @@ class Play:
     def leave(self) -> None:
         """Dispose the subscription."""
         assert self._subscription is not None
-        self.left = True
+        self.left = self.heard.ended_at is None
         self._subscription.dispose()
 
     async def take(self, count: int) -> list[str]:
@@ -206,7 +206,7 @@ def law(combination: Combination, plot: Plot) -> Play:
             loop.call_at(at, play.gate.hold, f"pause{number}")
             loop.call_at(at + length, play.gate.release, f"pause{number}")
         if plot.leave_at is not None:
-            loop.call_at(plot.leave_at, lambda: play.heard.ended_at is None and play.leave())
+            loop.call_at(plot.leave_at, play.leave)
         play.start()
         for _ in range(100):
             if plot.sips is not None:

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 import reactivex as rx
+from reactivex import abc
+from reactivex.disposable import Disposable
 
 from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import Event, Failed, Heartbeat, TextDelta, UsageReported
@@ -98,8 +100,13 @@ async def test_a_closed_lane_says_nothing_more() -> None:
 @virtual_time
 async def test_events_that_come_to_a_closed_lane_are_dropped() -> None:
     """A source that does not stop when it is disposed changes nothing."""
-    observers: list[rx.abc.ObserverBase[Event]] = []
-    source = rx.Observable[Event](lambda observer, _scheduler=None: observers.append(observer))  # type: ignore[arg-type, func-returns-value, misc]
+    observers: list[abc.ObserverBase[Event]] = []
+
+    def subscribe(observer: abc.ObserverBase[Event], _scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        observers.append(observer)
+        return Disposable()
+
+    source = rx.Observable(subscribe)
     told: list[object] = []
     (lane,) = lanes_of([source], LoopScheduler(), on_event=lambda *said: told.append(said), on_end=told.append)
     lane.start()
