@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rxstream.testing._lab import Lab, Probe
 from rxstream.testing._rules import Rule, rules_of
@@ -47,13 +48,17 @@ async def _disposed(lab: Lab) -> None:
 
 @_rule("2.3", "dispose in the midst of on_completed or on_error is harmless")
 async def _disposed_at_the_end(lab: Lab) -> None:
-    sources = [await lab.make()] if lab.specimen.fails is None else [await lab.make(), await lab.failing()]
-    for source in sources:
-        probe = lab.probe(last=lambda: probe.subscription.dispose())  # noqa: B023, PLW0108 - called before the next
-        await lab.whole(source, probe)
-        await lab.calm()
-        lab.one_end(probe)
-        await lab.nothing_left()
+    for source in await lab.both():
+        await _left_at_the_end(lab, source)
+
+
+async def _left_at_the_end(lab: Lab, source: Any) -> None:
+    probe = lab.probe(last=lambda: probe.disposable.dispose())  # noqa: PLW0108 - there is none yet
+    await lab.whole(source, probe)
+    await lab.calm()
+    lab.must(not probe.raised, f"it raised {probe.raised}")
+    lab.one_end(probe)
+    await lab.nothing_left()
 
 
 @_rule("2.4", "after the end, hold, release and dispose change nothing")
@@ -145,6 +150,7 @@ async def _in_the_midst(lab: Lab) -> None:
     expected = await lab.whole(await lab.make())
     probe = await lab.whole(await lab.make(), lab.probe(react=lambda number: press(number + _AT + 1)))
     lab.same(probe.items, expected.items, whose="the items that came while it was pressed")
+    lab.must(not probe.overlaps, f"{probe.overlaps} signals came in the midst of the one that asked for them")
     left = lab.probe(react=press)
     lab.subscribe(await lab.endless(), left)
     await lab.until(lambda: len(left.items) > _AT or left.ends, "nothing came")

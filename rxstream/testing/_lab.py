@@ -80,6 +80,8 @@ class Probe(abc.ObserverBase[Any]):
         self.items: list[Any] = []
         self.ends: list[Exception | None] = []
         """Its errors, and None for each completion: one, or something is wrong."""
+        self.raised: list[Exception] = []
+        """What `last` raised."""
         self.overlaps = 0
         self.foreign = 0
         self.depths = (sys.maxsize, 0)
@@ -131,6 +133,8 @@ class Probe(abc.ObserverBase[Any]):
         try:
             if self._last is not None:
                 self._last()
+        except Exception as raised:  # noqa: BLE001 - by what it called
+            self.raised.append(raised)
         finally:
             self._inside.pop()
 
@@ -194,10 +198,13 @@ class Lab:
         return await _made(self.specimen.factory(self.specimen.many if count is None else count))
 
     async def failing(self) -> Any:
-        """A fresh one that fails."""
-        if self.specimen.fails is None:
-            raise NotApplicable("no fails= was given")
+        """A fresh one that fails, for rules that need it."""
+        assert self.specimen.fails is not None  # noqa: S101 - asked for only where the rule needs it
         return await _made(self.specimen.fails())
+
+    async def both(self) -> list[Any]:
+        """A fresh one that completes, and one that fails, if there is such a one."""
+        return [await self.make()] if self.specimen.fails is None else [await self.make(), await self.failing()]
 
     async def endless(self) -> Any:
         """A fresh one that does not end, or has many items at least."""
@@ -213,9 +220,11 @@ class Lab:
         """An observer that is to be told in this thread."""
         return Probe(self._thread, slow=slow, react=react, last=last)
 
-    def subscribe(self, source: Observable[Any], probe: Probe, *, gate: Gate | None = None) -> Probe:
+    def subscribe(
+        self, source: Observable[Any], probe: Probe, *, loop: asyncio.AbstractEventLoop | None = None
+    ) -> Probe:
         """Subscribe `probe` to the bare source: what RxPY's guard before every observer would hide is seen."""
-        scheduler = LoopScheduler(self.loop, gate=gate if gate is not None else self.gate)
+        scheduler = LoopScheduler(loop or self.loop, gate=self.gate)
         core = None if self.specimen.guarded else getattr(source, "_subscribe_core", None)
         given: Any = source.subscribe(probe, scheduler=scheduler) if core is None else core(probe, scheduler)
         probe.disposable = given if hasattr(given, "dispose") else Disposable(given)

@@ -142,8 +142,7 @@ async def _closed_at_the_end(lab: Lab) -> None:
 
 @_rule("1.7", "nothing comes after the end")
 async def _nothing_after_the_end(lab: Lab) -> None:
-    publishers = [await lab.make()] if lab.specimen.fails is None else [await lab.make(), await lab.failing()]
-    for publisher in publishers:
+    for publisher in await lab.both():
         taker = await _whole(lab, publisher)
         at = taker.probe.signals
         taker.subscription.request(1)
@@ -164,10 +163,7 @@ async def _cancelled(lab: Lab) -> None:
 
 @_rule("1.9", "subscribing calls on_subscribe first, and returns normally; who is no subscriber is a TypeError")
 async def _subscribing(lab: Lab) -> None:
-    publishers = [await lab.make(0), await lab.make()]
-    if lab.specimen.fails is not None:
-        publishers.append(await lab.failing())
-    for publisher in publishers:
+    for publisher in (await lab.make(0), *await lab.both()):
         taker = await _whole(lab, publisher)
         lab.must(not taker.early, "a signal came before on_subscribe")
     publisher = await lab.make(1)
@@ -199,18 +195,21 @@ async def _nothing_unasked(lab: Lab) -> None:
 
 @_rule("2.3", "cancel and request in the midst of the end are harmless")
 async def _control_at_the_end(lab: Lab) -> None:
-    publishers = [await lab.make()] if lab.specimen.fails is None else [await lab.make(), await lab.failing()]
-    for publisher in publishers:
+    for publisher in await lab.both():
+        await _pressed_at_the_end(lab, publisher)
 
-        def last() -> None:
-            taker.subscription.request(1)  # noqa: B023 - called before the next
-            taker.subscription.cancel()  # noqa: B023
 
-        taker = await _taking(lab, publisher, last=last)
-        taker.subscription.request(_ALL)
-        await lab.ended(taker.probe)
-        await lab.calm()
-        lab.one_end(taker.probe)
+async def _pressed_at_the_end(lab: Lab, publisher: Any) -> None:
+    def last() -> None:
+        taker.subscription.request(1)
+        taker.subscription.cancel()
+
+    taker = await _taking(lab, publisher, last=last)
+    taker.subscription.request(_ALL)
+    await lab.ended(taker.probe)
+    await lab.calm()
+    lab.must(not taker.probe.raised, f"it raised {taker.probe.raised}")
+    lab.one_end(taker.probe)
 
 
 @_rule("2.5", "a subscriber that cancels its second subscription keeps its first", "cold")

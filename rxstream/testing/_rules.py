@@ -7,6 +7,7 @@ loop is found out, and a running loop is no hindrance.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ async def _experiment(rule: Rule, specimen: Specimen) -> None:
     try:
         async with asyncio.timeout(specimen.patience * 4):
             await rule.experiment(lab)
+        gc.collect(1)  # a task that is forgotten tells the loop of what it raised
         lab.must(not lab.raised, f"it raised into the event loop: {'; '.join(lab.raised)}")
     finally:
         lab.leave()

@@ -47,17 +47,14 @@ async def _completion(lab: Lab) -> None:
 
 @_rule("1.6", "what ends counts as cancelled: all is closed, although nobody has disposed", "opens")
 async def _closed_at_the_end(lab: Lab) -> None:
-    await lab.whole(await lab.make(1))
-    await lab.connections_closed()
-    if lab.specimen.fails is not None:
-        await lab.whole(await lab.failing())
+    for source in await lab.both():
+        await lab.whole(source)
         await lab.connections_closed()
 
 
 @_rule("1.7", "nothing comes after the end")
 async def _nothing_after_the_end(lab: Lab) -> None:
-    sources = [await lab.make()] if lab.specimen.fails is None else [await lab.make(), await lab.failing()]
-    for source in sources:
+    for source in await lab.both():
         probe = await lab.whole(source)
         at = probe.signals
         lab.must(at == len(probe.items) + 1, "an item came after the end")
@@ -69,19 +66,15 @@ async def _nothing_after_the_end(lab: Lab) -> None:
 async def _subscribing_returns(lab: Lab) -> None:
     closed = asyncio.new_event_loop()
     closed.close()
-    sources = [await lab.make(0), await lab.make(1)]
-    if lab.specimen.fails is not None:
-        sources.append(await lab.failing())
-    for source in sources:
+    for source in (await lab.make(0), *await lab.both()):
         try:
             probe = lab.subscribe(source, lab.probe())
         except Exception as error:
             raise Broken(f"subscribing raised {error!r}") from error
         await lab.ended(probe)
     late = lab.probe()
-    source = await lab.make(1)
     try:
-        source.subscribe(late, scheduler=LoopScheduler(closed)).dispose()
+        lab.subscribe(await lab.make(1), late, loop=closed).disposable.dispose()
     except Exception as error:
         raise Broken(f"subscribing on a loop that is closed raised {error!r}") from error
     lab.must(not late.items, "it emitted on a loop that is closed")
@@ -263,10 +256,8 @@ async def _numbers(lab: Lab) -> None:
 
 @_rule("G.5", "however it ends, no task, no async generator and no watch of the gate is left")
 async def _leaves_nothing(lab: Lab) -> None:
-    await lab.whole(await lab.make())
-    await lab.nothing_left()
-    if lab.specimen.fails is not None:
-        await lab.whole(await lab.failing())
+    for source in await lab.both():
+        await lab.whole(source)
         await lab.nothing_left()
     for items in (0, 1):
         probe = lab.subscribe(await lab.endless(), lab.probe())
