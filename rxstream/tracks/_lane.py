@@ -40,8 +40,14 @@ class Labels:
         self._given: dict[tuple[int, str], str] = {}
         self._used: set[str] = set()
 
-    def of(self, lane: int, source: str) -> str:
-        """The name for `source` of lane number `lane`; the same for the same pair."""
+    def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:  # noqa: ARG002 - others may need it
+        """The name for `source` of lane number `lane`; the same for the same pair.
+
+        Args:
+            lane: Its number.
+            source: What its events, or the lane itself, is called.
+            attempt: Which attempt the events are of; None for the lane itself.
+        """
         key = (lane, source)
         if key not in self._given:
             base = source or f"track-{lane + 1}"
@@ -104,7 +110,7 @@ class Lane:
         self._seq = 0
         self._said: dict[int, int] = {}
         self._counted = 0
-        self._from: str = own
+        self._from: str | None = None  # so that the first event asks for its name
         self._as = self.label
 
     @property
@@ -171,7 +177,7 @@ class Lane:
         """`event` is of another source or attempt than the one before."""
         _ = self.said  # what was said so far counts for the attempt before
         self._from = event.source
-        self._as = self._labels.of(self.index, event.source) if event.source else self.label
+        self._as = self._labels.of(self.index, event.source, attempt=event.attempt) if event.source else self.label
         self.attempt = event.attempt
         self.sources[event.attempt] = self._as
 
