@@ -97,10 +97,8 @@ class _Supersede(OneAnswer):
         self._sentence = ""  # its text so far, as long as its first sentence is waited for
 
     def begin(self) -> None:
-        self._attempts.number(self._draft)
-        self._attempts.number(self._final)
-        for lane in self.lanes:
-            self.open(lane)
+        self.open(self._draft)
+        self._final.start()  # its number comes after those of all attempts of the draft: so do texts that are joined
 
     def heard(self, lane: Lane, event: Event) -> None:
         if lane is self._final:

@@ -33,9 +33,9 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
 
     For completion while somebody types. It is Rx's ``switch_map``, with an end for each answer: one that is closed ends with
     what it had used (`UsageReported`) and `Cancelled`, one that fails with `Failed`, and the next prompt is answered all the
-    same. The events of the n-th answer carry the label of their track and ``#n``, so that no two answers mix: take them
-    apart with `rxstream.operators.responses` or ``group_by``. Completes when there are no more prompts and the last answer
-    has ended.
+    same. The events of the n-th answer carry the label of its stream and ``#n`` (``answer#n`` where it has none), so that no two
+    answers mix: take them apart with `rxstream.operators.responses` or ``group_by``. Completes when there are no more prompts
+    and the last answer has ended.
 
     Example:
         >>> import reactivex as rx
@@ -44,7 +44,7 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
         >>> from rxstream import tracks
         >>> answers = tracks.switch_latest(rx.of("a", "b"), lambda prompt: rxstream.from_iterable([prompt.upper()]))
         >>> {label: answer.text for label, answer in answers.pipe(rxo.responses()).run().items()}
-        {'track#1': '', 'track#2': 'B'}
+        {'answer#1': '', 'answer#2': 'B'}
 
     Args:
         prompts: They may come from any thread.
@@ -66,9 +66,18 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
 
 
 class _Numbered(Labels):
-    """Of the n-th answer; nothing is kept, there may be any number of them."""
+    """Of one answer: all of its tracks have one name, but for two that are at the same attempt, which are two answers."""
 
-    def of(self, lane: int, source: str) -> str:
+    def __init__(self) -> None:
+        super().__init__()
+        self._owners: dict[int, str] = {}
+        self._name = ""
+
+    def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:
+        if attempt is None:
+            self._name = source or "answer"
+        if attempt is None or self._owners.setdefault(attempt, source) == source:
+            return f"{self._name}#{lane + 1}"
         return f"{source or 'track'}#{lane + 1}"
 
 
@@ -80,7 +89,6 @@ class _Switch(Generic[P]):
         self._scheduler = scheduler
         self._outlet = Outlet(observer, scheduler, overflowed=self._stop)
         self._prompts = SingleAssignmentDisposable()
-        self._labels = _Numbered()
         self._lane: Lane | None = None
         self._number = 0
         self._last = False  # there are no more prompts
@@ -116,7 +124,7 @@ class _Switch(Generic[P]):
                 number - 1,
                 source,
                 self._scheduler,
-                labels=self._labels,
+                labels=_Numbered(),
                 on_event=lambda _, event: self._outlet.on_next(event),
                 on_end=lambda _: self._complete(),
             )
