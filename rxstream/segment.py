@@ -4,7 +4,7 @@ Rules of this module:
 
 * Nothing is lost, changed or doubled: white space stays, at the end of its piece; so do delimiters.
 * A character is what a reader takes for one: a letter with its accents, an emoji of several code points, a flag, a line
-  end of CR and LF. `characters` may take two for one in rare scripts, and never cuts one in two. Neither does any `Unit`.
+  end of CR and LF. `characters` may take two for one in rare scripts, and never cuts one in two. Neither does any `TextUnit`.
 * A `Splitter` gives, of a text that arrives in deltas, the pieces that `split` gives of the whole, each as soon as its end
   is certain. It takes linear time, however long a piece grows.
 """
@@ -22,9 +22,9 @@ from rxstream._cutter import CharacterCutter, Cutter, LineCutter, WordCutter, ch
 from rxstream._sentences import SentenceCutter
 from rxstream.errors import ConfigurationError
 
-__all__ = ["By", "Splitter", "Unit", "characters", "split", "windows"]
+__all__ = ["By", "Splitter", "TextUnit", "characters", "split", "windows"]
 
-Unit: TypeAlias = Literal["character", "word", "sentence", "line", "paragraph", "code_fence"]
+TextUnit: TypeAlias = Literal["character", "word", "sentence", "line", "paragraph", "code_fence"]
 """What a text consists of:
 
 * ``character``: as a reader counts them.
@@ -37,7 +37,7 @@ Unit: TypeAlias = Literal["character", "word", "sentence", "line", "paragraph", 
 * ``code_fence``: a fenced block; what stands between them comes in paragraphs.
 """
 
-By: TypeAlias = Unit | Literal["size", "delimiter"]
+By: TypeAlias = TextUnit | Literal["size", "delimiter"]
 """How to cut: see `split`."""
 
 _UNITS: Final[dict[str, Callable[[], Cutter]]] = {
@@ -58,7 +58,7 @@ def split(
 
     Args:
         text: Any text.
-        by: A `Unit`; ``size``: `size` characters at a time; ``delimiter``: up to each `delimiter`, which ends its piece.
+        by: A `TextUnit`; ``size``: `size` characters at a time; ``delimiter``: up to each `delimiter`, which ends its piece.
         size: Characters a piece, for ``size``.
         overlap: For ``size``: all pieces but the first have this many characters less, so that each of the `windows` of
             the same size and overlap is a piece, and before it the end of the text so far.
@@ -107,7 +107,7 @@ class Splitter:
         ConfigurationError: `by` is no unit.
     """
 
-    def __init__(self, by: Unit, *, limit: int | None = None) -> None:
+    def __init__(self, by: TextUnit, *, limit: int | None = None) -> None:
         self._cutter = _UNITS[one_of("by", by, _UNITS)]()
         self._limit = limit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rxstream.segment import Unit, split
+from rxstream.segment import TextUnit, split
 
 FENCE = "```py\nx = 1\n\ny = 2\n```\n"
 
@@ -24,7 +24,7 @@ FENCE = "```py\nx = 1\n\ny = 2\n```\n"
         ["a ```\n\n", "not at the beginning\n~~ ~\n\n", "b"],
     ],
 )
-def test_blocks(by: Unit, blocks: list[str]) -> None:
+def test_blocks(by: TextUnit, blocks: list[str]) -> None:
     """Empty lines end a block, but not within a fence; they go with the block before them."""
     assert split("".join(blocks), by) == blocks
 

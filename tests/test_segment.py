@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxstream.errors import ConfigurationError
-from rxstream.segment import Splitter, Unit, characters, split, windows
+from rxstream.segment import Splitter, TextUnit, characters, split, windows
 
-UNITS: tuple[Unit, ...] = get_args(Unit)
+UNITS: tuple[TextUnit, ...] = get_args(TextUnit)
 
 TRICKY = [
     "\u200d",
@@ -47,14 +47,14 @@ TEXTS = st.text() | st.lists(st.sampled_from([*TRICKY, *SIGNS])).map("".join)
 UNIT = st.sampled_from(UNITS)
 
 
-def pieces_of(by: Unit, deltas: list[str]) -> list[str]:
+def pieces_of(by: TextUnit, deltas: list[str]) -> list[str]:
     """What a splitter makes of the deltas."""
     splitter = Splitter(by)
     return [*(piece for delta in deltas for piece in splitter.feed(delta)), *splitter.close()]
 
 
 @given(TEXTS, UNIT)
-def test_nothing_is_lost(text: str, by: Unit) -> None:
+def test_nothing_is_lost(text: str, by: TextUnit) -> None:
     """Joined pieces are the text, and no piece is empty."""
     pieces = split(text, by)
     assert "".join(pieces) == text
@@ -62,14 +62,14 @@ def test_nothing_is_lost(text: str, by: Unit) -> None:
 
 
 @given(TEXTS, UNIT)
-def test_no_character_is_cut_in_two(text: str, by: Unit) -> None:
+def test_no_character_is_cut_in_two(text: str, by: TextUnit) -> None:
     """Pieces of every kind end where a character ends."""
     ends = set(accumulate(map(len, characters(text))))
     assert set(accumulate(map(len, split(text, by)))) <= ends
 
 
 @given(TEXTS, UNIT, st.data())
-def test_in_deltas_as_in_one(text: str, by: Unit, data: st.DataObject) -> None:
+def test_in_deltas_as_in_one(text: str, by: TextUnit, data: st.DataObject) -> None:
     """However the text arrives, the pieces are the same."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     assert pieces_of(by, [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]) == split(text, by)
@@ -77,7 +77,7 @@ def test_in_deltas_as_in_one(text: str, by: Unit, data: st.DataObject) -> None:
 
 
 @given(TEXTS, TEXTS, UNIT)
-def test_a_splitter_begins_anew_when_it_was_closed(one: str, two: str, by: Unit) -> None:
+def test_a_splitter_begins_anew_when_it_was_closed(one: str, two: str, by: TextUnit) -> None:
     """What one text left behind does not show in the next."""
     splitter = Splitter(by)
     for text in (one, two):
@@ -86,7 +86,7 @@ def test_a_splitter_begins_anew_when_it_was_closed(one: str, two: str, by: Unit)
 
 
 @given(st.lists(TEXTS, max_size=8), UNIT, st.integers(1, 20))
-def test_no_more_is_held_than_the_limit(deltas: list[str], by: Unit, limit: int) -> None:
+def test_no_more_is_held_than_the_limit(deltas: list[str], by: TextUnit, limit: int) -> None:
     """A piece that grows beyond it comes in parts; nothing is lost, and what is held is short."""
     splitter = Splitter(by, limit=limit)
     pieces: list[str] = []
@@ -109,7 +109,7 @@ def test_a_piece_beyond_the_limit_is_cut_between_characters() -> None:
 @pytest.mark.parametrize(
     "unit", ["a", " ", "\n", ".", "`", '"', "Mr. ", "U.S. A", "\u0301", " \u0301", "1.", ".[1", ". »"]
 )
-def test_time_is_linear(by: Unit, unit: str) -> None:
+def test_time_is_linear(by: TextUnit, unit: str) -> None:
     """Four times as much of what is never complete takes some four times as long, not sixteen."""
 
     def seconds(length: int) -> float:
@@ -138,7 +138,7 @@ def test_time_is_linear(by: Unit, unit: str) -> None:
         ("code_fence", ["a\n~~", "~"], [[], ["a\n"]]),
     ],
 )
-def test_a_piece_comes_as_soon_as_it_is_certain(by: Unit, deltas: list[str], given_: list[list[str]]) -> None:
+def test_a_piece_comes_as_soon_as_it_is_certain(by: TextUnit, deltas: list[str], given_: list[list[str]]) -> None:
     """With the delta that shows where it ends."""
     splitter = Splitter(by)
     assert [splitter.feed(delta) for delta in deltas] == given_

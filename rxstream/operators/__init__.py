@@ -26,6 +26,7 @@ from rxstream.operators._pace import pace
 from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
 from rxstream.operators._sample import sample
+from rxstream.operators._segments import segments
 from rxstream.operators._share import share
 from rxstream.operators._share_replay import share_replay
 from rxstream.operators._synchronize import synchronize
@@ -50,6 +51,7 @@ __all__ = [
     "rate_limit",
     "responses",
     "sample",
+    "segments",
     "share",
     "share_replay",
     "synchronize",

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxstream.events import Event, TextDelta
-from rxstream.segment import Splitter
+from rxstream._check import one_of
+from rxstream.events import Cancelled, Event, Failed, Finished, Retracted, TextDelta
+from rxstream.loop import LoopScheduler
+from rxstream.operators._spread import Spread
+from rxstream.segment import Splitter, TextUnit
 
 __all__ = ["text"]
 
+_UNITS: Final = ("delta", "character", "word", "sentence", "line", "paragraph", "code_fence")
+_LIMIT: Final = 65_536
+_ENDS: Final = frozenset((Finished, Failed, Cancelled))
+
 
 def text(
-    by: Literal["delta", "character", "word"] = "delta", *, choice: int = 0
+    by: Literal["delta"] | TextUnit = "delta", *, choice: int = 0
 ) -> Callable[[Observable[Event]], Observable[str]]:
     """The text of the answer: joined, the items are the answer's text, whatever `by` is.
 
@@ -24,52 +32,112 @@ def text(
              text(by="word")
         result:  --------------------("Hello ")----------------------------("world")-|
 
-    A character or a word is emitted when the next one has begun, or at the end: only then is it known to be whole. What
-    is held back when the stream fails is emitted before the error.
+    An item is emitted as soon as what has come says where it ends; what is held back when the answer is finished, or the
+    stream fails, is emitted then. What belongs together may come in several parts of the answer, and in two attempts, where
+    the second goes on with the first. Of a combination each track has its text cut for itself. What is retracted before
+    it was emitted never is. Of an item of more than 65,536 characters it emits parts.
+
+    `segments` does the same and leaves events what they are.
 
     Example:
-        >>> import reactivex as rx
-        >>> from reactivex import operators as ops
-        >>> from rxstream.events import TextDelta
-        >>> deltas = rx.of(TextDelta(text="Hel"), TextDelta(text="lo wor"), TextDelta(text="ld"))
-        >>> deltas.pipe(text(by="word"), ops.to_list()).run()
+        >>> import rxstream
+        >>> list(rxstream.from_iterable(["Hel", "lo wor", "ld"]).pipe(text(by="word")))
         ['Hello ', 'world']
 
     Args:
-        by: ``delta``: as the provider sends it, about a token; ``character``: as a reader counts them (never half an emoji);
-            ``word``: a word with the white space after it.
+        by: ``delta``: as the provider sends it, about a token; or a unit, with the white space after it: ``character``, as a
+            reader counts them (never half an emoji), ``word``, ``sentence``, ``line``, ``paragraph``, ``code_fence`` (a block
+            of code, and between them paragraphs); see `rxstream.segment.TextUnit`.
         choice: Which answer, where several were asked for.
+
+    Raises:
+        ConfigurationError: `by` is none of these.
     """
+    one_of("by", by, _UNITS)
 
     def texts(source: Observable[Event]) -> Observable[str]:
         def subscribe(
             observer: abc.ObserverBase[str], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            splitter = None if by == "delta" else Splitter(by)
+            if by != "delta":
+                return _Cutting(by, choice, observer, LoopScheduler.of(scheduler)).start(source)
 
             def on_next(event: Event) -> None:
-                if not isinstance(event, TextDelta) or event.choice != choice:
-                    return
-                if splitter is None:
+                if isinstance(event, TextDelta) and event.choice == choice:
                     observer.on_next(event.text)
-                    return
-                for piece in splitter.feed(event.text):
-                    observer.on_next(piece)
 
-            def rest() -> None:
-                for piece in splitter.close() if splitter is not None else ():
-                    observer.on_next(piece)
-
-            def on_error(error: Exception) -> None:
-                rest()
-                observer.on_error(error)
-
-            def on_completed() -> None:
-                rest()
-                observer.on_completed()
-
-            return source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 
     return texts
+
+
+class _Cutting:
+    """One subscription: a splitter for each track."""
+
+    def __init__(self, by: TextUnit, choice: int, observer: abc.ObserverBase[str], scheduler: LoopScheduler) -> None:
+        self._by: TextUnit = by
+        self._choice = choice
+        self._tracks: dict[str, _Track] = {}
+        self._upstream = SingleAssignmentDisposable()
+        self._outlet: Spread[str] = Spread(observer, scheduler, "text", overflowed=self._upstream.dispose)
+
+    def start(self, source: Observable[Event]) -> abc.DisposableBase:
+        self._upstream.disposable = source.subscribe(
+            self._next, self._fail, self._complete, scheduler=self._outlet.above
+        )
+        return CompositeDisposable(self._upstream, Disposable(self._outlet.dispose))
+
+    def _next(self, event: Event) -> None:
+        if isinstance(event, TextDelta):
+            if event.choice == self._choice:
+                track = self._tracks.get(event.source)
+                if track is None:
+                    track = self._tracks[event.source] = _Track(Splitter(self._by, limit=_LIMIT))
+                self._outlet.give(track.cut(event))
+        elif type(event) in _ENDS:
+            track = self._tracks.pop(event.source, None)
+            if track is not None:
+                self._outlet.give(track.splitter.close())
+        elif isinstance(event, Retracted):
+            track = self._tracks.get(event.source)
+            if track is not None and track.attempt == event.attempt:
+                self._outlet.give(track.retract(0 if self._choice else event.to_offset))
+
+    def _fail(self, error: Exception) -> None:
+        self._flush()
+        self._outlet.on_error(error)
+
+    def _complete(self) -> None:
+        self._flush()
+        self._outlet.on_completed()
+
+    def _flush(self) -> None:
+        for track in self._tracks.values():
+            self._outlet.give(track.splitter.close())
+        self._tracks.clear()
+
+
+class _Track:
+    """What is held of one track's text, and how much of its attempt has come."""
+
+    __slots__ = ("attempt", "came", "splitter")
+
+    def __init__(self, splitter: Splitter) -> None:
+        self.splitter = splitter
+        self.attempt = 0
+        self.came = 0
+
+    def cut(self, event: TextDelta) -> list[str]:
+        if event.attempt != self.attempt:
+            self.attempt, self.came = event.attempt, 0
+        self.came += len(event.text)
+        return self.splitter.feed(event.text)
+
+    def retract(self, to_offset: int) -> list[str]:
+        """What is held of the first characters of the attempt; the rest is forgotten."""
+        keep = self.splitter.held - max(0, self.came - to_offset)
+        self.came = min(self.came, to_offset)
+        kept = "".join(self.splitter.close())[: max(0, keep)]
+        return [kept] if kept else []
