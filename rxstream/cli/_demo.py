@@ -72,7 +72,7 @@ def _stand_in(prompt: str) -> Track:
     note = (
         "The stand-in is the same local model, asked through the Anthropic SDK as a model in the cloud would be, for no "
         f"key is set. For a real one set {', '.join(variables[:-1])} or {variables[-1]}, "
-        "or name any model: rxstream demo -m PROVIDER:MODEL"
+        "or name any model: -m PROVIDER:MODEL"
     )
     return Track(
         there,

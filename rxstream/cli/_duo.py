@@ -15,6 +15,7 @@ from rxstream.observable import Stream
 from rxstream.operators import of_track, share
 from rxstream.sinks.console import printable
 from rxstream.snapshot import Snapshot
+from rxstream.usage import Usage
 
 __all__ = ["duo_tracks"]
 
@@ -44,7 +45,7 @@ class _Duo(Track):
     combined = True
 
     def __init__(self, dual: DualTrack, here: Track, there: Track) -> None:
-        super().__init__(dual, target="local:both", priced_as="", note=there.note)
+        super().__init__(dual, target="local:both", note=there.note)
         self.label = dual.strategy
         self._dual = dual
         self._both = (here, there)
@@ -53,6 +54,15 @@ class _Duo(Track):
         for track in self._both:
             track.preload()
 
+    def price(self, usage: Usage) -> float | None:  # noqa: ARG002 - of both together, which have not one price
+        """What both tracks cost, each at its own price; None where that is not known of one that was asked."""
+        costs = [
+            track.price(snapshot.usage)
+            for track, snapshot in zip(self._both, (self._dual.local, self._dual.cloud), strict=True)
+            if snapshot.status != "waiting"
+        ]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
     def figures(self) -> list[str]:
         """Those of the answer, then those of each track."""
         tracks = (self._dual.local, self._dual.cloud)
@@ -60,7 +70,7 @@ class _Duo(Track):
 
 
 def _doing(track: Snapshot, *, over: bool) -> str:
-    words = "not asked" if over and track.status == "waiting" else track.status
+    words: str = "not asked" if over and track.status == "waiting" else track.status
     if track.first_output is not None:
         words += f", first token {track.first_output:.2f} s, ≈{track.outputs} tokens"
     elif track.error is not None:

@@ -184,7 +184,9 @@ def _joined(pieces: Sequence[str], width: int) -> list[str]:
 
 
 def _summary(tracks: Sequence[Track]) -> list[str]:
-    """Which track spoke first, and which is ahead or was done first."""
+    """Which track spoke first, and which is ahead or was done first; of one alone there is nothing to say."""
+    if len(tracks) == 1:
+        return []
     figures = {track: track.session.statistics for track in tracks}
     words: list[str] = []
     spoke = sorted((at, track.label) for track in tracks if (at := figures[track].time_to_first_output) is not None)

@@ -64,7 +64,7 @@ class Track:
     def preload(self) -> None:
         """Do what the request would wait for; see `rxstream.sources.model.preload`."""
         self._preload()
-        self._price(Usage(input_tokens=0, output_tokens=0))  # the table takes half a second to load
+        self.price(Usage(input_tokens=0, output_tokens=0))  # the table takes half a second to load
 
     def start(self, *, tell: Callable[[Event], None] | None = None) -> None:
         """Make the request; `tell` is called with each event."""
@@ -133,12 +133,13 @@ class Track:
         if self._thinks and not self._pieces and not self.over:
             pieces.append("thinking …")
         if self.over and self._cost is None:
-            self._cost = self._price(self.session.partial.usage)
+            self._cost = self.price(self.session.partial.usage)
         if self._cost is not None:
             pieces.append(f"${self._cost:.6f}".rstrip("0").rstrip("."))
         return [*pieces, *self._ending()]
 
-    def _price(self, usage: Usage) -> float | None:
+    def price(self, usage: Usage) -> float | None:
+        """What `usage` costs, in US dollars; None where that is not known."""
         return price(usage, provider=self._priced_as, model=self._where.model) if self._priced_as else None
 
     def _ending(self) -> list[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rxstream.cli._show import Live
 from rxstream.cli._track import Track
 from rxstream.errors import ServerFault
-from rxstream.events import Finished, ThinkingDelta
+from rxstream.events import Finished, Retracted, TextDelta, ThinkingDelta
 from rxstream.observable import Stream
 from rxstream.sources._pump import pump
 from tests.support.scripted import DONE, Scripted, Step, words
@@ -217,3 +217,30 @@ def test_waiting_is_said_and_taken_back() -> None:
         raise KeyboardInterrupt
     assert stage.look().text == ""
     assert not stage.screen.cursor_hidden
+
+
+@virtual_time
+async def test_the_one_answer_of_several_tracks_is_drawn_anew_when_a_draft_is_taken_back() -> None:
+    """What was withdrawn is gone from the screen; a summary of one track is not made."""
+    stage = Stage()
+    steps: list[Step] = [
+        1.0,
+        "A draft.",
+        2.0,
+        Retracted(to_offset=0),
+        TextDelta(text="The answer.", attempt=2),
+        1.0,
+        DONE,
+    ]
+    one = track(*steps, label="draft")
+    one.combined = True
+    running = asyncio.ensure_future(stage.run(one))
+    await asyncio.sleep(1.5)
+    assert "A draft." in stage.look().picture
+    await asyncio.sleep(2.0)
+    assert "A draft." not in stage.look().picture
+    assert "The answer." in stage.look().picture
+    whole = await running
+    assert "The answer." in whole
+    assert "A draft." not in whole
+    assert "first to finish" not in whole

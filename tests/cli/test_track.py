@@ -107,3 +107,13 @@ def test_cancelling_what_was_not_started_changes_nothing() -> None:
 def test_an_error_is_explained_in_a_line() -> None:
     """With its kind; escapes in it are harmless."""
     assert explain(ValueError("bad \x1b[31m")) == "ValueError: bad ␛[31m"
+
+
+@virtual_time
+async def test_what_is_taken_back_goes_from_a_screen_that_can_be_redrawn() -> None:
+    """Only what stays is left, and what shows it is told."""
+    one = track("half \x1b[1m", Retracted(to_offset=2), TextDelta(text="whole", attempt=2), DONE)
+    one.rewrites = True
+    await run(one)
+    assert one.text == "hawhole"
+    assert one.rewritten == 1
