@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reactivex import operators as ops
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
+import rxstream
+from rxstream import operators, tracks
 from rxstream.sources.local import missing
 from tests.support.server import Exchange, ScriptedServer, chat, messages, responses
 
@@ -101,3 +104,21 @@ def test_the_runner_reports_what_fails(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as caught:
         second.evaluate()
     assert caught.traceback[-1].lineno == 9
+
+
+def test_every_operator_is_on_its_page() -> None:
+    """Who looks for what he wants finds the name of it."""
+    page = (PROJECT / "docs" / "which_operator.md").read_text(encoding="utf-8")
+    names = [f"rxo.{name}" for name in operators.__all__ if name[0].islower()]
+    names += [f"tracks.{name}" for name in tracks.__all__ if name[0].islower()]
+    missing = [name for name in names if not re.search(rf"{re.escape(name)}\b", page)]
+    assert not missing
+
+
+def test_and_no_other_is() -> None:
+    """Nor one that has gone, in Rx or here."""
+    page = (PROJECT / "docs" / "which_operator.md").read_text(encoding="utf-8")
+    homes = {"rxo": operators, "tracks": tracks, "ops": ops, "rxstream": rxstream}
+    found = re.findall(r"`[^`]*?\b(rxo|tracks|ops|rxstream)\.(\w+)", page)
+    assert found
+    assert not [f"{home}.{name}" for home, name in found if name != "operators" and not hasattr(homes[home], name)]
