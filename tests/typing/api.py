@@ -14,7 +14,9 @@ from reactivex import operators as ops
 
 import rxstream
 from rxstream import operators as rxo
+from rxstream import tracks
 from rxstream.aggregate import aggregate
+from rxstream.comparison import Comparison
 from rxstream.errors import RateLimited, StreamError, TimedOut
 from rxstream.events import (
     Cancelled,
@@ -45,6 +47,7 @@ from rxstream.events import (
     decode,
     encode,
 )
+from rxstream.snapshot import Snapshot
 
 
 class City(BaseModel):
@@ -103,6 +106,50 @@ def length(delta: TextDelta) -> int:
     return len(delta.text)
 
 
+async def upper(event: Event) -> str:
+    """Some work for each item."""
+    return str(event).upper()
+
+
+def flow_keeps_types() -> None:
+    """Operators of flow take any item and give it back, or say what they make of it."""
+    assert_type(stream.pipe(rxo.segments("sentence"), rxo.pace(), rxo.coalesce()), rxstream.Stream[Event])
+    assert_type(stream.text().pipe(rxo.debounce(0.1), rxo.sample(0.1)), rxstream.Stream[str])
+    assert_type(stream.text().pipe(rxo.valve(rxstream.Gate())), rxstream.Stream[str])
+    assert_type(stream.text().pipe(rxo.on_backpressure_buffer(10, low=2)), rxstream.Stream[str])
+    assert_type(stream.text().pipe(rxo.observe_on_loop(), rxo.synchronize()), rxstream.Stream[str])
+    assert_type(stream.text().pipe(rxo.share(), rxo.share_replay()), rxstream.Stream[str])
+    assert_type(stream.text().pipe(rxo.buffer_tokens(10)), rxstream.Stream[list[str]])
+    assert_type(stream.pipe(rxo.map_async(upper, max_concurrency=2)), rxstream.Stream[str])
+    assert_type(stream.pipe(rxo.rate_limit(rxstream.TokenBucket(10))), rxstream.Stream[Event])
+
+
+def tracks_have_types() -> None:
+    """Combinations are streams of events, or of what they say of them."""
+    assert_type(tracks.merge(stream, observable), rxstream.Stream[Event])
+    assert_type(tracks.race(stream, stream).run(), rxstream.Response)
+    assert_type(tracks.merge(stream, stream).pipe(rxo.responses()).run(), dict[str, rxstream.Response])
+    assert_type(tracks.combine_tracks(stream, stream), rxstream.Stream[dict[str, Snapshot]])
+    assert_type(tracks.compare(stream, stream).run(), Comparison)
+    assert_type(tracks.best_of(stream, stream, score=lambda response: len(response.text)), rxstream.Stream[Event])
+    assert_type(
+        tracks.switch_latest(stream.text(), lambda prompt: rxstream.stream("a:b", prompt)), rxstream.Stream[Event]
+    )
+    duo = rxstream.DualTrack(stream, observable, strategy="hedge", after=rxstream.LatencyQuantile())
+    assert_type(duo.run(), rxstream.Response)
+    assert_type(duo.local, Snapshot)
+    assert_type(rxstream.replay([Finished(reason="stop")], speed=2.0), rxstream.Stream[Event])
+
+
+async def edges_have_types() -> None:
+    """Where a stream leaves Rx."""
+    async for event in rxstream.to_async_iterable(observable, high=10, low=2):
+        assert_type(event, Event)
+    for event in rxstream.to_iterable(observable):
+        assert_type(event, Event)
+    assert_type(rxstream.Publisher(stream.text()), rxstream.Publisher[str])
+
+
 def subscriptions() -> None:
     """Callbacks, plain and coroutine, and the handle."""
 
@@ -129,7 +176,7 @@ def failures(error: StreamError) -> None:
         case RateLimited(retry_after=seconds):
             assert_type(seconds, float | None)
         case TimedOut():
-            assert_type(error.seconds, float)
+            assert_type(error.seconds, float | None)
         case _:
             pass
 
