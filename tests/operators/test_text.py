@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
-from reactivex.scheduler import ImmediateScheduler
 
-from rxstream.events import Event, Finished, RefusalDelta, Started, TextDelta, ThinkingDelta
+from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
+from rxstream.events import (
+    Cancelled,
+    Event,
+    Finished,
+    Heartbeat,
+    RefusalDelta,
+    Retracted,
+    Seam,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+)
+from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.operators import text
-from tests.support.scripted import Recorder, Scripted, raising
+from rxstream.segment import TextUnit, split
+from tests.support.scripted import DONE, Recorder, Scripted, numbered, raising
 from tests.support.virtual_loop import settle, virtual_time
 
-By = Literal["delta", "character", "word"]
-BY: tuple[By, ...] = ("delta", "character", "word")
+UNITS: tuple[TextUnit, ...] = get_args(TextUnit)
+BY: tuple[Any, ...] = ("delta", *UNITS)
 
 
-def through(source: Observable[Event], by: By, *, choice: int = 0) -> tuple[list[str], list[object]]:
+def through(source: Observable[Event], by: Any, *, choice: int = 0) -> tuple[list[str], list[object]]:
     """What came, and how it ended."""
     items: list[str] = []
     end: list[object] = []
-    source.pipe(text(by, choice=choice)).subscribe(
-        items.append, end.append, lambda: end.append("end"), scheduler=ImmediateScheduler()
-    )
+
+    @virtual_time
+    async def main() -> None:
+        source.pipe(text(by, choice=choice)).subscribe(
+            items.append, end.append, lambda: end.append("end"), scheduler=LoopScheduler()
+        )
+        await settle()
+
+    main()
     return items, end
+
+
+def texts(pieces: Sequence[str]) -> Observable[Event]:
+    return rx.from_iterable([TextDelta(text=piece) for piece in pieces])
 
 
 deltas = st.lists(
@@ -39,10 +63,9 @@ deltas = st.lists(
 
 @pytest.mark.parametrize("by", BY)
 @given(deltas)
-def test_joined_the_items_are_the_text(by: By, pieces: list[str]) -> None:
+def test_joined_the_items_are_the_text(by: Any, pieces: list[str]) -> None:
     """Law: whatever the deltas and whatever the unit, nothing is lost, invented or moved."""
-    source: Observable[Event] = rx.from_iterable([TextDelta(text=piece) for piece in pieces])
-    items, end = through(source, by)
+    items, end = through(texts(pieces), by)
     assert "".join(items) == "".join(pieces)
     assert end == ["end"]
     if by == "delta":
@@ -51,26 +74,23 @@ def test_joined_the_items_are_the_text(by: By, pieces: list[str]) -> None:
         assert "" not in items
 
 
-@pytest.mark.parametrize("by", BY[1:])
+@pytest.mark.parametrize("by", UNITS)
 @given(deltas)
-def test_the_items_do_not_depend_on_how_the_text_was_cut(by: By, pieces: list[str]) -> None:
-    whole: Observable[Event] = rx.of(TextDelta(text="".join(pieces)))
-    cut: Observable[Event] = rx.from_iterable([TextDelta(text=piece) for piece in pieces])
-    assert through(cut, by) == through(whole, by)
+def test_the_items_do_not_depend_on_how_the_text_was_cut(by: TextUnit, pieces: list[str]) -> None:
+    assert through(texts(pieces), by) == (split("".join(pieces), by), ["end"])
 
 
 @pytest.mark.parametrize("by", BY)
 @given(deltas)
-def test_what_is_held_back_comes_before_the_error(by: By, pieces: list[str]) -> None:
+def test_what_is_held_back_comes_before_the_error(by: Any, pieces: list[str]) -> None:
     error = ValueError("mine")
-    events: Observable[Event] = rx.from_iterable([TextDelta(text=piece) for piece in pieces])
-    items, end = through(rx.concat(events, rx.throw(error)), by)
+    items, end = through(rx.concat(texts(pieces), rx.throw(error)), by)
     assert "".join(items) == "".join(pieces)
     assert end == [error]
 
 
 @pytest.mark.parametrize("by", BY)
-def test_only_the_text_of_the_chosen_answer_counts(by: By) -> None:
+def test_only_the_text_of_the_chosen_answer_counts(by: Any) -> None:
     events: list[Event] = [
         Started(id="x"),
         ThinkingDelta(text="hm "),
@@ -85,17 +105,70 @@ def test_only_the_text_of_the_chosen_answer_counts(by: By) -> None:
 
 
 def test_words_keep_the_white_space_after_them() -> None:
-    source: Observable[Event] = rx.from_iterable([TextDelta(text=piece) for piece in ("Hel", "lo wor", "ld")])
-    assert through(source, "word")[0] == ["Hello ", "world"]
+    assert through(texts(["Hel", "lo wor", "ld"]), "word")[0] == ["Hello ", "world"]
+
+
+def test_what_belongs_together_may_come_in_several_parts() -> None:
+    """An answer with citations comes so; nothing but text has a say."""
+    events: list[Event] = [
+        TextDelta(text="So it "),
+        Heartbeat(),
+        TextDelta(text="is. The", part=1),
+        TextDelta(text="n", part=2),
+    ]
+    assert through(rx.from_iterable(events), "sentence")[0] == ["So it is. ", "Then"]
+
+
+def test_tracks_are_cut_each_for_itself() -> None:
+    events: list[Event] = [
+        TextDelta(text="on", source="a"),
+        TextDelta(text="tw", source="b"),
+        TextDelta(text="e thr", source="a"),
+        TextDelta(text="o", source="b"),
+        Finished(reason="stop", source="b"),
+        Cancelled(source="a"),
+        Finished(reason="stop", source="c"),
+        TextDelta(text="again", source="b"),
+    ]
+    assert through(rx.from_iterable(events), "word")[0] == ["one ", "two", "thr", "again"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "to_offset", "rest"),
+    [(0, 0, ["b"]), (0, 4, ["b"]), (0, 6, ["tw", "b"]), (0, 99, ["two", "b"]), (1, 6, ["b"])],
+)
+def test_what_is_retracted_is_not_emitted(choice: int, to_offset: int, rest: list[str]) -> None:
+    """As far as it is held: characters are those of the attempt."""
+    events: list[Event] = [
+        TextDelta(text="one two", choice=choice),
+        Retracted(to_offset=to_offset, attempt=2),
+        Retracted(to_offset=0, source="other"),
+        Retracted(to_offset=to_offset),
+        TextDelta(text="b", choice=choice, attempt=2),
+    ]
+    assert through(rx.from_iterable(events), "word", choice=choice)[0] == ["one ", *rest]
+
+
+def test_text_goes_on_over_a_seam() -> None:
+    events: list[Event] = [
+        TextDelta(text="one tw"),
+        Seam(kind="resume", offset=6, attempt=2),
+        TextDelta(text="o three", attempt=2),
+        Retracted(to_offset=3, attempt=2),
+    ]
+    assert through(rx.from_iterable(events), "word")[0] == ["one ", "two ", "t"]
 
 
 def test_each_subscription_begins_anew() -> None:
-    source: Observable[Event] = rx.of(TextDelta(text="a b"))
-    words = source.pipe(text("word"))
+    words = texts(["a b"])
     for _ in range(2):
-        heard: list[str] = []
-        words.subscribe(heard.append, scheduler=ImmediateScheduler())
-        assert heard == ["a ", "b"]
+        assert through(words, "word")[0] == ["a ", "b"]
+
+
+@pytest.mark.parametrize("by", ["letter", "size", ""])
+def test_a_unit_that_is_none_is_refused_when_it_is_built(by: Any) -> None:
+    with pytest.raises(ConfigurationError, match="by="):
+        text(by)
 
 
 @virtual_time
@@ -107,3 +180,127 @@ async def test_a_delta_is_not_delayed_and_disposing_closes_the_source() -> None:
     subscription.dispose()
     await settle()
     assert script.closed == 1
+
+
+@virtual_time
+async def test_an_item_comes_when_its_end_is_known() -> None:
+    script, recorder = Scripted([1, "So it", 1, " is.", 1, " ", 1, "Then", 1, " no.", 1, DONE]), Recorder()
+    script.events().pipe(text("sentence")).subscribe(
+        recorder.on_next, recorder.on_error, recorder.on_completed, scheduler=LoopScheduler()
+    )
+    await asyncio.sleep(10)
+    assert list(zip(recorder.times, recorder.items, strict=True)) == [(4, "So it is. "), (6, "Then no.")]
+    assert (recorder.ended_at, recorder.completed) == (6, True)
+
+
+@virtual_time
+async def test_a_closed_gate_stops_it_between_two_items_of_one_delta() -> None:
+    scheduler, recorder = LoopScheduler(), Recorder()
+    script = Scripted([1, "a b c d", 1, " e f", 1, DONE])
+
+    def on_next(item: str) -> None:
+        recorder.on_next(item)
+        if item == "b ":
+            scheduler.gate.hold("test")
+
+    script.events().pipe(text("word")).subscribe(on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler)
+    await asyncio.sleep(20)
+    assert (recorder.items, recorder.ended_at) == (["a ", "b "], None)
+    scheduler.gate.release("test")
+    await asyncio.sleep(20)
+    assert list(zip(recorder.times, recorder.items, strict=True)) == [
+        *((1, "a "), (1, "b "), (20, "c ")),
+        *((21, "d "), (21, "e "), (22, "f")),
+    ]
+    assert recorder.completed
+
+
+@virtual_time
+async def test_the_error_waits_for_the_gate_and_comes_last() -> None:
+    scheduler, recorder, error = LoopScheduler(), Recorder(), Disconnected("gone")
+    script = Scripted([1, "a b", raising(error)])
+    script.events().pipe(text("word")).subscribe(
+        recorder.on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler
+    )
+    await asyncio.sleep(0.5)
+    scheduler.gate.hold("test")
+    await asyncio.sleep(5)
+    assert recorder.items == []
+    scheduler.gate.release("test")
+    await settle()
+    assert (recorder.items, recorder.error) == (["a ", "b"], error)
+
+
+@virtual_time
+async def test_disposed_in_the_middle_of_a_delta_it_says_no_more_and_lets_go() -> None:
+    scheduler, heard = LoopScheduler(), list[str]()
+    script = Scripted(["a b c d", 1, DONE])
+
+    def on_next(item: str) -> None:
+        heard.append(item)
+        if item == "b ":
+            subscription.dispose()
+
+    subscription = script.events().pipe(text("word")).subscribe(on_next, scheduler=scheduler)
+    await asyncio.sleep(5)
+    assert (heard, script.running) == (["a ", "b "], 0)
+    assert_released(scheduler.gate)
+
+
+@virtual_time
+async def test_a_delta_of_very_many_items_holds_the_source_and_loses_none() -> None:
+    """Not even if the gate is closed in the middle of it."""
+    scheduler, recorder, many = LoopScheduler(), Recorder(), 100_000
+    script = Scripted(["x " * many, *numbered(50)])
+
+    def on_next(item: str) -> None:
+        recorder.on_next(item)
+        if len(recorder.items) == 10:
+            scheduler.gate.hold("test")
+
+    subscription = (
+        script.events()
+        .pipe(text("word"))
+        .subscribe(on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler)
+    )
+    await asyncio.sleep(1)
+    assert (len(recorder.items), script.reads) == (10, 1)
+    scheduler.gate.release("test")
+    await asyncio.sleep(1)
+    assert (len(recorder.items), recorder.completed) == (many + 50, True)
+    subscription.dispose()
+    await settle()
+    assert_released(scheduler.gate)
+
+
+@virtual_time
+async def test_a_source_that_cannot_be_held_ends_in_an_error_before_memory_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rxstream.operators._spread.MOST", 10)
+    scheduler, recorder, source = LoopScheduler(), Recorder(), rx.Subject[Event]()
+    source.pipe(text("word")).subscribe(recorder.on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler)
+    scheduler.gate.hold("test")
+    for _ in range(200):
+        source.on_next(TextDelta(text="x y z "))
+    assert len(source.observers) == 0
+    scheduler.gate.release("test")
+    await settle()
+    assert isinstance(recorder.error, LimitExceeded)
+    assert 64 < len(recorder.items) < 150
+    assert_released(scheduler.gate)
+
+
+@virtual_time
+async def test_an_endless_word_comes_in_parts() -> None:
+    recorder = Recorder()
+    script = Scripted(["abc" * 1000] * 50)
+    script.events().pipe(text("word")).subscribe(recorder.on_next, recorder.on_error, scheduler=LoopScheduler())
+    await asyncio.sleep(1)
+    assert "".join(recorder.items) == "abc" * 50_000
+    assert max(map(len, recorder.items)) < 70_000
+
+
+def assert_released(gate: Gate) -> None:
+    """Nobody holds it, nobody watches it."""
+    assert (gate.holds, vars(gate)["_watchers"]) == ((), set())
