@@ -10,6 +10,7 @@ the subscriber's loop: a source that calls from another thread goes through ``ob
 """
 
 from rxstream._backlog import BufferStatistics
+from rxstream.operators._buffer_tokens import buffer_tokens
 from rxstream.operators._chunks import chunks
 from rxstream.operators._coalesce import coalesce
 from rxstream.operators._debounce import debounce
@@ -35,6 +36,7 @@ from rxstream.operators._valve import valve
 
 __all__ = [
     "BufferStatistics",
+    "buffer_tokens",
     "chunks",
     "coalesce",
     "debounce",
