@@ -61,18 +61,17 @@ class Playout:
         else:  # tokens are counted in bytes, so that a sum is a whole number
             self._plan = _Fixed(rate * (BYTES_A_TOKEN if unit == "tokens" else 1))
 
-    def add(self, event: Event, now: float, *, is_text: bool) -> int:
-        """`event` waits from now on, and if it is no text, for what is before it; the bytes that it takes."""
-        text = text_of(event)
-        units = self._measure(text) if is_text else 0
+    def add(self, event: Event, text: str, now: float) -> int:
+        """`event` waits from now on: to play `text`, or if that is empty, for what is before it. The bytes that it takes."""
+        units = self._measure(text)
         if units:
             if not self.waiting:
                 self.due = max(self.due, now)
             self._plan.arrived(now, units)
-            if self.due > now + self._step:  # what is played now was played slowly: may this one come sooner?
+            if self.due > now + self._step:  # what is heard now was played slowly: may this come sooner?
                 soon = max(self._step, self._played / self._plan.cruise())
                 self.due = min(self.due, max(now, self._played_at + soon))
-        held = _Held(event, units, _EVENT + len(text), self._unit)
+        held = _Held(event, units, _EVENT + len(text or text_of(event)), self._unit)
         self.waiting.append(held)
         return held.size
 

@@ -13,7 +13,7 @@ from rxstream._alarm import Alarm
 from rxstream._check import count, one_of, positive
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream._playout import Playout
-from rxstream._units import Unit
+from rxstream._units import Unit, text_of
 from rxstream.events import Event, RefusalDelta, TextDelta, ThinkingDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -149,17 +149,17 @@ class _Player:
         return Disposable(self._dispose)
 
     def _next(self, event: Event) -> None:
-        if self._last is not None:
+        if self._last is not None:  # a source that emits while it is subscribed cannot be stopped
             return
         track = self._tracks.get(event.source)
-        is_text = type(event) in self._kinds
-        if not is_text and (track is None or not track.waiting):
+        text = text_of(event) if type(event) in self._kinds else ""
+        if not text and (track is None or not track.waiting):
             self._outlet.on_next(event)
             return
         if track is None:
             track = self._tracks[event.source] = self._new_track()
         now = self._clock.now()
-        self._size += track.add(event, now, is_text=is_text)
+        self._size += track.add(event, text, now)
         if track.due <= now + _SOON:
             self._play()
         else:

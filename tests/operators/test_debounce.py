@@ -219,10 +219,8 @@ def test_whatever_the_gate_does_the_order_is_kept_and_the_last_one_comes(
         items = [TextDelta(text=str(number)) for number in range(len(ticks))]
         source = Timed(*((tick / 7, item) for tick, item in zip(ticks, items, strict=True)), (300 / 7, END))
         listener = Listener(source.pipe(debounce(1)))
-        for number, (at, span) in enumerate(pauses):
-            loop = asyncio.get_running_loop()
-            loop.call_at(at / 5, listener.gate.hold, f"test-{number}")
-            loop.call_at((at + span) / 5, listener.gate.release, f"test-{number}")
+        for at, span in pauses:
+            listener.pause(at / 5, (at + span) / 5)
         loop = asyncio.get_running_loop()
         stop = loop.call_at(until / 4, listener.subscription.dispose)
         await asyncio.sleep(100)

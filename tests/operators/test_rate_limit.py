@@ -442,9 +442,8 @@ def test_nothing_is_lost_or_doubled_and_it_is_never_too_fast(
         limiter = Leaky(0.25) if foreign else bucket_here(4, burst=3)
         source = Timed(*zip(times, items, strict=True), (30, END))
         listener = Listener(source.pipe(rate_limit(limiter, unit="characters")))
-        for number, (at, span) in enumerate(pauses):
-            loop.call_at(at, listener.gate.hold, f"test-{number}")
-            loop.call_at(at + span, listener.gate.release, f"test-{number}")
+        for at, span in pauses:
+            listener.pause(at, at + span)
         if until is not None:
             loop.call_at(until, listener.subscription.dispose)
         await asyncio.sleep(200)

@@ -6,6 +6,7 @@ A moment is a time after the subscription and what comes then: an item; an excep
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -35,7 +36,9 @@ class Timed(Observable[Any]):
     ) -> abc.DisposableBase:
         loop = LoopScheduler.of(scheduler).loop
         start = loop.time()
-        by_time = {at: [what for when, what in self.moments if when == at] for at, _ in self.moments}
+        by_time: dict[float, list[object]] = {}
+        for at, what in self.moments:
+            by_time.setdefault(at, []).append(what)
         timers = [loop.call_at(start + at, self._come, observer, together) for at, together in by_time.items()]
         self.running += 1
 
@@ -61,6 +64,7 @@ class Listener(Recorder):
 
     def __init__(self, source: Observable[Any]) -> None:
         super().__init__()
+        self._numbers = itertools.count(1)
         self.scheduler = LoopScheduler()
         self.gate: Gate = self.scheduler.gate
         self.subscription = source.subscribe(self.on_next, self.on_error, self.on_completed, scheduler=self.scheduler)
@@ -82,5 +86,6 @@ class Listener(Recorder):
     def pause(self, at: float, until: float) -> None:
         """Hold the gate from one time on the loop's clock to another."""
         loop = asyncio.get_running_loop()
-        loop.call_at(at, self.gate.hold, "test")
-        loop.call_at(until, self.gate.release, "test")
+        name = f"test-{next(self._numbers)}"
+        loop.call_at(at, self.gate.hold, name)
+        loop.call_at(until, self.gate.release, name)
