@@ -38,7 +38,8 @@ class Gate:
         self._lock: threading.RLock = threading.RLock() if parent is None else parent._lock
         self._parent = parent
         self._holds: dict[str, None] = {}
-        self._children: weakref.WeakSet[Gate] = weakref.WeakSet()
+        self._children: weakref.WeakKeyDictionary[Gate, None] = weakref.WeakKeyDictionary()  # a set in order
+        self._openings = 0
         self._watchers: set[Callable[[], object]] = set()
         self.closed = False
         """Whether anything is held, here or above. Read by the source before every event."""
@@ -46,7 +47,7 @@ class Gate:
         """What the sources of this very gate have read and not delivered; kept by them, on their loop."""
         if parent is not None:
             with self._lock:
-                parent._children.add(self)
+                parent._children[self] = None
                 self.closed = parent.closed
 
     @property
@@ -70,7 +71,7 @@ class Gate:
         """A gate that is not held with this one, of a source that is read ahead of it; what it has read counts here."""
         gate = Gate()
         with self._lock:
-            self._children.add(gate)
+            self._children[gate] = None
         return gate
 
     def hold(self, name: str) -> None:
@@ -114,7 +115,12 @@ class Gate:
         self.closed = closed
         for changed in tuple(self._watchers):
             changed()
-        for child in tuple(self._children):
+        children = tuple(self._children)
+        self._openings += not closed
+        first = self._openings % (
+            len(children) or 1
+        )  # who wakes first may take all that the consumer takes: take turns
+        for child in children[first:] + children[:first]:
             child._refresh()
 
     def __repr__(self) -> str:
