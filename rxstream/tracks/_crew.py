@@ -113,13 +113,13 @@ class Backlog:
         ahead: How many.
     """
 
-    __slots__ = ("_lane", "_mark", "_most", "items")
+    __slots__ = ("_ahead", "_lane", "_mark", "items")
 
     def __init__(self, lane: Lane, ahead: int) -> None:
         self.items: deque[Event] = deque()
         self._lane = lane
+        self._ahead = ahead
         self._mark = Mark(lane.gate, "tracks", high=ahead, low=ahead // 2)
-        self._most = ahead + MOST
 
     @property
     def full(self) -> bool:
@@ -130,14 +130,16 @@ class Backlog:
         """One more waits."""
         self.items.append(event)
         waiting = len(self.items)
-        self._mark.level(waiting)
-        if waiting > self._most and not self._lane.over:
-            self._lane.fail(LimitExceeded(f"{waiting} events wait for their turn, and their source does not stop"))
+        if waiting >= self._ahead:
+            self._mark.level(waiting)
+            if waiting > self._ahead + MOST and not self._lane.over:
+                self._lane.fail(LimitExceeded(f"{waiting} events wait for their turn, and their source does not stop"))
 
     def take(self) -> Event:
         """The first of them, which waits no more."""
         event = self.items.popleft()
-        self._mark.level(len(self.items))
+        if self._mark.held:
+            self._mark.level(len(self.items))
         return event
 
     def close(self) -> None:

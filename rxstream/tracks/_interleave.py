@@ -95,13 +95,13 @@ def _characters(event: Event) -> int:
 class _Flow:
     """A lane, and what it may say."""
 
-    __slots__ = ("backlog", "credit", "quantum", "served")
+    __slots__ = ("backlog", "credit", "items", "quantum")
 
     def __init__(self, backlog: Backlog, quantum: float) -> None:
         self.backlog = backlog
+        self.items = backlog.items
         self.quantum = quantum
         self.credit = 0.0
-        self.served = False
 
 
 class _Turns(Outlet[Event]):
@@ -130,7 +130,9 @@ class _Turns(Outlet[Event]):
 
     def _hear(self, lane: Lane, event: Event) -> None:
         flow = self._flows[lane.index]
-        if not flow.backlog.items:
+        if not flow.items:
+            if not self._ring:
+                flow.credit = flow.quantum
             self._ring.append(flow)
         flow.backlog.add(event)
         if not (self._called or self._busy):
@@ -141,35 +143,30 @@ class _Turns(Outlet[Event]):
         return bool(self._ring)
 
     def take(self) -> Event:
-        """The next event of the flow whose turn it is."""
-        flow = self._turn()
-        event = flow.backlog.take()
-        flow.credit -= self._size(event)
-        if not flow.backlog.items:
-            self._ring.popleft()
-            flow.credit, flow.served = 0.0, False
-        return event
-
-    def _turn(self) -> _Flow:
-        """The flow whose turn it is: the first whose credit is worth its next event."""
-        ring, size = self._ring, self._size
-        passed = 0
-        while True:
-            flow = ring[0]
-            if not flow.served:
-                flow.served = True
-                flow.credit += flow.quantum
-            if flow.credit >= size(flow.backlog.items[0]):
-                return flow
-            flow.served = False
+        """The next event of the first whose credit is worth it; a flow gets credit when its turn comes."""
+        ring, size, passed = self._ring, self._size, 0
+        flow = ring[0]
+        cost = size(flow.items[0])
+        while flow.credit < cost:
             ring.rotate(-1)
+            flow = ring[0]
+            flow.credit += flow.quantum
+            cost = size(flow.items[0])
             passed += 1
             if passed == len(ring):
                 self._skip()
+        flow.credit -= cost
+        event = flow.backlog.take()
+        if not flow.items:
+            ring.popleft()
+            flow.credit = 0.0
+            if ring:
+                ring[0].credit += ring[0].quantum
+        return event
 
     def _skip(self) -> None:
         """Nobody could speak in a whole round: grant the rounds in which nobody could yet."""
-        lacking = ((self._size(flow.backlog.items[0]) - flow.credit) / flow.quantum for flow in self._ring)
+        lacking = ((self._size(flow.items[0]) - flow.credit) / flow.quantum for flow in self._ring)
         rounds = math.ceil(min(lacking)) - 1
         for flow in self._ring:
             flow.credit += rounds * flow.quantum

@@ -26,8 +26,9 @@ def merge(*tracks: Observable[Event], max_concurrency: int | None = None) -> Str
                  merge(a, b)
         result:  --a1-b1--a2-------b2--|
 
-    Nothing waits and nothing is kept. Which track is heard more when the consumer is slower than all of them together is
-    left to chance; `interleave` shares it out. A track that fails gives the event `Failed`, and the others go on.
+    Nothing waits and nothing is kept. When the consumer is slower than all of them together, each is the first to be heard
+    in its turn, and may then say all that the consumer takes; `interleave` shares it out. A track that fails gives the event
+    `Failed`, and the others go on.
 
     Example:
         >>> import rxstream

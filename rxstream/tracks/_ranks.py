@@ -76,8 +76,9 @@ class Ranks:
         self._idle = idle
         self._max_wait = max_wait
         self._loop = scheduler.loop
+        self._time = self._loop.time
         self._gate = scheduler.gate
-        self._shut_at: float | None = self._loop.time() if self._gate.closed else None
+        self._shut_at: float | None = self._time() if self._gate.closed else None
         self._shut_for = 0.0
         self._alarm = Alarm(self._loop, self._ring)
         self._gate.watch(self._gate_changed)
@@ -180,7 +181,7 @@ class Ranks:
 
     def _now(self) -> float:
         """Seconds of open gates."""
-        return (self._loop.time() if self._shut_at is None else self._shut_at) - self._shut_for
+        return (self._time() if self._shut_at is None else self._shut_at) - self._shut_for
 
     def _set_alarm(self) -> None:
         if self._shut_at is not None or self._leader is None:
@@ -206,8 +207,8 @@ class Ranks:
     def _note_gate(self) -> None:
         if self._gate.closed:
             if self._shut_at is None:
-                self._shut_at = self._loop.time()
+                self._shut_at = self._time()
         elif self._shut_at is not None:
-            self._shut_for += self._loop.time() - self._shut_at
+            self._shut_for += self._time() - self._shut_at
             self._shut_at = None
             self._set_alarm()

@@ -191,6 +191,18 @@ async def test_a_consumer_that_is_stopped_stops_endless_tracks() -> None:
 
 
 @virtual_time
+async def test_a_slow_consumer_hears_all_of_them() -> None:
+    """Even where one alone has enough to fill every gap: the tracks take turns to be first."""
+    play = Play(merge, *[[tuple(map(str, range(5000)))]] * 3)
+    play.gate.hold("consumer")
+    play.start()
+    taken = [await play.take(20) for _ in range(6)]
+    assert sorted("".join(sorted({text[0] for text in gap})) for gap in taken) == [*"aabbcc"]
+    play.leave()
+    await settle()
+
+
+@virtual_time
 async def test_a_source_that_knows_no_gate_waits_and_at_last_fails() -> None:
     """What it says while the consumer is stopped is kept, up to a bound; then it all ends, after what is kept."""
     subject = rx.subject.Subject[Event]()
