@@ -18,7 +18,8 @@ __all__ = ["as_html", "as_text"]
 
 _NONE: Final = "–"  # noqa: RUF001 - a dash
 _MOST_LISTED: Final = 5
-_LONGEST: Final = 72
+_LONGEST: Final = 48
+"""Characters of an excerpt."""
 
 
 def as_text(comparison: Comparison) -> str:
@@ -79,7 +80,7 @@ def _headline(comparison: Comparison) -> str:
     when = f" after {comparison.elapsed:.1f} s" if comparison.elapsed is not None else ""
     first = ""
     if comparison.first_to_speak is not None:
-        lead = f", {_seconds(comparison.lead)} before the next" if comparison.lead is not None else ""
+        lead = f", {_seconds(comparison.lead)} before the next" if _shows(comparison.lead) else ""
         first = f"; {_line(comparison.first_to_speak)} spoke first{lead}"
     return f"{count} tracks{when}, {state}{first}"
 
@@ -93,14 +94,12 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
 
 
 def _first(track: TrackReport) -> str:
-    behind = f" (+{_seconds(track.behind)})" if track.behind else ""
+    behind = f" (+{_seconds(track.behind)})" if _shows(track.behind) else ""
     return f"{_seconds(track.first_output)}{behind}" if track.first_output is not None else ""
 
 
-def _speed(track: TrackReport) -> str:
-    if track.outputs_per_second is None or track.characters_per_second is None:
-        return ""
-    return f"{track.outputs_per_second:.1f} outputs/s, {track.characters_per_second:.0f} characters/s"
+def _with_rate(number: int | None, rate: float | None) -> str:
+    return "" if number is None else _count(number) + (f" ({rate:,.0f}/s)" if rate is not None else "")
 
 
 def _tokens(track: TrackReport) -> str:
@@ -111,11 +110,9 @@ def _tokens(track: TrackReport) -> str:
 
 
 def _cost(track: TrackReport) -> str:
-    return f"{_about(track)}${track.cost:.6f}" if track.cost is not None else ""
-
-
-def _length(track: TrackReport) -> str:
-    return f"{_plural(track.words, 'word')}, {_plural(track.sentences, 'sentence')}, {_plural(track.characters, 'character')}"
+    if not track.cost:
+        return "" if track.cost is None else "$0"
+    return f"{_about(track)}${track.cost:.6f}"
 
 
 _CELLS: Final[dict[str, Callable[[TrackReport], str]]] = {
@@ -124,9 +121,10 @@ _CELLS: Final[dict[str, Callable[[TrackReport], str]]] = {
     "error": lambda track: _line(track.error or ""),
     "first output": _first,
     "ended": lambda track: _seconds(track.ended) if track.ended is not None else "",
-    "speed": _speed,
-    "outputs": lambda track: _count(track.outputs) if track.outputs is not None else "",
-    "length": _length,
+    "outputs": lambda track: _with_rate(track.outputs, track.outputs_per_second),
+    "characters": lambda track: _with_rate(track.characters, track.characters_per_second),
+    "words": lambda track: _count(track.words),
+    "sentences": lambda track: _count(track.sentences),
     "tokens": _tokens,
     "cost": _cost,
     "score": lambda track: f"{track.score:g}" if track.score is not None else "",
@@ -135,20 +133,16 @@ _CELLS: Final[dict[str, Callable[[TrackReport], str]]] = {
 
 def _facts(pair: PairReport) -> Iterator[tuple[str, list[str]]]:
     """What there is to say of a pair: a word, and lines."""
-    if pair.similarity is not None:
-        shorter = f", {pair.overlap:.0%} of the shorter one's" if pair.overlap is not None else ""
-        yield "similar", [f"{pair.similarity:.0%} of the words{shorter}"]
-    else:
-        yield "similar", ["not known yet"]
+    shorter = f", {pair.overlap:.0%} of the shorter one's" if pair.overlap is not None else ""
+    similar = f"{pair.similarity:.0%} of the words{shorter}" if pair.similarity is not None else "not known yet"
+    yield "similar", [similar]
     same = f"the first {_plural(pair.common_prefix, 'character')}" if pair.common_prefix else "no character"
-    if pair.divergence is None:
+    parted = pair.divergence
+    if parted is None:
         yield "begin alike", [f"{same}; they have not parted"]
     else:
-        before = f"after {_quoted(pair.divergence.before, end=True)}: " if pair.divergence.before else ""
-        yield (
-            "begin alike",
-            [f"{same}", f"{before}{_quoted(pair.divergence.first)} or {_quoted(pair.divergence.second)}"],
-        )
+        after = f"after {_quoted(parted.before, end=True)}: " if parted.before else ""
+        yield "begin alike", [same, f"{after}{_quoted(parted.first)} or {_quoted(parted.second)}"]
     if pair.agreement is not None:
         best = sorted(pair.matches, key=lambda match: -match.similarity)
         listed = [f"{match.similarity:.0%}: {_quoted(match.first)} – {_quoted(match.second)}" for match in best]  # noqa: RUF001
@@ -181,6 +175,11 @@ def _count(number: int | None) -> str:
 
 def _plural(number: int, word: str) -> str:
     return f"{_count(number)} {word}{'' if number == 1 else 's'}"
+
+
+def _shows(seconds: float | None) -> bool:
+    """Whether it is more than nothing when it is shown."""
+    return seconds is not None and seconds >= 0.005
 
 
 def _seconds(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ compared each with each, once. What an answer has beyond 16 384 words or 512 sen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
@@ -48,8 +49,12 @@ Score = Callable[[Snapshot], float]
 """A figure of yours for the state of a track, such as how good its answer is."""
 
 _MOST_JSON = 65_536
-_AROUND = 32
+_AROUND = 50
 """Characters shown before and after the place where two texts part."""
+
+
+_BEGUN = re.compile(r"(?:\A|(?<=\s))\S{1,24}\Z")
+"""What there is of the last word, if that is not long."""
 
 
 class _Record(BaseModel):
@@ -96,9 +101,9 @@ class Divergence(_Record):
     offset: int
     """Characters that they have in common before it."""
     before: str
-    """The end of these."""
+    """What stands there before the word in which they part."""
     first: str
-    """How the first text goes on; empty where it has ended."""
+    """How the first text goes on, from that word; empty where it has ended."""
     second: str
 
 
@@ -336,8 +341,15 @@ class _Pair:
             if ended and (len(longer.text) == offset or not shorter.state.over):
                 return None
         before = first.text[max(0, offset - _AROUND) : offset]
-        after = slice(offset, offset + _AROUND)
-        return Divergence(offset=offset, before=before, first=first.text[after], second=second.text[after])
+        word = _BEGUN.search(before)
+        start = offset - len(word[0]) if word is not None else offset
+        after = slice(start, offset + _AROUND)
+        return Divergence(
+            offset=offset,
+            before=first.text[max(0, offset - _AROUND) : start],
+            first=first.text[after],
+            second=second.text[after],
+        )
 
 
 def _by_field(first: Fields | None, second: Fields | None) -> FieldReport | None:
