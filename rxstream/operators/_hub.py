@@ -46,16 +46,13 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
-class _Node(Generic[T]):
+class _Node(msgspec.Struct, Generic[T]):
     """An item, and what came after it."""
 
-    __slots__ = ("at", "item", "next", "size")
-
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.next: _Node[T] | None = None
-        self.at = 0.0
-        self.size = 0
+    item: T
+    next: _Node[T] | None = None
+    at: float = 0.0
+    size: int = 0
 
 
 class Hub(Generic[T]):
@@ -91,7 +88,7 @@ class Hub(Generic[T]):
         self._source = source
         self._rule = rule
         self._window = window
-        self._all = window == Window()
+        self._keeps = "none" if window.events == 0 else "all" if window == Window() else "some"
         self._refcount = refcount
         self._final = final
         self._lock = threading.Lock()
@@ -153,19 +150,21 @@ class Hub(Generic[T]):
 
     def on_next(self, item: T) -> None:
         """Keep `item` and tell everybody."""
+        if self._end is not None:
+            return
         node = _Node(item)
-        with self._lock:
-            if self._end is not None:
-                return
-            self._last.next = node
-            self._last = node
-            self.count += 1
-            if not self._all:
+        self._last.next = node
+        self._last = node
+        self.count += 1
+        if self._keeps == "none":
+            self._before = node
+            self.first = self.count
+        elif self._keeps == "some":
+            with self._lock:
                 self._measure(node)
                 self._trim()
-            members = self._members
         here = running_loop()
-        for member in members:
+        for member in self._members:
             if not member.offer(node, here):
                 self._look_after(member)
 

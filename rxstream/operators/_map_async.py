@@ -216,9 +216,8 @@ class _Calls(Outlet[B], Generic[A, B]):
         self._waiting.clear()
         others = list(self._flying)
         if self._ordered:
-            others = []
-            while (later := self.items.pop()) is not call:
-                others.append(later)
+            first = self.items.index(call)
+            others = [self.items.pop() for _ in range(len(self.items) - first)]
         self._cancel(others)
 
     def _cancel(self, calls: list[_Call[B]]) -> None:

@@ -47,7 +47,7 @@ def replay(events: Iterable[Event], *, speed: float | None = None) -> Source[Seq
     """
     if speed is not None:
         positive("speed", speed)
-    if isinstance(events, str) or not isinstance(events, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(events, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"replay takes recorded events, not a {type(events).__name__}")
     tape = tuple(events)
     for number, event in enumerate(tape):
