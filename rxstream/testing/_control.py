@@ -48,8 +48,8 @@ async def _disposed(lab: Lab) -> None:
 
 @_rule("2.3", "dispose in the midst of on_completed or on_error is harmless")
 async def _disposed_at_the_end(lab: Lab) -> None:
-    for source in await lab.both():
-        await _left_at_the_end(lab, source)
+    for make in lab.endings():
+        await _left_at_the_end(lab, await make())
 
 
 async def _left_at_the_end(lab: Lab, source: Any) -> None:

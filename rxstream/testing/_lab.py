@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -202,9 +203,10 @@ class Lab:
         assert self.specimen.fails is not None  # noqa: S101 - asked for only where the rule needs it
         return await _made(self.specimen.fails())
 
-    async def both(self) -> list[Any]:
-        """A fresh one that completes, and one that fails, if there is such a one."""
-        return [await self.make()] if self.specimen.fails is None else [await self.make(), await self.failing()]
+    def endings(self) -> list[Callable[[], Awaitable[Any]]]:
+        """What makes one of each ending: after nothing, after many items, and by a failure, if there is such a one."""
+        made: list[Callable[[], Awaitable[Any]]] = [partial(self.make, 0), self.make]
+        return made if self.specimen.fails is None else [*made, self.failing]
 
     async def endless(self) -> Any:
         """A fresh one that does not end, or has many items at least."""
@@ -279,6 +281,8 @@ class Lab:
         await self.connections_closed()
         us = {asyncio.current_task()}
         await self.until(lambda: asyncio.all_tasks() == us, "a task of its own goes on")
+        if self.specimen.cleanup is not None:
+            await self.specimen.cleanup()
         await self.until(lambda: not self._open_generators(), "an async generator of its own is still open")
         await self.until(lambda: not self.gate.watching, "it still watches the gate")
 

@@ -142,8 +142,8 @@ async def _closed_at_the_end(lab: Lab) -> None:
 
 @_rule("1.7", "nothing comes after the end")
 async def _nothing_after_the_end(lab: Lab) -> None:
-    for publisher in await lab.both():
-        taker = await _whole(lab, publisher)
+    for make in lab.endings():
+        taker = await _whole(lab, await make())
         at = taker.probe.signals
         taker.subscription.request(1)
         await lab.calm()
@@ -163,8 +163,8 @@ async def _cancelled(lab: Lab) -> None:
 
 @_rule("1.9", "subscribing calls on_subscribe first, and returns normally; who is no subscriber is a TypeError")
 async def _subscribing(lab: Lab) -> None:
-    for publisher in (await lab.make(0), *await lab.both()):
-        taker = await _whole(lab, publisher)
+    for make in lab.endings():
+        taker = await _whole(lab, await make())
         lab.must(not taker.early, "a signal came before on_subscribe")
     publisher = await lab.make(1)
     try:
@@ -195,8 +195,8 @@ async def _nothing_unasked(lab: Lab) -> None:
 
 @_rule("2.3", "cancel and request in the midst of the end are harmless")
 async def _control_at_the_end(lab: Lab) -> None:
-    for publisher in await lab.both():
-        await _pressed_at_the_end(lab, publisher)
+    for make in lab.endings():
+        await _pressed_at_the_end(lab, await make())
 
 
 async def _pressed_at_the_end(lab: Lab, publisher: Any) -> None:

@@ -47,15 +47,15 @@ async def _completion(lab: Lab) -> None:
 
 @_rule("1.6", "what ends counts as cancelled: all is closed, although nobody has disposed", "opens")
 async def _closed_at_the_end(lab: Lab) -> None:
-    for source in await lab.both():
-        await lab.whole(source)
+    for make in lab.endings():
+        await lab.whole(await make())
         await lab.connections_closed()
 
 
 @_rule("1.7", "nothing comes after the end")
 async def _nothing_after_the_end(lab: Lab) -> None:
-    for source in await lab.both():
-        probe = await lab.whole(source)
+    for make in lab.endings():
+        probe = await lab.whole(await make())
         at = probe.signals
         lab.must(at == len(probe.items) + 1, "an item came after the end")
         await lab.calm()
@@ -66,7 +66,8 @@ async def _nothing_after_the_end(lab: Lab) -> None:
 async def _subscribing_returns(lab: Lab) -> None:
     closed = asyncio.new_event_loop()
     closed.close()
-    for source in (await lab.make(0), *await lab.both()):
+    for make in lab.endings():
+        source = await make()
         try:
             probe = lab.subscribe(source, lab.probe())
         except Exception as error:
@@ -197,9 +198,8 @@ async def _flat(lab: Lab) -> None:
 
 @_rule("3.13", "whoever has left, or was told of the end, is held by nobody")
 async def _forgets(lab: Lab) -> None:
-    for source, leaves in ((await lab.endless(), True), (await lab.make(), False)):
-        gone = await _observed(lab, source, leaves=leaves)
-        del source
+    for make, leaves in ((lab.endless, True), (lab.make, False)):
+        gone = await _observed(lab, await make(), leaves=leaves)
         for _ in range(10):
             await lab.calm()
             gc.collect()
@@ -256,8 +256,8 @@ async def _numbers(lab: Lab) -> None:
 
 @_rule("G.5", "however it ends, no task, no async generator and no watch of the gate is left")
 async def _leaves_nothing(lab: Lab) -> None:
-    for source in await lab.both():
-        await lab.whole(source)
+    for make in lab.endings():
+        await lab.whole(await make())
         await lab.nothing_left()
     for items in (0, 1):
         probe = lab.subscribe(await lab.endless(), lab.probe())

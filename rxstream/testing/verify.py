@@ -143,7 +143,7 @@ def source_checks(
         endless: Gives a source that has a few items at least and does not end by itself; `factory` for `many` items serves
             if not given.
         opens: How many connections, files or the like are open now.
-        cleanup: Awaited after each check, on its loop: for what sources keep on a loop, such as clients.
+        cleanup: Awaited on the loop of each check, at its end at least: closes what sources keep for the next request.
         key: What of an item is the same in two runs; by default all, but the time at which an event came.
         obeys_gate: Whether it obeys the gate of the subscriber's `rxstream.LoopScheduler`; a plain Observable of RxPY
             does not.
