@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import reactivex as rx
 from hypothesis import given
@@ -20,11 +21,12 @@ from reactivex.subject import Subject
 
 from rxstream import events as ev
 from rxstream._outlet import MOST
-from rxstream.errors import ConfigurationError, Disconnected, ErrorInfo, LimitExceeded
-from rxstream.events import Event, TextDelta
+from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
+from rxstream.events import ErrorInfo, Event, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.operators import pace
 from rxstream.segment import characters
+from rxstream.usage import Usage
 from tests.support.scripted import DONE, Recorder, Scripted, words
 from tests.support.timed import END, Listener, Timed
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
@@ -91,7 +93,7 @@ async def test_tokens_are_four_bytes_and_words_stay_whole() -> None:
 
 @virtual_time
 async def test_what_is_no_text_passes_at_once_where_no_text_waits() -> None:
-    started, beat, usage = ev.Started(id="x"), ev.Heartbeat(), ev.UsageReported(usage=ev.Usage(output_tokens=1))
+    started, beat, usage = ev.Started(id="x"), ev.Heartbeat(), ev.UsageReported(usage=Usage(output_tokens=1))
     steps = [(0, started), (0.5, beat), (1, TextDelta(text="ab")), (1.5, usage), (2.5, beat), (3, DONE), (3, END)]
     listener = Listener(Timed(*steps).pipe(pace(1)))
     await asyncio.sleep(20)
@@ -525,7 +527,7 @@ some_event = st.one_of(
 )
 
 
-def rejoined(events: list[Event]) -> dict[str, list[Event]]:
+def rejoined(events: list[Any]) -> dict[str, list[Any]]:
     """The events by their tracks, the pieces of one put together again; `seq` tells what is of one."""
     tracks: dict[str, list[Any]] = {}
     for event in events:
@@ -534,7 +536,7 @@ def rejoined(events: list[Event]) -> dict[str, list[Event]]:
             assert type(track[-1]) is type(event)
             whole = [piece for part in (track[-1].text, event.text) for piece in characters(part)]
             assert whole == characters(track[-1].text + event.text), "a character was cut"
-            event = ev.msgspec.structs.replace(track[-1], text=track[-1].text + event.text)  # noqa: PLW2901
+            event = msgspec.structs.replace(track[-1], text=track[-1].text + event.text)  # noqa: PLW2901
             track.pop()
         track.append(event)
     return tracks
@@ -560,7 +562,7 @@ def test_nothing_is_lost_doubled_cut_or_put_out_of_order(
     @virtual_time
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        events = [ev.msgspec.structs.replace(event, seq=number) for number, (_, event) in enumerate(steps)]
+        events = [msgspec.structs.replace(event, seq=number) for number, (_, event) in enumerate(steps)]
         times = [sum(gap for gap, _ in steps[: n + 1]) for n in range(len(steps))]
         source = Timed(*zip(times, events, strict=True), (20, END))
         listener = Listener(source.pipe(pace(rate, unit=unit, thinking=thinking)))
