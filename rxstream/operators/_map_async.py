@@ -182,6 +182,8 @@ class _Calls(Outlet[B], Generic[A, B]):
         else:
             _calls.add(call.future)
             call.future.add_done_callback(partial(self._landed, call))
+        if self.over:  # disposed by the function, or by who was told of its result
+            self._abandon()
 
     def _begin(self, item: A) -> asyncio.Future[B]:
         try:

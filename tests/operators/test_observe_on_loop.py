@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.operators import observe_on_loop
 from tests.support.manual import Manual
 from tests.support.scripted import Recorder, Scripted, numbered
+from tests.support.steps import Signal
 from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -31,11 +33,15 @@ def listen(source: rx.Observable[Any], recorder: Any, scheduler: LoopScheduler) 
     return source.subscribe(recorder.on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler)
 
 
-def in_thread(work: Callable[[], object]) -> None:
-    """Run `work` in a thread, to its end, while this one stands still."""
-    thread = threading.Thread(target=work)
+def in_thread(*works: Callable[[], object]) -> None:
+    """Run them in a thread, one after the other and to their end, while this one stands still."""
+    thread = threading.Thread(target=lambda: [work() for work in works])
     thread.start()
     thread.join()
+
+
+def pushes(source: Manual, *items: object) -> Callable[[], object]:
+    return partial(source.push, *items)
 
 
 class Placed(Recorder):
@@ -54,7 +60,7 @@ class Placed(Recorder):
 async def test_what_a_thread_emits_is_delivered_on_the_loop_and_the_end_after_it() -> None:
     source, recorder = Manual(), Placed()
     listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
-    in_thread(lambda: (source.push(1, 2, 3), source.end()))
+    in_thread(pushes(source, 1, 2, 3), source.end)
     assert recorder.items == []
     await settle()
     assert (recorder.items, recorder.completed) == ([1, 2, 3], True)
@@ -66,7 +72,7 @@ async def test_what_a_thread_emits_is_delivered_on_the_loop_and_the_end_after_it
 async def test_an_error_comes_after_the_items() -> None:
     source, recorder, error = Manual(), Recorder(), Disconnected("gone")
     listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
-    in_thread(lambda: (source.push(1, 2), source.end(error)))
+    in_thread(pushes(source, 1, 2), partial(source.end, error))
     await settle()
     assert (recorder.items, recorder.error) == ([1, 2], error)
 
@@ -77,7 +83,7 @@ async def test_what_is_emitted_on_the_loop_goes_straight_through_but_not_past_wh
     listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
     source.push(1)
     assert recorder.items == [1]
-    in_thread(lambda: source.push(2))
+    in_thread(pushes(source, 2))
     source.push(3)
     await settle()
     assert recorder.items == [1, 2, 3]
@@ -99,7 +105,7 @@ async def test_one_wake_up_serves_all_that_waits(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", counting)
     listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
-    in_thread(lambda: source.push(*range(500)))
+    in_thread(pushes(source, *range(500)))
     await settle()
     assert recorder.items == list(range(500))
     assert called == 1
@@ -110,7 +116,7 @@ async def test_nothing_is_emitted_while_the_gate_is_closed() -> None:
     source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
     listen(source.pipe(observe_on_loop()), recorder, scheduler)
     scheduler.gate.hold("test")
-    in_thread(lambda: (source.push(1, 2), source.end()))
+    in_thread(pushes(source, 1, 2), source.end)
     source.push(3)  # after the end
     await settle()
     assert (recorder.items, recorder.completed) == ([], False)
@@ -129,7 +135,7 @@ async def test_a_pause_by_the_handler_stops_after_that_item() -> None:
             scheduler.gate.hold("test")
 
     source.pipe(observe_on_loop()).subscribe(on_next, scheduler=scheduler)
-    in_thread(lambda: source.push(1, 2, 3, 4))
+    in_thread(pushes(source, 1, 2, 3, 4))
     await settle()
     assert recorder.items == [1, 2]
     scheduler.gate.release("test")
@@ -142,13 +148,16 @@ async def test_the_source_is_held_at_half_the_capacity_and_released_at_an_eighth
     source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
     held: list[bool] = []
 
-    def on_next(item: int) -> None:
+    def look() -> None:
         held.append(source.gate.closed)
+
+    def on_next(item: int) -> None:
+        look()
         recorder.on_next(item)
 
     source.pipe(observe_on_loop(capacity=16)).subscribe(on_next, scheduler=scheduler)
-    in_thread(lambda: (source.push(*range(7)), held.append(source.gate.closed)))
-    in_thread(lambda: (source.push(7), held.append(source.gate.closed)))
+    in_thread(pushes(source, *range(7)), look)
+    in_thread(pushes(source, 7), look)
     assert not scheduler.gate.closed  # it is the source's alone
     await settle()
     assert held == [False, True, True, True, True, True, True, False, False, False]
@@ -161,8 +170,11 @@ async def test_a_source_that_does_not_stop_ends_in_an_error_after_what_waits(on_
     source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
     listen(source.pipe(observe_on_loop(capacity=3)), recorder, scheduler)
     scheduler.gate.hold("test")
-    push = lambda: source.push(*range(10))  # noqa: E731 - one of two ways to call it
-    push() if on_loop else in_thread(push)
+    push = pushes(source, *range(10))
+    if on_loop:
+        push()
+    else:
+        in_thread(push)
     assert source.running == 0
     await settle()
     assert recorder.error is None
@@ -176,7 +188,7 @@ async def test_a_source_that_does_not_stop_ends_in_an_error_after_what_waits(on_
 async def test_disposing_in_another_thread_ends_it_and_lets_go() -> None:
     source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
     subscription = listen(source.pipe(observe_on_loop(capacity=2)), recorder, scheduler)
-    in_thread(lambda: (source.push(1), subscription.dispose(), source.push(2), source.end()))
+    in_thread(pushes(source, 1), subscription.dispose, pushes(source, 2), source.end)
     assert source.running == 0
     assert not source.gate.closed
     await settle()
@@ -195,7 +207,7 @@ async def test_disposing_within_a_handler() -> None:
             subscription.dispose()
 
     subscription = source.pipe(observe_on_loop()).subscribe(on_next, scheduler=scheduler)
-    in_thread(lambda: source.push(1, 2, 3))
+    in_thread(pushes(source, 1, 2, 3))
     await settle()
     assert seen == [1, 2]
     assert source.running == 0
@@ -242,16 +254,15 @@ async def test_a_slow_loop_holds_a_stream_of_another_one() -> None:
         opened.wait(30)
         seen.append(event)
 
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    done = Signal()
     script.events().pipe(observe_on_loop(shared_loop(), capacity=16)).subscribe(
-        slow, on_completed=lambda: loop.call_soon_threadsafe(done.set), scheduler=LoopScheduler()
+        slow, on_completed=done.set, scheduler=LoopScheduler()
     )
     for _ in range(200):
         await asyncio.sleep(0)
     assert script.given <= 10
     opened.set()
-    await asyncio.wait_for(done.wait(), 30)
+    await until(lambda: done.is_set)
     assert len(seen) == 501
 
 
@@ -314,7 +325,7 @@ async def test_a_disposed_subscriber_is_let_go() -> None:
     recorder = Recorder()
     gone = weakref.ref(recorder)
     subscription = listen(source.pipe(observe_on_loop()), recorder, scheduler)
-    in_thread(lambda: source.push(1))
+    in_thread(pushes(source, 1))
     subscription.dispose()
     del subscription, recorder
     await settle()
@@ -350,8 +361,10 @@ def test_whatever_happens_the_order_is_kept_and_nothing_is_lost(steps: list[str]
             before = len(recorder.items)
             if step in ("here", "there"):
                 emitted.append(len(emitted))
-                push = lambda: source.push(emitted[-1])  # noqa: E731 - one of two ways to call it
-                push() if step == "here" else in_thread(push)
+                if step == "here":
+                    source.push(emitted[-1])
+                else:
+                    in_thread(pushes(source, emitted[-1]))
             elif step == "rest":
                 await settle()
             else:
