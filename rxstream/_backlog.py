@@ -175,10 +175,9 @@ class Backlog(Outlet[T]):
 
     def _keep(self, item: T) -> None:
         weight = self._weigh(item)
-        limit = self._limit if self._ruled.closed else self._most
-        if self._used >= self._most:
+        if self._used >= self._most or self._level >= self._most:
             self.end(self._too_much())
-        elif weight and self._level >= limit:
+        elif weight and self._level >= self._limit and self._ruled.closed:
             self._refuse(item)
         else:
             self._append(item, weight)
@@ -188,8 +187,6 @@ class Backlog(Outlet[T]):
     def _refuse(self, item: T) -> None:
         if self._overflow == "error":
             self.give_up(self._too_much())
-        elif self._holds:
-            self.end(self._too_much())
         else:
             dropped = self._exchange(item) if self._overflow == "drop_oldest" and self._level else item
             self._statistics.dropped += 1

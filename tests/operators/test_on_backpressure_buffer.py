@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import Any
 
@@ -266,6 +267,42 @@ async def test_even_what_is_never_dropped_has_a_limit(overflow: Any) -> None:
     assert isinstance(flow.recorder.error, LimitExceeded)
 
 
+@pytest.mark.parametrize("overflow", ["hold", "error"])
+@virtual_time
+async def test_where_nothing_is_dropped_all_events_count_alike(overflow: Any) -> None:
+    figures = BufferStatistics()
+    flow = Flow(on_backpressure_buffer(2, overflow=overflow, statistics=figures))
+    flow.hold()
+    flow.send(ev.ToolCallStart(), ev.ToolCallDelta(arguments="{"))
+    assert figures.waiting == (overflow == "hold")
+    flow.send(ev.ToolCallDelta(arguments="}"))
+    assert bool(flow.subject.observers) == (overflow == "hold")
+    flow.subscription.dispose()
+
+
+@virtual_time
+async def test_what_comes_right_after_the_gate_has_opened_is_let_through_with_what_waits() -> None:
+    """Without waiting for the loop's next round: no policy has anything to say, however much it is."""
+    flow = Flow(on_backpressure_buffer(1, overflow="drop_newest"))
+    flow.hold()
+    flow.send(0, 1)
+    flow.gate.release("consumer")
+    flow.send(*range(2, 70_000))
+    assert flow.items == [0, *range(2, 70_000)]
+
+
+@virtual_time
+async def test_what_was_kept_is_let_go_with_the_subscription() -> None:
+    call = ev.ToolCallDelta(arguments="{")
+    before = sys.getrefcount(call)
+    flow = Flow(on_backpressure_buffer(1, overflow="drop_oldest"))
+    flow.hold()
+    flow.send(call, 1, 2, call)
+    assert sys.getrefcount(call) > before
+    flow.subscription.dispose()
+    assert sys.getrefcount(call) == before
+
+
 @virtual_time
 async def test_what_comes_while_the_consumer_is_busy_only_waits() -> None:
     """Its gate is open: no policy has anything to say."""
@@ -317,6 +354,21 @@ async def test_statistics_count_all_subscriptions() -> None:
     assert (figures.used, figures.peak, figures.bytes) == (2, 4, 3)
     two.subscription.dispose()
     assert (figures.used, figures.bytes) == (0, 0)
+
+
+@virtual_time
+async def test_they_tell_whether_any_source_is_held() -> None:
+    figures = BufferStatistics()
+    operator = on_backpressure_buffer(1, statistics=figures)
+    one, two = Flow(operator), Flow(operator)
+    for flow in (one, two):
+        flow.hold()
+        flow.send(1)
+    assert figures.held == 2
+    await one.release()
+    assert figures.waiting
+    two.subscription.dispose()
+    assert not figures.waiting
 
 
 async def test_another_thread_may_read_the_statistics_and_dispose() -> None:
