@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 
 from reactivex import abc
 
-from rxstream.errors import LimitExceeded
+from rxstream.errors import Cancelled, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 
@@ -104,8 +104,10 @@ class Outlet(Generic[T]):
             self._keep(item)
 
     def on_error(self, error: Exception) -> None:
-        """End with `error`, after what waits."""
+        """End with `error`, after what waits; at once where it says that the loop goes down: no gate will open any more."""
         self._end(error)
+        if isinstance(error, Cancelled) and not self.over:
+            self._tell(error)
 
     def on_completed(self) -> None:
         """End, after what waits."""

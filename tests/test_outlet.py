@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reactivex import Observer
 
 from rxstream._outlet import Mark, Outlet
-from rxstream.errors import LimitExceeded
+from rxstream.errors import Cancelled, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from tests.support.scripted import Recorder
@@ -77,6 +77,31 @@ async def test_an_error_comes_after_what_waits() -> None:
     await settle()
     assert recorder.items == [1]
     assert str(recorder.error) == "late"
+
+
+@virtual_time
+async def test_that_the_loop_goes_down_is_told_at_once() -> None:
+    """No gate will open any more, and somebody may wait for the end in another thread."""
+    recorder = Recorder()
+    out, scheduler = outlet(recorder)
+    scheduler.gate.hold("test")
+    out.on_next(1)
+    out.on_error(error := Cancelled("the loop was shut down"))
+    assert recorder.items == []
+    assert recorder.error is error
+    assert not scheduler.gate._watchers
+
+
+@virtual_time
+async def test_even_then_what_waits_comes_first_where_the_gate_is_open() -> None:
+    recorder = Recorder()
+    out, scheduler = outlet(recorder)
+    scheduler.gate.hold("test")
+    out.on_next(1)
+    scheduler.gate.release("test")
+    out.on_error(Cancelled())
+    assert recorder.items == [1]
+    assert isinstance(recorder.error, Cancelled)
 
 
 @virtual_time
