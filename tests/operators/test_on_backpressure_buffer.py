@@ -14,10 +14,11 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from rxstream import events as ev
-from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.observable import Stream
 from rxstream.operators import BufferStatistics, on_backpressure_buffer
+from rxstream.session import StreamSession
 from tests.support.flow import Flow, acts
 from tests.support.scripted import DONE, HANG, Scripted, Step, numbered, raising, words
 from tests.support.until import until
@@ -109,6 +110,20 @@ async def test_a_sessions_pause_reaches_the_source_through_the_full_buffer() -> 
     assert script.given == 6
     session.resume()
     assert (await session).text == "".join(f"{number} " for number in range(20))
+
+
+def test_a_paused_session_is_told_that_its_loop_goes_down() -> None:
+    """Or its result would be waited for for ever."""
+
+    async def main() -> StreamSession:
+        session = Stream.of(Scripted(endless()).events()).pipe(on_backpressure_buffer(5)).start()
+        session.pause()
+        await settle()
+        return session
+
+    session = asyncio.run(main())
+    with pytest.raises(Cancelled):
+        session.result(0)
 
 
 @virtual_time
