@@ -74,7 +74,7 @@ class OneAnswer(ABC):
         self._outlet = Outlet(observer, scheduler, overflowed=self.close_lanes)
         self._kept: dict[int, list[Event]] = {lane.index: [] for lane in self.lanes}
         self._most = most
-        self._last_word: Failed | None = None
+        self._last_words: dict[int, Failed] = {}
 
     def start(self) -> abc.DisposableBase:
         """Begin, on the loop."""
@@ -138,8 +138,8 @@ class OneAnswer(ABC):
     def give_up(self, lane: Lane) -> None:
         """Tell of a lane's failure, while the others go on."""
         self.kept(lane)
-        if self._last_word is not None:
-            self.emit_all([self._attempts.stamp(lane, self._last_word), *self._attempts.bill(lane)])
+        failed = self._attempts.stamp(lane, self._last_words[lane.index])
+        self.emit_all([failed, *self._attempts.bill(lane)])
 
     def choose(self, lane: Lane, reason: str) -> None:
         """From now on the answer is this lane's: the others are closed, and what was kept back of it is delivered."""
@@ -184,7 +184,7 @@ class OneAnswer(ABC):
         if lane is self.chosen and lane.error is None:
             self.emit(lane, event)
         elif lane.error is not None and isinstance(event, Failed):
-            self._last_word = event
+            self._last_words[lane.index] = event
         else:
             self.heard(lane, event)
 

@@ -25,6 +25,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}
+        self._last = (-1, -1, 0)  # lane, attempt and number of the event before: mostly those of the next one
 
     def number(self, lane: Lane, attempt: int = 1) -> int:
         """The number of a lane's own `attempt`."""
@@ -32,7 +33,10 @@ class Attempts:
 
     def stamp(self, lane: Lane, event: E) -> E:
         """`event` with the number of its attempt."""
-        number = self.number(lane, event.attempt)
+        index, attempt, number = self._last
+        if index != lane.index or attempt != event.attempt:
+            number = self.number(lane, event.attempt)
+            self._last = lane.index, event.attempt, number
         return event if number == event.attempt else _stamp(event, attempt=number)
 
     def take_back(self, lane: Lane, number: int, to_offset: int = 0) -> Event:

@@ -33,7 +33,7 @@ def failover(
         result:  -----------Failed--Started,b("Hel")--b("lo")--Finished--|
 
     Before its first content nothing of a track is delivered: one that fails by then leaves an event `Failed`, what it had
-    used, and nothing else. After it, text is on the screen, and `after_output` says what becomes of it. A track that ends
+    used, and nothing else (so does one that gives 65 536 events and no content). After it, text is on the screen, and `after_output` says what becomes of it. A track that ends
     properly has answered, even if it has said nothing.
 
     ``catch`` of Rx does the same with any Observables, but knows nothing of attempts: text would come twice.

@@ -128,7 +128,7 @@ class _Hedge(Contest):
         super().__init__(tracks, observer, scheduler)
         self._first, self._spare = self.lanes
         self._learned = after if isinstance(after, LatencyQuantile) else None
-        self._left = after.value if isinstance(after, LatencyQuantile) else after  # seconds to wait while not paused
+        self._left = after.value if isinstance(after, LatencyQuantile) else after  # seconds, while it stands
         self._budget = budget
         self._began = scheduler.loop.time()
         self._paused = False
@@ -163,23 +163,19 @@ class _Hedge(Contest):
         call_on(self.scheduler.loop, self._clock)
 
     def _clock(self) -> None:
-        if self._left is None or self._spare.status != "waiting":
-            self._paused = self._paused or self.scheduler.gate.closed
-            return
-        now = self.scheduler.loop.time()
-        if self.scheduler.gate.closed:
-            self._paused = True
-            if self._alarm.at is not None:
-                self._left = max(0.0, self._alarm.at - now)
-                self._alarm.clear()
-        elif self._alarm.at is None:
+        now, closed = self.scheduler.loop.time(), self.scheduler.gate.closed
+        self._paused = self._paused or closed
+        if closed and self._alarm.at is not None:
+            self._left = self._alarm.at - now
+            self._alarm.clear()
+        elif not closed and self._left is not None:
             self._alarm.set(now + self._left)
+            self._left = None
 
     def _stop_clock(self) -> None:
         self.scheduler.gate.unwatch(self._gate_changed)
         self._alarm.close()
 
     def _late(self) -> None:
-        self._left = None
         if self._spare.status == "waiting" and (self._budget is None or self._budget.take()):
             self.open(self._spare)

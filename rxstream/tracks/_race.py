@@ -25,7 +25,8 @@ def race(*tracks: Observable[Event]) -> Stream[Event]:
     ``amb`` of Rx lets the first *event* decide; here it is the first content: not `Started`, no ping, no empty text. Until
     then nothing of a track is delivered. What the others had used is reported at the decision (`UsageReported`, then
     `Cancelled`), so that the usage of the answer is that of all requests. A track that fails before the decision is an
-    event `Failed`; one that ends properly and has said nothing gives the answer only if no other is left.
+    event `Failed`; so is one that gives 65 536 events and no content. One that ends properly and has said nothing gives the
+    answer only if no other is left.
 
     Example:
         >>> import reactivex as rx

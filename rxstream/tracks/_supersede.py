@@ -104,12 +104,13 @@ class _Supersede(OneAnswer):
         if lane is self._final:
             self.keep(lane, event)
             self._listen(event)
-        elif isinstance(event, Finished) or not (self.shown or speaks(event)):
+        elif isinstance(event, Finished) or not (self.shown is lane or speaks(event)):
             self.keep(lane, event)  # it may not be the answer; it may have nothing to say
         else:
-            for early in self.kept(lane):
-                self._show(early)
-            self.shown = lane
+            if self.shown is None:
+                self.shown = lane
+                for early in self.kept(lane):
+                    self._show(early)
             self._show(event)
 
     def completed(self, lane: Lane) -> None:
@@ -126,10 +127,11 @@ class _Supersede(OneAnswer):
             self._decide()
 
     def emit(self, lane: Lane, event: Event) -> None:
-        if self._prefix is None or lane is not self._final:
-            super().emit(lane, event)
+        event = self._attempts.stamp(lane, event)
+        if self._prefix is None:
+            self._outlet.on_next(event)
         else:
-            self.emit_all(self._prefix.pass_on(self._attempts.stamp(lane, event)))
+            self.emit_all(self._prefix.pass_on(event))
 
     # --- who has the word -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from rxstream.events import Cancelled, Event, TextDelta
 from rxstream.tracks import hedge, race
 from tests.support.live import TRANSPORTS, Transport, no_task_left, stream_from, watch
-from tests.support.server import HANG, Head, ScriptedServer, Signal, Tell, Wait, chat
+from tests.support.server import HANG, Head, ScriptedServer, Signal, Step, Tell, Wait, chat
 
 CLOSED_WITHIN = 0.05
 """Seconds from the first content of the winner to the moment at which the loser's server sees its client leave."""
@@ -56,7 +56,7 @@ async def test_a_spare_that_is_not_needed_is_not_asked(transport: Transport) -> 
 @each_transport
 async def test_the_first_may_win_while_the_spare_is_on_its_way(transport: Transport) -> None:
     asked = Signal()
-    script = [Head(), Wait(asked), *chat("Hel", "lo")]
+    script: list[Step] = [Head(), Wait(asked), *chat("Hel", "lo")]
     with ScriptedServer(script) as slow, ScriptedServer([Head(), Tell(asked), HANG]) as spare:
         tracks = [stream_from(server, "compatible", transport=transport) for server in (slow, spare)]
         outcome = await watch(hedge(tracks[0], tracks[1], after=0.01))
@@ -69,7 +69,7 @@ async def test_the_first_may_win_while_the_spare_is_on_its_way(transport: Transp
 async def test_all_losers_of_a_race_are_closed(transport: Transport) -> None:
     asked = [Signal() for _ in range(4)]
     losers = [ScriptedServer([Head(), Tell(signal), HANG]) for signal in asked]
-    script = [Head(), *(Wait(signal) for signal in asked), *chat("Hel", "lo")]
+    script: list[Step] = [Head(), *(Wait(signal) for signal in asked), *chat("Hel", "lo")]
     with ScriptedServer(script) as winner, losers[0], losers[1], losers[2], losers[3]:
         tracks = [stream_from(server, "compatible", transport=transport) for server in (*losers, winner)]
         outcome = await watch(race(*tracks))

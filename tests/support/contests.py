@@ -26,8 +26,9 @@ def started(model: str = "m") -> Started:
     return Started(id=f"id-{model}", model=model)
 
 
-def reported(output: int, **counts: int) -> UsageReported:
-    return UsageReported(usage=Usage(provenance="reported", output_tokens=output, **counts))
+def reported(output: int, *, input_tokens: int | None = None, total_tokens: int | None = None) -> UsageReported:
+    usage = Usage(provenance="reported", output_tokens=output, input_tokens=input_tokens, total_tokens=total_tokens)
+    return UsageReported(usage=usage)
 
 
 class Field:

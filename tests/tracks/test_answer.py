@@ -36,6 +36,14 @@ STEADY = ("failover", "failover, restart", "supersede, end", "best_of", "vote")
 """Whose answer does not depend on when things come."""
 
 
+_EVENTS: dict[str, Event] = {
+    "empty": TextDelta(text=""),
+    "start": Started(model="m"),
+    "ping": Heartbeat(),
+    "usage": reported(2),
+}
+
+
 @dataclass
 class Script:
     """A track: waits, what it says, and how it ends."""
@@ -48,13 +56,7 @@ class Script:
         steps: list[Step] = []
         self.pieces = []
         for number, (wait, kind) in enumerate(self.steps):
-            event = {
-                "text": TextDelta(text=f"{name}{number}. "),
-                "empty": TextDelta(text=""),
-                "start": Started(model=name),
-                "ping": Heartbeat(),
-                "usage": reported(2),
-            }[kind]
+            event: Event = _EVENTS[kind] if kind != "text" else TextDelta(text=f"{name}{number}. ")
             steps += [wait, event]
             self.pieces.append(event)
         if self.end == "done":

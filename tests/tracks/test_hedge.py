@@ -133,6 +133,18 @@ async def test_time_in_which_it_is_paused_does_not_count() -> None:
     assert (told.response.text, told.times[-1]) == ("b", 13)
 
 
+@virtual_time
+async def test_a_pause_of_no_time_changes_nothing() -> None:
+    field = Field()
+    told = Told(hedge(field.track("a", HANG), field.track("b", 1, "b", DONE), after=2))
+    for _ in range(3):
+        await asyncio.sleep(0.5)
+        told.gate.hold("test")
+        told.gate.release("test")
+    await asyncio.sleep(10)
+    assert told.times == [3, 3, 3, 3]
+
+
 @pytest.mark.parametrize("at", [0, 0.5, 1, 2, 2.5, 3, 4])
 @virtual_time
 async def test_disposed_at_any_moment_it_leaves_nothing(at: float) -> None:

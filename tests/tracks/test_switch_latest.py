@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,9 +42,13 @@ class Model:
         return script
 
 
+def _second(text: str, _: object) -> str:
+    return text
+
+
 def prompts_at(*pairs: tuple[float, str]) -> Observable[str]:
     """Prompts at their times, and then no more."""
-    return rx.merge(*(rx.timer(at).pipe(rx.operators.map(lambda _, text=text: text)) for at, text in pairs))
+    return rx.merge(*(rx.timer(at).pipe(rx.operators.map(partial(_second, text))) for at, text in pairs))
 
 
 @virtual_time
@@ -200,6 +205,28 @@ async def test_prompts_may_come_from_another_thread() -> None:
     assert model.asked == ["a", "b", "c"]
     assert told.said[-2:] == ["m#31 'C'", "m#31 Finished"]
     assert told.completed
+
+
+@virtual_time
+async def test_what_another_thread_has_sent_before_the_end_is_not_asked_after_it() -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> Stream[Event]:
+        asked.append(prompt)
+        raise ZeroDivisionError
+
+    prompts: Subject[str] = Subject()
+    told = Told(switch_latest(prompts, ask))
+
+    def prompt() -> None:
+        for text in ("a", "b"):
+            prompts.on_next(text)
+
+    thread = threading.Thread(target=prompt)
+    thread.start()
+    thread.join()
+    await settle()
+    assert (asked, type(told.error)) == (["a"], ZeroDivisionError)
 
 
 @virtual_time
