@@ -24,6 +24,7 @@ from rxstream.operators._on_backpressure_drop import on_backpressure_drop
 from rxstream.operators._on_backpressure_error import on_backpressure_error
 from rxstream.operators._on_backpressure_latest import on_backpressure_latest
 from rxstream.operators._pace import pace
+from rxstream.operators._progress import Progress, progress
 from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
 from rxstream.operators._sample import sample
@@ -36,6 +37,7 @@ from rxstream.operators._valve import valve
 
 __all__ = [
     "BufferStatistics",
+    "Progress",
     "buffer_tokens",
     "chunks",
     "coalesce",
@@ -50,6 +52,7 @@ __all__ = [
     "on_backpressure_error",
     "on_backpressure_latest",
     "pace",
+    "progress",
     "rate_limit",
     "responses",
     "sample",

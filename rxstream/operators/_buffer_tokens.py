@@ -20,7 +20,7 @@ from rxstream.loop import LoopScheduler
 __all__ = ["buffer_tokens"]
 
 T = TypeVar("T")
-_ENDS: Final = frozenset((Finished, Failed, Cancelled))
+_ENDS: Final[frozenset[type]] = frozenset((Finished, Failed, Cancelled))
 
 
 class _Weights(dict[type, int]):

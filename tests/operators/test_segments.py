@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rxstream import events as ev
 from rxstream.aggregate import Answers
-from rxstream.errors import ConfigurationError, Disconnected, ErrorInfo
+from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import Event, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.operators import segments
@@ -140,7 +140,7 @@ def test_bytes_are_kept_only_where_they_are_those_of_the_event() -> None:
         ev.ThinkingDelta(text="hm"),
         ev.RefusalDelta(text="no"),
         ev.Citation(),
-        ev.Failed(error=ErrorInfo(kind="", message="")),
+        ev.Failed(error=ev.ErrorInfo(kind="", message="")),
         ev.Cancelled(),
         ev.Seam(kind="prefill", offset=3, attempt=2),
     ],
