@@ -5,6 +5,7 @@ Rules of this module:
 * One network read is one piece; nothing is joined or cut. A pull of one piece costs about a microsecond.
 * Whatever goes wrong is a `StreamError`. A compressed body that was cut is one, too: it has a length to tell by.
 * Memory is bounded whatever the server sends: compressed bodies are inflated 64 KiB at a time.
+* What is closed holds no response: an error that somebody keeps may hold our frames.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ class Body:
         torn: Callable[[Exception], StreamError],
         close: Callable[[], Awaitable[None]],
     ) -> None:
-        self._pieces = pieces
+        self._raw: Callable[[], Awaitable[bytes]] = pieces.__anext__
         self._encoding = encoding.strip().lower()
         self._inflater: _Inflater | None = None
         self._max_bytes = max_bytes
         self._torn = torn
         self._close = close
         self._taken = 0
-        self._pull = pieces.__anext__ if self._encoding in _PLAIN else self._read_inflated
+        self._pull = self._raw if self._encoding in _PLAIN else self._read_inflated
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -85,7 +86,7 @@ class Body:
         inflater = self._inflater = self._inflater or _Inflater(self._encoding)
         while not (data := inflater.take()):
             try:
-                inflater.give(await self._pieces.__anext__())
+                inflater.give(await self._raw())
             except StopAsyncIteration:
                 if not inflater.whole:
                     raise StreamIncomplete("the compressed body was cut: it ended before its own end") from None
@@ -119,6 +120,16 @@ class Body:
         """Close the connection, or give it back if the body was read to its end. Never fails."""
         with suppress(Exception):  # it is closed, which is what we wanted; the stream's own outcome must not change
             await self._close()
+        self._raw = self._pull = _over
+        self._close = _nothing
+
+
+async def _over() -> bytes:
+    raise StopAsyncIteration
+
+
+async def _nothing() -> None:
+    """It is closed already."""
 
 
 class _Inflater:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import time
 import zlib
@@ -106,3 +107,14 @@ async def test_a_drain_does_not_wait_for_a_server_that_lingers(transport: Wire) 
                 await body.drain()
                 assert time.monotonic() - since < 1.0
             await server.requests[0].left.wait_async()
+
+
+async def test_what_is_closed_holds_no_response(transport: Wire) -> None:
+    """An error of the subscriber's that somebody keeps holds our frames, and they hold the body."""
+    with ScriptedServer([b"data: 1\n\n", HANG]) as server:
+        async with open_stream(ask(), link(server, transport=transport)) as body:
+            await anext(body)
+        kept = [held for held in gc.get_referents(body, *gc.get_referents(body)) if not isinstance(held, type)]
+        assert not [held for held in kept if "httpx2" in type(held).__module__ or "aiohttp" in type(held).__module__]
+        assert [piece async for piece in body] == []
+        await body.aclose()
