@@ -384,11 +384,11 @@ def test_whatever_happens_the_order_is_kept_and_nothing_is_lost(steps: list[str]
             else:
                 (scheduler.gate.hold if step == "pause" else scheduler.gate.release)("test")
             assert not scheduler.gate.closed or len(recorder.items) == before
+        before_the_end = list(given_)
         if end == "dispose":
             subscription.dispose()
         else:
             source.end(None if end == "complete" else Disconnected("gone"))
-        before_the_end = list(given_)
         scheduler.gate.release("test")
         await settle()
         assert (not scheduler.gate._watchers, source.running) == (True, 0)
