@@ -1,0 +1,197 @@
+"""What holds for every operator that drops nothing, alone and in any chain.
+
+Whatever comes when, whoever pauses when, however slow the consumer: the text is the same, in its order, once; nothing comes
+while the gate is closed; there is one end, and it is the source's; and when it is over nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reactivex import Observable
+
+from rxstream import operators as rxo
+from rxstream.errors import Disconnected, StreamError
+from rxstream.events import EventBase, TextDelta
+from rxstream.gate import Gate
+from rxstream.limiter import TokenBucket
+from rxstream.loop import LoopScheduler
+from tests.support.scripted import DONE, Recorder, Scripted, Step, raising
+from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+
+Operator = Callable[[Observable[Any]], Observable[Any]]
+
+
+async def _same(event: Any) -> Any:
+    await asyncio.sleep(0.1)
+    return event
+
+
+OPERATORS: dict[str, Callable[[], Operator]] = {
+    "buffer_tokens(3)": lambda: rxo.buffer_tokens(3),
+    "buffer_tokens(seconds=0.5)": lambda: rxo.buffer_tokens(seconds=0.5),
+    "coalesce": rxo.coalesce,
+    "coalesce(max_bytes=4)": lambda: rxo.coalesce(max_bytes=4),
+    "map_async": lambda: rxo.map_async(_same, max_concurrency=3),
+    "observe_on_loop": rxo.observe_on_loop,
+    "observe_on_loop(capacity=2)": lambda: rxo.observe_on_loop(capacity=2),
+    "on_backpressure_buffer(2)": lambda: rxo.on_backpressure_buffer(2),
+    "on_backpressure_coalesce": lambda: rxo.on_backpressure_coalesce(max_bytes=1000),
+    "pace": rxo.pace,
+    "pace(20)": lambda: rxo.pace(20),
+    "rate_limit": lambda: rxo.rate_limit(TokenBucket(2, burst=1, clock=asyncio.get_running_loop().time)),
+    "segments(sentence)": lambda: rxo.segments("sentence"),
+    "segments(character)": lambda: rxo.segments("character"),
+    "share": rxo.share,
+    "share_replay": lambda: rxo.share_replay(refcount=True),
+    "synchronize": rxo.synchronize,
+    "valve": lambda: rxo.valve(Gate()),
+    "valve(read_ahead=2)": lambda: rxo.valve(Gate(), read_ahead=2),
+}
+EVENTS_TO_EVENTS = [name for name in OPERATORS if not name.startswith("buffer_tokens")]
+
+steps = st.lists(
+    st.one_of(st.sampled_from([0.1, 0.7, 3.0]), st.sampled_from(["a", "Hm. ", "wörd ", "日本。", "long " * 9])),
+    max_size=12,
+)
+moves = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.05, 0.3, 1.0, 5.0]), st.sampled_from(["hold", "release"])), max_size=8
+)
+ends = st.sampled_from(["done", "error"])
+
+
+def flat(items: list[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, list):
+            yield from item
+        else:
+            yield item
+
+
+class Trial:
+    """One subscription to a script through operators, with a gate that is moved."""
+
+    def __init__(self, script: list[Step], operators: list[Operator]) -> None:
+        self.script = Scripted(script)
+        self.recorder = Recorder()
+        self.scheduler = LoopScheduler(gate=Gate())
+        self.recorder.and_then = self._check
+        self.subscription = (
+            self.script.events()
+            .pipe(*operators)
+            .subscribe(
+                self.recorder.on_next, self.recorder.on_error, self.recorder.on_completed, scheduler=self.scheduler
+            )
+        )
+
+    @property
+    def text(self) -> str:
+        return "".join(item.text for item in flat(self.recorder.items) if isinstance(item, TextDelta))
+
+    def _check(self, item: object) -> None:
+        assert not self.scheduler.gate.closed, f"{item!r} came through a closed gate"
+
+    async def follow(self, moves: list[tuple[float, str]]) -> None:
+        for wait, move in moves:
+            await asyncio.sleep(wait)
+            getattr(self.scheduler.gate, move)("test")
+
+    def nothing_is_left(self) -> None:
+        assert self.script.running == 0
+        assert self.scheduler.gate.holds == ()
+        assert not self.scheduler.gate._watchers
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        timers = [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()]
+        assert timers == [], f"timers are left: {timers}"
+
+
+def text_of(script: list[Any]) -> str:
+    return "".join(step for step in script if isinstance(step, str))
+
+
+def ending(how: str) -> list[Step]:
+    return [DONE] if how == "done" else [raising(Disconnected("cut"))]
+
+
+async def to_the_end(trial: Trial, moves: list[tuple[float, str]], script: list[Any], end: str) -> None:
+    await trial.follow(moves)
+    trial.scheduler.gate.release("test")
+    await asyncio.sleep(10_000)
+    assert trial.text == text_of(script)
+    assert trial.recorder.completed == (end == "done")
+    assert isinstance(trial.recorder.error, StreamError) == (end == "error")
+    trial.nothing_is_left()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(script=steps, moves=moves, end=ends)
+def test_nothing_is_lost_doubled_or_out_of_order(name: str, script: list[Any], moves: Any, end: str) -> None:
+    @virtual_time
+    async def check() -> None:
+        await to_the_end(Trial([*script, *ending(end)], [OPERATORS[name]()]), moves, script, end)
+
+    check()
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(names=st.lists(st.sampled_from(EVENTS_TO_EVENTS), min_size=2, max_size=4), script=steps, moves=moves, end=ends)
+def test_nor_is_it_in_any_chain(names: list[str], script: list[Any], moves: Any, end: str) -> None:
+    @virtual_time
+    async def check() -> None:
+        await to_the_end(Trial([*script, *ending(end)], [OPERATORS[name]() for name in names]), moves, script, end)
+
+    check()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(script=steps, moves=moves, end=ends)
+def test_disposed_at_any_moment_it_is_over(name: str, script: list[Any], moves: Any, end: str) -> None:
+    """Nothing comes after it; what came is the beginning of the text; nothing is left behind."""
+
+    @virtual_time
+    async def check() -> None:
+        trial = Trial([*script, *ending(end)], [OPERATORS[name]()])
+        await trial.follow(moves)
+        trial.subscription.dispose()
+        came = len(trial.recorder.items)
+        trial.scheduler.gate.release("test")
+        await settle()
+        assert len(trial.recorder.items) == came
+        assert text_of(script).startswith(trial.text)
+        trial.nothing_is_left()
+
+    check()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@virtual_time
+async def test_an_endless_source_and_a_consumer_that_has_stopped_come_to_rest(name: str) -> None:
+    """The source is stopped, so that what waits is bounded."""
+    trial = Trial(["word "] * 100_000, [OPERATORS[name]()])
+    trial.recorder.and_then = lambda _: trial.scheduler.gate.hold("test")
+    await asyncio.sleep(1000)
+    at_rest = trial.script.given
+    await asyncio.sleep(1000)
+    assert trial.script.given == at_rest < 70_000
+    trial.subscription.dispose()
+    trial.scheduler.gate.release("test")
+    await settle()
+    trial.nothing_is_left()
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if "coalesce" not in name and "share" not in name])
+@virtual_time
+async def test_every_event_that_passes_keeps_whose_it_is(name: str) -> None:
+    trial = Trial(["Hello ", 0.1, "there. ", 0.1, "You. ", DONE], [OPERATORS[name]()])
+    await asyncio.sleep(1000)
+    events = [item for item in flat(trial.recorder.items) if isinstance(item, EventBase)]
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    assert {event.attempt for event in events} == {1}
