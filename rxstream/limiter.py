@@ -128,10 +128,12 @@ class TokenBucket:
                 self._waiters.popleft()
 
     def _take(self, amount: float) -> float:
-        wait = (min(amount, self.burst) - self._fill()) / self.rate if amount else 0.0
-        if wait > _NOW:
-            return wait
-        self._level -= amount
+        level = self._fill()
+        if level < amount:
+            wait = (min(amount, self.burst) - level) / self.rate if amount else 0.0
+            if wait > _NOW:
+                return wait
+        self._level = level - amount
         return 0.0
 
     def _fill(self) -> float:

@@ -75,12 +75,14 @@ class _Looker(Generic[T]):
 
     def on_next(self, item: T) -> None:
         now, due = self._time(), self._alarm.at
+        if due is not None and now < due:
+            self._new, self._latest = True, item
+            return
         new, before = self._new, self._latest
         self._new, self._latest = True, item
-        if due is None or due <= now:
-            self._look_after(now)
-            if due is not None and new:  # the loop was too busy to ring
-                self._emit(before)
+        self._look_after(now)
+        if new:  # the loop was too busy to ring
+            self._emit(before)
 
     def on_error(self, error: Exception) -> None:
         self._alarm.clear()
