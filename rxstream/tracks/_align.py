@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _lengths(by: str, expected: int | Sequence[int] | None, tracks: int) -> list
     return [count("expected", length) for length in given]
 
 
-class _Ruler:
+class _Ruler(ABC):
     """Measures the text of one track."""
 
     def __init__(self) -> None:
@@ -121,13 +122,13 @@ class _Ruler:
                 self.back()
         return ((event, self.place),)
 
+    @abstractmethod
     def read(self, event: TextDelta) -> Sequence[tuple[Event, float]]:
         """Measure more text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def back(self) -> None:
         """The text is only `length` long."""
-        raise NotImplementedError
 
 
 class _Sentences(_Ruler):

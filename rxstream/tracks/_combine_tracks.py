@@ -91,8 +91,7 @@ class _States(Outlet[dict[str, Snapshot]]):
         """Begin all tracks. On the loop."""
         self._start = self._next = self._loop.time()
         for lane in self._lanes:
-            if not self.over:
-                lane.start()
+            lane.start()
 
     def leave(self) -> None:
         """Close all: nothing more is said. From any thread."""

@@ -77,6 +77,17 @@ async def test_a_delta_in_which_sentences_end_is_cut_there() -> None:
 
 
 @virtual_time
+async def test_an_end_of_a_sentence_that_is_known_a_little_later() -> None:
+    """Whether Corp. ends one is told by the next word, whose beginning is out by then."""
+    play = Play(align, ["By Acme Corp. T", "he end. More", DONE], [1.0, "Eins. Zwei. Drei.", HANG]).start()
+    await asyncio.sleep(0.5)
+    assert play.said == ["aBy Acme Corp. T"]
+    await asyncio.sleep(1)
+    assert play.said == ["aBy Acme Corp. T", "bEins. ", "bZwei. ", "ahe end. ", "aMore", "a.", "bDrei."]
+    play.leave()
+
+
+@virtual_time
 async def test_more_than_one_sentence_may_be_allowed() -> None:
     play = Play(having(within=2), words("One. ", "Two. ", "Three. ", "Four."), [10.0, "Eins. ", HANG]).start()
     await asyncio.sleep(9)
