@@ -93,6 +93,7 @@ class Prefix:
         elif isinstance(event, Retracted) and self._key is not None and event.attempt == self._key[0]:
             offset = max(0, event.to_offset - len(self._text))
             before = self._keep(self._text[: event.to_offset])
+            self._skip = 0  # what comes now is said anew
             event = _stamp(event, to_offset=offset)
         return [*before, _stamp(event, seq=event.seq - self._skipped) if self._skipped else event]
 

@@ -26,7 +26,7 @@ def race(*tracks: Observable[Event]) -> Stream[Event]:
     then nothing of a track is delivered. What the others had used is reported at the decision (`UsageReported`, then
     `Cancelled`), so that the usage of the answer is that of all requests. A track that fails before the decision is an
     event `Failed`; so is one that gives 65 536 events and no content. One that ends properly and has said nothing gives the
-    answer only if no other is left.
+    answer only if no other is left. Of tracks whose first content came while the stream was paused, any may win.
 
     Example:
         >>> import reactivex as rx

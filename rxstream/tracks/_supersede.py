@@ -43,7 +43,7 @@ def supersede(
     Both are asked at the same time: a local model as the draft, say, and one in the cloud. Until the final answer takes over
     its events are kept back. Then the draft is closed, its text is `Retracted`, and the answer is the final one's alone; so
     is its text for all that keep it. With ``edits="minimal"`` the characters that both texts begin with stay, and only the
-    rest is retracted and said anew.
+    rest is retracted and said anew. Also known as ``switch_to``.
 
     If the final answer fails, the draft is the answer; if it fails after it has taken over, the stream fails with its error.
     If the draft fails, or ends without a word, the final answer takes over with its first content. A final answer without

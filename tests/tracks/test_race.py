@@ -286,6 +286,23 @@ async def test_a_consumer_that_is_paused_by_its_own_handler_gets_the_rest_in_ord
     assert told.completed
 
 
+@virtual_time
+async def test_a_session_controls_all_tracks() -> None:
+    field = Field()
+    session = race(field.track("a", 1, "a", 1, "b", 9, DONE), field.track("b", 50, "x")).start()
+    await asyncio.sleep(0.5)
+    assert field.running == ["a", "b"]
+    session.pause()
+    await asyncio.sleep(10)
+    assert session.statistics.events == 0
+    session.resume()
+    await asyncio.sleep(0.5)
+    assert (session.partial.text, field.running) == ("a", ["a"])
+    session.cancel()
+    await settle()
+    assert (session.status, field.running) == ("cancelled", [])
+
+
 def test_what_cannot_race_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="at least 1"):
         race()

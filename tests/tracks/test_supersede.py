@@ -270,6 +270,14 @@ async def test_what_the_final_answer_takes_back_is_taken_back(offset: int) -> No
     assert told.response.text == "Paris, so"[:offset] + "X"
 
 
+@pytest.mark.parametrize("offset", [0, 2, 3])
+@virtual_time
+async def test_what_it_took_back_before_it_took_over_is_said_as_it_stands(offset: int) -> None:
+    final: list[Step] = [3, "Par", Retracted(to_offset=offset), "Paris!"[offset:], 1, DONE]
+    told, _ = await told_of([1, "Paris, I think", HANG], final, at="end", edits="minimal")
+    assert told.response.text == "Paris!"
+
+
 @virtual_time
 async def test_a_draft_of_several_attempts_is_compared_as_it_stands() -> None:
     field = Field()
