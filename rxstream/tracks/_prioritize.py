@@ -45,8 +45,8 @@ def prioritize(
       (n + 1) · its weight / the leader's, and one. What it does not use is not saved up.
     * `strict`: it gets none. One that begins below the leader shows itself with its first event.
 
-    Nobody starves: a track that is held gets one event at least every `max_wait` seconds. When the leader leaves, the next
-    one that it held leads, and has `idle` seconds to say something. Both times stand still while the result is paused.
+    Nobody starves: after `max_wait` seconds a track that is held is let go for one event. When the leader leaves, the next
+    one that it held leads, and has `idle` seconds to say something; those are not counted while the result is paused.
     Nothing waits here and nothing is dropped. A track whose source does not obey its gate is not slowed.
 
     A track that fails gives the event `Failed`, and the others go on.
@@ -65,7 +65,7 @@ def prioritize(
         weights: Relative rates of the tracks, any numbers above 0; if not given, each has half the rate of the one above.
         strict: Lower tracks wait entirely.
         idle: Seconds without content after which a track leads no more.
-        max_wait: Seconds that a track is held at most without an event.
+        max_wait: Seconds after which a track that is held is let go for one event.
         max_concurrency: How many may run at once: the next begins, in the order given, when one has ended. None for all.
 
     Raises:

@@ -5,10 +5,10 @@ Rules of this module:
 * The highest track that has had content in the last `idle` seconds leads. Nobody holds it; nobody leads at first.
 * Shares are kept in virtual time, as in fair queueing: an event of who leads takes the time 1/weight. So does an event of
   a lower track, which is then held until that time has come. In a strict order it never comes.
-* Who was held for `max_wait` seconds is let go until its next event.
+* Who was held for `max_wait` seconds is let go until its next event, however slow the consumer is.
 * Who begins while another leads is known by its first event, and held from then on.
 * When the leader leaves, the next one that is held leads: nobody knows yet whether it has something to say.
-* Seconds are counted only while the consumer's gate is open: what is not taken proves nothing.
+* Idle seconds are counted only while the consumer's gate is open: that nothing is said meanwhile proves nothing.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Ranks:
         if rank.held:
             return
         rank.held = True
-        self._held[rank] = self._now()
+        self._held[rank] = self._time()
         self._next_due = min(self._next_due, rank.due)
         rank.lane.gate.hold(_HOLD)
         if len(self._held) == 1:
@@ -184,20 +184,22 @@ class Ranks:
         return (self._time() if self._shut_at is None else self._shut_at) - self._shut_for
 
     def _set_alarm(self) -> None:
-        if self._shut_at is not None or self._leader is None:
-            return
-        at = self._leader.spoke + self._idle
-        if self._held:
-            at = min(at, next(iter(self._held.values())) + self._max_wait)
-        self._alarm.set(at + self._shut_for)
+        at = min(self._idle_at() + self._shut_for, self._starved_at())
+        if at < math.inf:
+            self._alarm.set(at)
+
+    def _idle_at(self) -> float:
+        """When the leader will have been idle for too long, in seconds of open gates."""
+        return math.inf if self._leader is None or self._shut_at is not None else self._leader.spoke + self._idle
+
+    def _starved_at(self) -> float:
+        """When the first of those that are held will have been for too long."""
+        return next(iter(self._held.values())) + self._max_wait if self._held else math.inf
 
     def _ring(self) -> None:
-        if self._shut_at is not None:
-            return
-        now = self._now() + _MOMENT
-        if self._leader is not None and self._leader.spoke + self._idle <= now:
+        if self._idle_at() <= self._now() + _MOMENT:
             self._succeed()
-        while self._held and now >= next(iter(self._held.values())) + self._max_wait:
+        while self._starved_at() <= self._time() + _MOMENT:
             self._let_go(next(iter(self._held)))
         self._set_alarm()
 

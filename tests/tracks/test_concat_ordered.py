@@ -156,6 +156,18 @@ async def test_a_source_that_does_not_stop_fails_alone() -> None:
     assert not subject.observers
 
 
+@virtual_time
+async def test_so_does_the_one_whose_turn_it_is_if_the_consumer_is_stopped() -> None:
+    subject = rx.subject.Subject[Event]()
+    play = Play(lambda last: concat_ordered(subject, last, ahead=10), words("1")).start()
+    play.gate.hold("consumer")
+    for number in range(70_000):
+        subject.on_next(TextDelta(source="s", text=str(number)))
+    play.gate.release("consumer")
+    await asyncio.sleep(5)
+    assert play.said == [*(f"s{number}" for number in range(65_536 + 11)), "s!", "a1", "a."]
+
+
 @pytest.mark.parametrize("when", [0.0, 0.5, 1.0, 1.5, 2.5])
 @virtual_time
 async def test_leaving_closes_all(when: float) -> None:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from rxstream.errors import ConfigurationError, TracksFailed
 from rxstream.events import Event, Failed, Heartbeat, TextDelta, ToolCallDelta
+from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.tracks import interleave
-from tests.support.scripted import DONE, HANG, Step, words
-from tests.support.tracks import BROKEN, Combination, Play, Plot, counting, law, plots
+from tests.support.scripted import DONE, HANG, Scripted, Step, words
+from tests.support.tracks import BROKEN, Combination, Play, Plot, counting, law, plots, track
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 
@@ -124,6 +125,21 @@ async def test_a_pause_lets_tracks_be_read_ahead_but_nothing_out() -> None:
     assert play.timed[2:7] == [(21.5, "a2"), (21.5, "b2"), (21.5, "a3"), (21.5, "b."), (21.5, "a4")]
     assert play.timed[7:] == [(22.5, "a5"), (22.5, "a.")]
     assert not play.heard.intruders
+
+
+@virtual_time
+async def test_what_sources_have_read_ahead_is_seen_at_its_gate() -> None:
+    scripts = [Scripted(counting(100)), Scripted(counting(100))]
+    scheduler = LoopScheduler()
+    scheduler.gate.hold("pause")
+    tracks = (track(script, read_ahead=7) for script in scripts)
+    subscription = interleave(*tracks, ahead=3).subscribe(scheduler=scheduler)
+    await asyncio.sleep(1)
+    assert scheduler.gate.read_ahead == 14
+    assert [script.given for script in scripts] == [10, 10]
+    subscription.dispose()
+    await settle()
+    assert scheduler.gate.read_ahead == 0
 
 
 @virtual_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -130,8 +131,8 @@ async def test_when_nobody_leads_any_more_all_go_on() -> None:
 
 
 @virtual_time
-async def test_the_clocks_stand_still_while_it_is_paused() -> None:
-    """A consumer that does not take proves nothing about the track that leads, or the one that waits."""
+async def test_nobody_is_idle_while_it_is_paused() -> None:
+    """A consumer that does not take proves nothing about the track that leads. Who waits, waits all the same."""
     play = Play(
         having(strict=True, idle=1.0, max_wait=3.0), ["0", *counting(9, every=0.75)[:-1], HANG], counting(9)
     ).start()
@@ -145,10 +146,46 @@ async def test_the_clocks_stand_still_while_it_is_paused() -> None:
     play.gate.release("pause")
     await asyncio.sleep(8)
     assert numbers(play, "a") == [10, 60.5, 61.25, 62, 62.75, 63.5, 64.25, 65, 65.75, 66.5]
-    assert numbers(play, "b")[:3] == [63, 66, 67.5], "held for 3 seconds, twice; and the leader is idle for one"
+    assert numbers(play, "b")[:5] == [10, 60.5, 63.5, 66.5, 67.5], "held for 3 seconds; then the leader is idle"
     play.leave()
     await settle()
     play.assert_released()
+
+
+@virtual_time
+async def test_pauses_from_another_thread_that_come_all_at_once() -> None:
+    play = Play(having(strict=True, idle=1.0), ["1", HANG], counting(9)).start()
+    await asyncio.sleep(0.5)
+
+    def flutter(*calls: str) -> None:
+        thread = threading.Thread(target=lambda: [getattr(play.gate, call)("pause") for call in calls])
+        thread.start()
+        thread.join()
+
+    flutter("hold", "release")
+    await settle()
+    flutter("hold", "release", "hold")
+    await asyncio.sleep(10)
+    flutter("release")
+    await asyncio.sleep(2)
+    assert play.timed[:2] == [(0, "a1"), (11, "b1")], "half a second before the pause, and half a second after it"
+    play.leave()
+    await settle()
+    play.assert_released()
+
+
+@virtual_time
+async def test_with_a_slow_consumer_the_leader_is_heard_and_nobody_starves() -> None:
+    """Its gate is open for moments only; the lower track gets its one event every `max_wait` seconds."""
+    play = Play(having(strict=True, max_wait=5.0), [tuple(map(str, range(9999)))], counting(9999))
+    play.start()
+    for _ in range(80):
+        await play.take(3)
+    said = "".join(text[0] for text in play.said[3:])
+    assert play.heard.times[-1] == 39.5
+    assert said.count("b") == 7
+    play.leave()
+    await settle()
 
 
 @virtual_time
