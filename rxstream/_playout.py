@@ -53,6 +53,7 @@ class Playout:
         self._unit: Unit = unit
         self._measure = bytes_in if unit == "tokens" else characters_in
         self._step = step
+        self._units = 0  # that wait
         self._played_at = 0.0
         self._played = 0
         self._plan: _Fixed | _Adaptive
@@ -65,8 +66,9 @@ class Playout:
         """`event` waits from now on: to play `text`, or if that is empty, for what is before it. The bytes that it takes."""
         units = self._measure(text)
         if units:
-            if not self.waiting:
+            if not self._units:
                 self.due = max(self.due, now)
+            self._units += units
             self._plan.arrived(now, units)
             if self.due > now + self._step:  # what is heard now was played slowly: may this come sooner?
                 soon = max(self._step, self._played / self._plan.cruise())
@@ -77,8 +79,8 @@ class Playout:
 
     def play(self, now: float, out: deque[Event]) -> int:
         """Move to `out` what is to be heard now; the bytes that it took."""
-        rate = self._plan.rate(now)
-        budget = max(1, math.ceil(rate * self._step - _INSTANT))
+        rate = self._plan.rate(now) if self.due <= now + _INSTANT else 0.0
+        budget = max(1, math.ceil(rate * self._step - _INSTANT)) if rate else 0
         played = freed = 0
         while self.waiting:
             held = self.waiting[0]
@@ -91,10 +93,12 @@ class Playout:
                 break
             freed += held.size
             self.waiting.popleft()
-        self._plan.played(played)
-        self._played = played
-        self._played_at = max(self.due, now - self._step)  # a little late is made good, no more
-        self.due = self._played_at + played / rate
+        if played:
+            self._units -= played
+            self._plan.played(played)
+            self._played = played
+            self._played_at = max(self.due, now - self._step)  # a little late is made good, no more
+            self.due = self._played_at + played / rate
         return freed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -19,9 +20,6 @@ from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 
 __all__ = ["pace"]
-
-_SOON = 1e-6
-"""Seconds that are not waited for."""
 
 
 def pace(
@@ -52,7 +50,8 @@ def pace(
     are paced each for itself. While the subscriber's gate is closed the playout stands still, `lag` and all; it goes on at its
     speed.
 
-    The papers behind the estimate are named in ``rxstream/_playout.py``.
+    These are the playout buffers of voice over packets: Ramjee et al., "Adaptive playout mechanisms" (1994), with the estimate of
+    Jacobson, "Congestion avoidance and control" (1988), and WebRTC's NetEq, which plays faster or slower rather than cutting.
 
     Example:
         >>> import rxstream
@@ -116,7 +115,8 @@ class _Clock:
         elif self._closed_at is not None:
             self.away += self._loop.time() - self._closed_at
             self._closed_at = None
-            call_on(self._loop, self._opened)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._opened)
 
 
 class _Player:
@@ -153,14 +153,14 @@ class _Player:
             return
         track = self._tracks.get(event.source)
         text = text_of(event) if type(event) in self._kinds else ""
-        if not text and (track is None or not track.waiting):
+        if not text and (track is None or not track.waiting) and not self._gate.closed:
             self._outlet.on_next(event)
             return
         if track is None:
             track = self._tracks[event.source] = self._new_track()
         now = self._clock.now()
         self._size += track.add(event, text, now)
-        if track.due <= now + _SOON:
+        if track.due <= now:
             self._play()
         else:
             self._mark.level(self._size)
@@ -175,8 +175,7 @@ class _Player:
             return
         now, out = self._clock.now(), self._outlet.items
         for track in self._tracks.values():
-            if track.waiting and track.due <= now + _SOON:
-                self._size -= track.play(now, out)
+            self._size -= track.play(now, out)
         self._mark.level(self._size)
         dues = [track.due for track in self._tracks.values() if track.waiting]
         if dues:

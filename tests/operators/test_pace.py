@@ -226,8 +226,28 @@ async def test_it_may_be_subscribed_at_a_closed_gate() -> None:
     await asyncio.sleep(5)
     assert recorder.items == []
     scheduler.gate.release("test")
+    assert recorder.items == [], "in the loop's next round, not within the release"
     await asyncio.sleep(5)
     assert (said(recorder), recorder.ended_at) == ([(5, "a"), (6, "b")], 6)
+
+
+@virtual_time
+async def test_what_is_no_text_passes_at_once_when_the_gate_opens() -> None:
+    steps = [(0, TextDelta(text="a")), (0.25, ev.Heartbeat()), (0.25, TextDelta(text="b")), (0.25, END)]
+    listener = Listener(Timed(*steps).pipe(pace(1)))
+    listener.pause(0.125, 5)
+    await asyncio.sleep(20)
+    assert listener.heard == [(0, TextDelta(text="a")), (5, ev.Heartbeat()), (5.875, TextDelta(text="b"))]
+
+
+@virtual_time
+async def test_a_loop_that_is_closed_is_told_nothing() -> None:
+    scheduler = LoopScheduler(asyncio.new_event_loop())
+    scheduler.gate.hold("test")
+    never: Observable[Event] = rx.never()
+    never.pipe(pace()).subscribe(scheduler=scheduler)
+    scheduler.loop.close()
+    scheduler.gate.release("test")
 
 
 @virtual_time
@@ -307,7 +327,24 @@ async def test_an_endless_source_waits_in_no_memory() -> None:
 def flood(observer: abc.ObserverBase[Event], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
     for number in range(MOST + 100):
         observer.on_next(TextDelta(text="x", seq=number))
+    observer.on_completed()
     return Disposable()
+
+
+@virtual_time
+async def test_what_is_no_text_waits_at_a_closed_gate_and_not_without_bound() -> None:
+    source: Subject[Event] = Subject()
+    listener = Listener(source.pipe(pace()))
+    listener.gate.hold("test")
+    source.on_next(TextDelta(text="ab"))
+    for number in range(MOST + 100):
+        source.on_next(ev.Heartbeat(seq=number))
+    assert not source.observers
+    listener.gate.release("test")
+    await asyncio.sleep(2)
+    assert "".join(listener.texts) == "ab"
+    assert [item.seq for item in listener.items if isinstance(item, ev.Heartbeat)] == list(range(MOST))
+    assert isinstance(listener.error, LimitExceeded)
 
 
 @pytest.mark.parametrize("source", [Subject[Event](), Observable(flood)], ids=["hot", "while it is subscribed"])
