@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from rxstream.segment import Splitter
 from rxstream.snapshot import Said
 
-__all__ = ["MOST_SENTENCES", "MOST_WORDS", "CommonWords", "Growing", "Matches", "Sentence", "common_prefix"]
+__all__ = ["MOST_SENTENCES", "MOST_WORDS", "CommonWords", "Growing", "Matches", "Sentence", "around", "common_prefix"]
 
 MOST_WORDS: Final = 16_384
 MOST_SENTENCES: Final = 512
@@ -30,6 +30,11 @@ _ALONE: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-
 _LETTER: Final = rf"(?:(?![{_ALONE}])[\w\u0300-\u036f\u0900-\u109f])"
 _WORD: Final = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|[{_ALONE}]|[^\w\s]")  # noqa: RUF001 - an apostrophe, too
 _APOSTROPHES: Final = ("'", "’")  # noqa: RUF001 - they may go on a word
+
+_AROUND: Final = 50
+"""Characters shown before and after the place where two texts part."""
+_BEGUN: Final = re.compile(r"(?:\A|(?<=\s))\S{1,24}\Z")
+"""What there is of the last word, if that is not long."""
 
 
 class Sentence(NamedTuple):
@@ -198,3 +203,12 @@ def common_prefix(first: str, second: str, known: int = 0) -> int:
         else:
             high = middle
     return low
+
+
+def around(first: str, second: str, offset: int) -> tuple[str, str, str]:
+    """Where two texts part: what stands before the word in which they do, and how each goes on from there."""
+    begin = max(0, offset - _AROUND)
+    before = first[begin:offset]
+    word = _BEGUN.search(before)
+    start = offset - len(word[0]) if word is not None else offset
+    return first[begin:start], first[start : offset + _AROUND], second[start : offset + _AROUND]

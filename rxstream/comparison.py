@@ -14,7 +14,6 @@ compared each with each, once. What an answer has beyond 16 384 words or 512 sen
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from rxstream import _report
 from rxstream._check import at_least
 from rxstream._fields import Fields, fields_of
-from rxstream._similarity import CommonWords, Growing, Matches, common_prefix
+from rxstream._similarity import CommonWords, Growing, Matches, around, common_prefix
 from rxstream.errors import ConfigurationError
 from rxstream.events import FinishReason
 from rxstream.prices import price
@@ -49,12 +48,6 @@ Score = Callable[[Snapshot], float]
 """A figure of yours for the state of a track, such as how good its answer is."""
 
 _MOST_JSON = 65_536
-_AROUND = 50
-"""Characters shown before and after the place where two texts part."""
-
-
-_BEGUN = re.compile(r"(?:\A|(?<=\s))\S{1,24}\Z")
-"""What there is of the last word, if that is not long."""
 
 
 class _Record(BaseModel):
@@ -340,16 +333,8 @@ class _Pair:
             ended = len(shorter.text) == offset
             if ended and (len(longer.text) == offset or not shorter.state.over):
                 return None
-        before = first.text[max(0, offset - _AROUND) : offset]
-        word = _BEGUN.search(before)
-        start = offset - len(word[0]) if word is not None else offset
-        after = slice(start, offset + _AROUND)
-        return Divergence(
-            offset=offset,
-            before=first.text[max(0, offset - _AROUND) : start],
-            first=first.text[after],
-            second=second.text[after],
-        )
+        before, one, other = around(first.text, second.text, offset)
+        return Divergence(offset=offset, before=before, first=one, second=other)
 
 
 def _by_field(first: Fields | None, second: Fields | None) -> FieldReport | None:

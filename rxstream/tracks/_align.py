@@ -156,8 +156,7 @@ class _Sentences(_Ruler):
                 pieces.append((_stamp(event, text=event.text[start:end]), self.place))
                 start = end
             self.place += 1
-        if start < len(event.text):
-            pieces.append((_stamp(event, text=event.text[start:]), self.place))
+        pieces.append((_stamp(event, text=event.text[start:]), self.place))  # what told that a sentence has ended
         return pieces
 
     def back(self) -> None:
