@@ -78,7 +78,7 @@ class OneAnswer(ABC):
 
     def start(self) -> abc.DisposableBase:
         """Begin, on the loop."""
-        call_on(self.scheduler.loop, self.begin)
+        call_on(self.scheduler.loop, self._begin)
         return Disposable(partial(call_on, self.scheduler.loop, self.close))
 
     # --- what a combination says ------------------------------------------------------------------------------------------
@@ -177,6 +177,10 @@ class OneAnswer(ABC):
         """Nobody listens any more."""
         self._outlet.dispose()
         self.close_lanes()
+
+    def _begin(self) -> None:
+        if not self._outlet.over:  # else it was disposed before the loop came to this
+            self.begin()
 
     # --- the lanes' side --------------------------------------------------------------------------------------------------
 

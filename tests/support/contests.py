@@ -60,14 +60,18 @@ class Told(Recorder):
     Args:
         source: It.
         pauses: Whether it closes its gate for a second after each event.
+        scheduler: Whose loop and gate to use; those of the running loop, and a new gate.
     """
 
-    def __init__(self, source: Observable[Event], *, pauses: bool = False) -> None:
+    def __init__(
+        self, source: Observable[Event], *, pauses: bool = False, scheduler: LoopScheduler | None = None
+    ) -> None:
         super().__init__()
-        self.gate = Gate()
+        on = scheduler or LoopScheduler()
+        self.gate: Gate = on.gate
         self._pauses = pauses
         self.subscription: abc.DisposableBase = source.subscribe(
-            self.on_next, self.on_error, self.on_completed, scheduler=LoopScheduler(gate=self.gate)
+            self.on_next, self.on_error, self.on_completed, scheduler=on
         )
 
     def on_next(self, item: Event) -> None:

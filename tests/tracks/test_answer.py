@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from rxstream.errors import Disconnected, StreamError, TracksFailed
 from rxstream.events import Cancelled, Event, Finished, Heartbeat, Started, TextDelta, UsageReported
+from rxstream.gate import Gate
+from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.tracks import best_of, failover, hedge, race, supersede, vote
 from tests.support.contests import Field, Told, reported, watchers
@@ -212,6 +215,27 @@ def test_numbers_grow_within_an_attempt_and_those_of_the_answer_have_no_gap(name
         assert len({event.source for event in mine}) == 1
         closed = [index for index, event in enumerate(mine) if isinstance(event, Cancelled)]
         assert all(not isinstance(event, TextDelta) for index in closed for event in mine[index:])
+
+
+@pytest.mark.parametrize("name", MAKES)
+@virtual_time
+async def test_subscribed_in_another_thread_it_runs_on_the_loop(name: str) -> None:
+    tracks, told = Field(), list[Told]()
+    make = MAKES[name]([tracks.track(f"t{number}", 1, "x", DONE) for number in range(3)])
+    scheduler, gate = LoopScheduler(), Gate()
+
+    def subscribe() -> None:
+        told.append(Told(make, scheduler=scheduler.with_gate(gate)))
+        told.append(Told(make, scheduler=scheduler))
+
+    thread = threading.Thread(target=subscribe)
+    thread.start()
+    thread.join()
+    told[0].subscription.dispose()  # before the loop has come to it
+    await asyncio.sleep(10)
+    assert (told[0].items, await watchers(gate)) == ([], 0)
+    assert told[1].response.text == "x"
+    assert max(tracks.opened.values()) == 1
 
 
 @pytest.mark.parametrize("name", MAKES)
