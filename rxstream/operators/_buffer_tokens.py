@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
@@ -20,13 +20,13 @@ from rxstream.loop import LoopScheduler
 __all__ = ["buffer_tokens"]
 
 T = TypeVar("T")
-_ENDS: Final[frozenset[type]] = frozenset((Finished, Failed, Cancelled))
+_ENDS: Final[frozenset[type[Any]]] = frozenset((Finished, Failed, Cancelled))
 
 
-class _Weights(dict[type, int]):
+class _Weights(dict[type[Any], int]):
     """How many tokens an item of a type is: an event without content none, anything else one."""
 
-    def __missing__(self, kind: type) -> int:
+    def __missing__(self, kind: type[Any]) -> int:
         counted = issubclass(kind, CONTENT_EVENTS) or not issubclass(kind, EventBase)
         return self.setdefault(kind, int(counted))
 
