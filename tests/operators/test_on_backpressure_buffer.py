@@ -19,6 +19,7 @@ from rxstream.gate import Gate
 from rxstream.observable import Stream
 from rxstream.operators import BufferStatistics, on_backpressure_buffer
 from rxstream.session import StreamSession
+from rxstream.sinks.iterator import to_async_iterable
 from tests.support.flow import Flow, acts
 from tests.support.scripted import DONE, HANG, Scripted, Step, numbered, raising, words
 from tests.support.until import until
@@ -110,6 +111,18 @@ async def test_a_sessions_pause_reaches_the_source_through_the_full_buffer() -> 
     assert script.given == 6
     session.resume()
     assert (await session).text == "".join(f"{number} " for number in range(20))
+
+
+@virtual_time
+async def test_a_slow_consumer_does_not_keep_the_connection_open() -> None:
+    script = Scripted(words(*"abcdefgh"))
+    async with to_async_iterable(script.events().pipe(on_backpressure_buffer(100)), high=1) as items:
+        got: list[Any] = []
+        async for item in items:
+            got.append(item)
+            assert script.closed or asyncio.get_running_loop().time() < 9
+            await asyncio.sleep(10)
+    assert [event.text for event in got[:-1]] == [*"abcdefgh"]
 
 
 def test_a_paused_session_is_told_that_its_loop_goes_down() -> None:

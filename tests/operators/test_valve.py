@@ -329,9 +329,13 @@ async def test_a_control_that_fails_at_once_asks_for_nothing() -> None:
         observer.on_error(ValueError("no"))
         return Disposable()
 
-    asked: list[int] = []
-    source: Observable[int] = rx.defer(lambda _: asked.append(1) or rx.never())
-    flow = Flow(valve(Observable(fail)), source)
+    asked: list[bool] = []
+
+    def ask(_: abc.SchedulerBase) -> Observable[int]:
+        asked.append(True)
+        return rx.never()
+
+    flow = Flow(valve(Observable(fail)), rx.defer(ask))
     await settle()
     assert isinstance(flow.recorder.error, ValueError)
     assert asked == []

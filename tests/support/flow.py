@@ -13,7 +13,7 @@ from rxstream.loop import LoopScheduler
 from tests.support.scripted import Recorder
 from tests.support.virtual_loop import settle
 
-__all__ = ["Act", "Flow", "acts"]
+__all__ = ["Act", "Flow", "Operator", "acts"]
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 Act = Literal["send", "hold", "release", "close", "open", "wait"]
@@ -48,24 +48,31 @@ class Flow:
         self.gate.release("consumer")
         await settle()
 
+    def turn(self, step: str, valve: Gate) -> None:
+        """Do what `step` says about the gates."""
+        match step:
+            case "hold":
+                self.hold()
+            case "release":
+                self.gate.release("consumer")
+            case "close":
+                valve.hold("test")
+            case "open":
+                valve.release("test")
+            case _:
+                pass
+
     async def follow(self, steps: Sequence[str], valve: Gate, make: Callable[[int], Any] = int) -> list[Any]:
         """Do what `steps` say, then open all and complete; what was sent."""
         sent: list[Any] = []
         for step in steps:
-            match step:
-                case "send":
-                    sent.append(make(len(sent)))
-                    self.send(sent[-1])
-                case "hold":
-                    self.hold()
-                case "release":
-                    self.gate.release("consumer")
-                case "close":
-                    valve.hold("test")
-                case "open":
-                    valve.release("test")
-                case _:
-                    await settle()
+            if step == "send":
+                sent.append(make(len(sent)))
+                self.send(sent[-1])
+            elif step == "wait":
+                await settle()
+            else:
+                self.turn(step, valve)
         valve.release("test")
         await self.release()
         self.subject.on_completed()
