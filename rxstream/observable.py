@@ -25,6 +25,7 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event, EventBase
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.operators import chunks, of_type, text
+from rxstream.segment import TextUnit
 from rxstream.session import StreamSession
 from rxstream.sinks.callback import SafeObserver, is_async, subscribe_async
 from rxstream.sinks.iterator import AsyncItems, Items
@@ -170,10 +171,8 @@ class Stream(Observable[T_co]):
 
     # --- what people type most --------------------------------------------------------------------------------------------
 
-    def text(
-        self: Stream[Event], by: Literal["delta", "character", "word"] = "delta", *, choice: int = 0
-    ) -> Stream[str]:
-        """The text of the answer, as it comes or in whole characters or words; see `rxstream.operators.text`."""
+    def text(self: Stream[Event], by: Literal["delta"] | TextUnit = "delta", *, choice: int = 0) -> Stream[str]:
+        """The text of the answer, as it comes or in whole words, sentences …; see `rxstream.operators.text`."""
         return self.pipe(text(by, choice=choice))
 
     def chunks(self: Stream[Event], *, choice: int = 0) -> Stream[MessageChunk]:
