@@ -20,7 +20,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-__all__ = ["CharacterCutter", "Cutter", "LineCutter", "State", "WordCutter", "characters"]
+__all__ = ["CharacterCutter", "Cutter", "LineCutter", "State", "WordCutter", "after", "characters"]
 
 State: TypeAlias = Callable[[str, int], int]
 """Reads the delta on from a position; gives the position after what it has read."""
@@ -269,7 +269,7 @@ class WordCutter(Cutter):
     def feed(self, text: str) -> list[str]:
         """The pieces that `text` completes."""
         if self.state == self._lead:
-            begin = _after(_SPACES, text, 0) + 1
+            begin = after(_SPACES, text, 0) + 1
             super().feed(text[:begin])
             text = text[begin:]
         if self.state == self._run:
@@ -280,7 +280,7 @@ class WordCutter(Cutter):
             goes_on = None
         if goes_on is None or not (text and _PLAIN.fullmatch(text)):
             return super().feed(text)
-        end = _after(goes_on, text, 0)
+        end = after(goes_on, text, 0)
         found: list[str] = _WORD.findall(text, end)
         if found:
             found.insert(0, self.take(found.pop()) + text[:end])
@@ -291,7 +291,7 @@ class WordCutter(Cutter):
 
     def _lead(self, text: str, at: int) -> int:
         """White space before the first word."""
-        at = _after(_SPACES, text, at)
+        at = after(_SPACES, text, at)
         return at if at == len(text) else self._word(text, at)
 
     def _word(self, text: str, at: int) -> int:
@@ -299,7 +299,7 @@ class WordCutter(Cutter):
         return at + 1
 
     def _run(self, text: str, at: int) -> int:
-        at = _after(_RUN, text, at)
+        at = after(_RUN, text, at)
         if at == len(text):
             return at
         if text[at].isspace():
@@ -316,7 +316,7 @@ class WordCutter(Cutter):
         return at + 1
 
     def _space(self, text: str, at: int) -> int:
-        at = _after(_SPACES, text, at)
+        at = after(_SPACES, text, at)
         return at if at == len(text) else self._next(text, at)
 
     def _next(self, text: str, at: int) -> int:
@@ -348,7 +348,7 @@ class LineCutter(Cutter):
         return at
 
 
-def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+def after(pattern: re.Pattern[str], text: str, at: int) -> int:
     """The position after what `pattern`, which matches the empty text, too, matches at `at`."""
     found = pattern.match(text, at)
     return at if found is None else found.end()

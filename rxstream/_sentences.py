@@ -12,6 +12,7 @@ import re
 from typing import Final, Literal
 
 from rxstream._blocks import FenceCutter
+from rxstream._cutter import after
 
 __all__ = ["SentenceCutter"]
 
@@ -143,8 +144,7 @@ class SentenceCutter(FenceCutter):
         return at
 
     def _citation(self, text: str, at: int) -> int:
-        found = _CITED.match(text, at)
-        at = at if found is None else found.end()
+        at = after(_CITED, text, at)
         if at == len(text):
             return at
         self.state = self._closing_signs if text[at] == "]" else self.prose
@@ -156,8 +156,7 @@ class SentenceCutter(FenceCutter):
 
     def _space(self, text: str, at: int) -> int:
         """White space, after a mark or a line."""
-        found = _SPACES.match(text, at)
-        end = at if found is None else found.end()
+        end = after(_SPACES, text, at)
         lines = text.count("\n", at, end)
         if lines:
             self._lines += lines
