@@ -183,7 +183,7 @@ class Progress:
                 ended=self._ended,
                 usage=self._usage,
                 finish_reason=fold.finished.reason if fold.finished is not None else None,
-                error=self._error,
+                error=self._error if self._status in ("failed", "cancelled") else None,
             )
         return self._made
 

@@ -31,8 +31,8 @@ def compare(
         1: a spoke first   2: b is 1.2 s behind   4: 73 % of the words are the same, "blue" or "grey"   6: done
 
     Every track is in it, also one that failed. The last item has ``done=True``; `Comparison.report` is a text to print.
-    What is known of two texts is carried on and never computed again: with two answers of 20 KB all comparisons together
-    cost about a tenth of a second, however many there are.
+    What is known of two texts is carried on and never computed again: for two answers of 20 KB all comparisons together
+    cost less than a tenth of a second, four a second for as long as they take.
 
     Example:
         >>> import rxstream
