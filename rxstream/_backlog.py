@@ -208,7 +208,9 @@ class Backlog(Outlet[T]):
     def _too_much(self) -> LimitExceeded:
         who = "the valve is closed" if self._ruled is not self._gate else "the consumer is paused or slow"
         though = " although the source is held" if self._mark.held else ""
-        return LimitExceeded(f"{who}, {self._used} items wait, and one more came{though}")
+        return LimitExceeded(
+            f"{who}, {self._used} items with {self._bytes} bytes of text wait, and one more came{though}"
+        )
 
     def _count(self, items: int, octets: int, weight: int) -> None:
         self._used += items
