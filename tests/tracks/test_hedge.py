@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -141,6 +142,23 @@ async def test_a_pause_of_no_time_changes_nothing() -> None:
         await asyncio.sleep(0.5)
         told.gate.hold("test")
         told.gate.release("test")
+    await asyncio.sleep(10)
+    assert told.times == [3, 3, 3, 3]
+
+
+@virtual_time
+async def test_a_pause_from_another_thread_that_the_loop_has_not_seen_changes_nothing() -> None:
+    field = Field()
+    told = Told(hedge(field.track("a", HANG), field.track("b", 1, "b", DONE), after=2))
+    await asyncio.sleep(1)
+
+    def pause() -> None:
+        told.gate.hold("test")
+        told.gate.release("test")
+
+    thread = threading.Thread(target=pause)
+    thread.start()
+    thread.join()
     await asyncio.sleep(10)
     assert told.times == [3, 3, 3, 3]
 
