@@ -21,7 +21,7 @@ from typing import Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._outlet import Outlet, too_many
 from rxstream.errors import Cancelled
@@ -29,7 +29,7 @@ from rxstream.events import Event, EventBase, encode
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, running_loop
 
-__all__ = ["End", "Hub", "Member", "Window"]
+__all__ = ["End", "Hub", "Member", "Sharing", "Window"]
 
 T = TypeVar("T")
 End = Literal["completed", "error", "left"]
@@ -91,7 +91,7 @@ class Hub(Generic[T]):
         self._keeps = "none" if window.events == 0 else "all" if window == Window() else "some"
         self._refcount = refcount
         self._final = final
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._before: _Node[T] = _Node(cast("T", None))
         """The node before the first that is kept."""
         self._last = self._before
@@ -104,27 +104,29 @@ class Hub(Generic[T]):
 
     # --- subscribers, any thread ------------------------------------------------------------------------------------------
 
-    def join(self, member: Member[T], scheduler: LoopScheduler) -> bool:
-        """Let `member` see what is kept and what comes; the first makes the request. False if it came too late for that."""
+    def join(self, observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> Member[T] | None:
+        """Show `observer` what is kept and what comes; the first makes the request. None if it came too late for that."""
+        member = Member(self, observer, scheduler)
         with self._lock:
-            if self._end is not None and self._end[0] not in self._final:
-                return False
-            connect = self._clock is None
-            if connect:
-                self._clock = scheduler.loop.time
-            self._trim()
             end = self._end
-            if end is None:
-                self._members += (member,)
-            member.begin(self, self._before, self.first, end)
-        if end is None:
-            self.weigh()
+            refused = end is not None and end[0] not in self._final
+            connect = self._clock is None
+            if self._clock is None:
+                self._clock = scheduler.loop.time
+            if not refused:
+                self._trim()
+                member.begin(self._before, self.first, end)
+                self._members += (member,) if end is None else ()
+        if refused:
+            member.dispose()
+            return None
+        self.weigh()
         member.call()
         if connect:
             self._connection.disposable = self._source.subscribe(
                 self.on_next, self._fail, self._complete, scheduler=scheduler.with_gate(self.gate)
             )
-        return True
+        return member
 
     def leave(self, member: Member[T]) -> None:
         """It is not to be told any more. The last one closes the source, with `refcount`."""
@@ -215,19 +217,19 @@ class Hub(Generic[T]):
 class Member(Outlet[T]):
     """A subscriber's place in the chain, and how it is told."""
 
-    def __init__(self, observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> None:
+    def __init__(self, hub: Hub[T], observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> None:
         super().__init__(observer, scheduler)
         self.place = 0
         """How many items it has seen, those before its time counted."""
         self.late = False
         """Whether too many wait for it."""
-        self._hub: Hub[T] | None = None
+        self._hub = hub
         self._node: _Node[T] = _Node(cast("T", None))
         self._gate.watch(self._weigh)
 
-    def begin(self, hub: Hub[T], before: _Node[T], place: int, end: tuple[End, Exception | None] | None) -> None:
+    def begin(self, before: _Node[T], place: int, end: tuple[End, Exception | None] | None) -> None:
         """Take a place: behind the node `before`; `end` is what was the end already."""
-        self._hub, self._node, self.place = hub, before, place
+        self._node, self.place = before, place
         if end is not None:
             self._last = (end[1],)
 
@@ -274,8 +276,7 @@ class Member(Outlet[T]):
         self.over = True
         for watcher in (self.call, self._weigh):
             self._gate.unwatch(watcher)
-        if self._hub is not None:
-            self._hub.leave(self)
+        self._hub.leave(self)
         if self.gone:
             self._forget()
         else:
@@ -287,7 +288,7 @@ class Member(Outlet[T]):
             super().flush()
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
             self._raised(error)
-        if self.late and self._hub is not None and self._hub.count - self.place <= self._hub.low:
+        if self.late and self._hub.count - self.place <= self._hub.low:
             self._hub.weigh()
 
     def pending(self) -> bool:
@@ -340,8 +341,28 @@ class Member(Outlet[T]):
         self.items.clear()
 
     def _weigh(self) -> None:
-        if self._hub is not None:
-            self._hub.weigh()
+        """Our gate has changed. (A watcher of our own: two of us may have one gate.)"""
+        self._hub.weigh()
+
+
+class Sharing(Generic[T]):
+    """The hub of the moment; `make` makes the next one when a subscriber comes too late for it."""
+
+    def __init__(self, make: Callable[[], Hub[T]]) -> None:
+        self._make = make
+        self._hub = make()
+        self._lock = threading.Lock()
+
+    def subscribe(
+        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        """What an Observable is made of."""
+        here = LoopScheduler.of(scheduler)
+        while (member := (hub := self._hub).join(observer, here)) is None:
+            with self._lock:
+                if self._hub is hub:
+                    self._hub = self._make()
+        return Disposable(member.dispose)
 
 
 def _size(item: object) -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex import Observable
 
 from rxstream._check import count, one_of
-from rxstream.loop import LoopScheduler
-from rxstream.operators._hub import End, Hub, Member, Window
+from rxstream.operators._hub import End, Hub, Sharing, Window
 
 __all__ = ["share"]
 
@@ -80,26 +77,6 @@ def share(
         )
 
     def shared(source: Observable[T]) -> Observable[T]:
-        return Observable(_Shared(lambda: hub_of(source)).subscribe)
+        return Observable(Sharing(lambda: hub_of(source)).subscribe)
 
     return shared
-
-
-class _Shared(Generic[T]):
-    """The request of the moment."""
-
-    def __init__(self, make: Callable[[], Hub[T]]) -> None:
-        self._make = make
-        self._hub = make()
-        self._lock = threading.Lock()
-
-    def subscribe(
-        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        here = LoopScheduler.of(scheduler)
-        member = Member(observer, here)
-        while not (hub := self._hub).join(member, here):
-            with self._lock:
-                if self._hub is hub:
-                    self._hub = self._make()
-        return Disposable(member.dispose)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex import Observable
 
 from rxstream._check import count, positive
 from rxstream._outlet import MOST
-from rxstream.loop import LoopScheduler
-from rxstream.operators._hub import Hub, Member, Window
+from rxstream.operators._hub import Hub, Sharing, Window
 
 __all__ = ["share_replay"]
 
@@ -71,22 +69,19 @@ def share_replay(
     if seconds is not None:
         positive("seconds", seconds)
 
-    def shared(source: Observable[T]) -> Observable[T]:
-        hub = Hub(
+    window = Window(events=events, bytes=bytes, seconds=seconds)
+
+    def hub_of(source: Observable[T]) -> Hub[T]:
+        return Hub(
             source,
             rule=all,
-            window=Window(events=events, bytes=bytes, seconds=seconds),
+            window=window,
             most=MOST,
             refcount=refcount,
             final=frozenset(("completed", "error", "left")),
         )
 
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            here = LoopScheduler.of(scheduler)
-            member = Member(observer, here)
-            hub.join(member, here)
-            return Disposable(member.dispose)
-
-        return Observable(subscribe)
+    def shared(source: Observable[T]) -> Observable[T]:
+        return Observable(Sharing(lambda: hub_of(source)).subscribe)
 
     return shared

@@ -15,6 +15,7 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import abc
+from reactivex.disposable import Disposable
 
 import rxstream
 from rxstream._outlet import MOST
@@ -179,6 +180,24 @@ async def test_what_the_function_itself_raises_is_an_error_of_the_stream(ordered
     source.push(1, 2)
     assert recorder.error is error or (recorder.error is not None and recorder.error.__cause__ is error)
     assert source.running == 0
+
+
+@virtual_time
+async def test_a_source_that_cannot_be_stopped_yet_when_it_fails() -> None:
+    recorder, called = Recorder(), list[int]()
+
+    def subscribe(observer: abc.ObserverBase[int], _scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        for number in range(5):
+            observer.on_next(number)
+        observer.on_completed()
+        return Disposable()
+
+    def broken(item: int) -> Awaitable[int]:
+        called.append(item)
+        raise ValueError(item)
+
+    listen(rx.create(subscribe).pipe(map_async(broken)), recorder)
+    assert (called, str(recorder.error)) == ([0], "0")
 
 
 @virtual_time

@@ -144,6 +144,31 @@ async def test_a_source_that_emits_while_it_is_subscribed_to() -> None:
     assert (recorder.items, recorder.completed) == ([1], True)
 
 
+@virtual_time
+async def test_a_source_that_cannot_be_stopped_yet_when_the_last_leaves() -> None:
+    """It emits while it is being subscribed to; the first subscriber raises."""
+    subscribed, first, second = 0, Recorder(), Recorder()
+
+    def subscribe(observer: abc.ObserverBase[int], _scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        nonlocal subscribed
+        subscribed += 1
+        for number in range(5):
+            observer.on_next(number)
+        observer.on_completed()
+        return Disposable()
+
+    def broken(item: int) -> None:
+        first.on_next(item)
+        raise ValueError(item)
+
+    shared = rx.create(subscribe).pipe(share())
+    shared.subscribe(broken, first.on_error, first.on_completed, scheduler=LoopScheduler())
+    listen(shared, second)
+    await settle()
+    assert (first.items, str(first.error), subscribed) == ([0], "0", 2)
+    assert (second.items, second.completed) == (list(range(5)), True)
+
+
 # --- none disturbs another ------------------------------------------------------------------------------------------------------
 
 

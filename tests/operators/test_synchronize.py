@@ -281,6 +281,24 @@ async def test_a_source_that_does_not_stop_ends_in_an_error_after_what_waits() -
 
 
 @virtual_time
+async def test_a_source_that_cannot_be_stopped_yet_when_there_is_too_much() -> None:
+    recorder, scheduler = Recorder(), LoopScheduler()
+
+    def subscribe(observer: abc.ObserverBase[int], _scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        for number in range(5):
+            observer.on_next(number)
+        observer.on_completed()
+        return Disposable()
+
+    scheduler.gate.hold("test")
+    listen(rx.create(subscribe).pipe(synchronize(capacity=2)), recorder, scheduler)
+    scheduler.gate.release("test")
+    await settle()
+    assert recorder.items == [0, 1]
+    assert isinstance(recorder.error, LimitExceeded)
+
+
+@virtual_time
 async def test_what_an_observer_raises_goes_to_who_emitted_and_the_rest_still_comes() -> None:
     source, seen, scheduler = Manual(), list[int](), LoopScheduler()
 
