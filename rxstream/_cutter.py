@@ -74,8 +74,9 @@ class Cutter:
 
     def hold(self, text: str) -> None:
         """`text` begins a piece, or goes on with it."""
-        self._parts.append(text)
-        self.held += len(text)
+        if text:
+            self._parts.append(text)
+            self.held += len(text)
 
     def take(self, begin: str = "") -> str:
         """What was held; now `begin` is."""

@@ -26,15 +26,17 @@ _STRONG: Final = "。！？｡．‼⁇⁈⁉।॥؟۔։።፧፨။។៕᠃�
 _MARKS: Final = frozenset(".!?…" + _STRONG)
 _STOP: Final = re.compile(rf"[.!?…\n{_STRONG}]")
 _CLOSERS: Final = frozenset("\"'”’“‘»«)]}*_`~」』】）》〉")
+_QUOTED: Final = frozenset("」』")
+"""After them と goes on with the sentence: “…”, he said."""
 _CITED: Final = re.compile(r"[\d,^–-]*")
 _SPACES: Final = re.compile(r"\s*")
 _WORD: Final = re.compile(r"\w[\w.'’]*\Z")
 _ACRONYM: Final = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 
-_MARKER: Final = re.compile(r"(?:[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-z])(?:\.?\)|\.))\s|```|~~~|\|")
+_MARKER: Final = re.compile(r"(?:[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-h])(?:\.?\)|\.))\s|```|~~~|\|")
 """What begins an item of a list, a heading, a fence, a row of a table."""
-_MARKER_SO_FAR: Final = re.compile(r"[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-z])(?:\.?\)?)|`{1,2}|~{1,2}")
-_MARKER_FIRST: Final = frozenset("-*+•‣–#`~|0123456789abcdefghijklmnopqrstuvwxyz")
+_MARKER_SO_FAR: Final = re.compile(r"[-*+•‣–]|\#{1,6}|(?:\d{1,3}|[a-h])(?:\.?\)?)|`{1,2}|~{1,2}")
+_MARKER_FIRST: Final = frozenset("-*+•‣–#`~|0123456789abcdefgh")
 
 
 def _listed(words: str) -> frozenset[str]:
@@ -206,7 +208,7 @@ class SentenceCutter(FenceCutter):
             return False
         match self._rule:
             case "always":
-                return not (char == "と" and self._closer in "」』")
+                return char != "と" or self._closer not in _QUOTED
             case "capital":
                 return self._lines > 0 or not char.islower()
             case "unless_small":

@@ -71,6 +71,7 @@ CASES: list[list[str]] = [
     ["Intro\n", "* one. ", "And more\n", "* two"],
     ["Intro\n", "• one\n", "• two"],
     ["1.) The first. ", "2.) The second.\n", "a. The third.\n", "b) The fourth"],
+    ["See the book on\np. 55."],
     ["It is\na.b.com or\nb:c."],
     ["Steps:\n", "1) do\n", "2) be"],
     ["## What is it? ", "A test\n", "Of headings"],
@@ -96,6 +97,7 @@ CASES: list[list[str]] = [
     ["Hmm... ", "Let me think."],
     # other scripts
     ["今日は。", "元気？", "「はい。」", "そう！ ", "ok"],
+    ["彼は来た。", "とても嬉しい。"],
     ["「すごい。」と彼は言った。", "次。"],
     ["这是第一句。", "这是第二句！", "真的吗？！", "是。"],
     ["他说：“你好。”", "然后走了。"],

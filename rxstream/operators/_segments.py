@@ -102,7 +102,9 @@ class _Segmenter:
 
     def _next(self, event: Event) -> None:
         if type(event) is TextDelta:
-            self._outlet.give(self._cut(event))
+            found = self._cut(event)
+            if found:
+                self._outlet.give(found)
         elif type(event) in _PASSING:
             self._outlet.give((event,))
         else:
@@ -168,7 +170,8 @@ class _Text:
             self._deltas.append(event)
             self._starts.append(self._end)
             self._end += len(event.text)
-        return self._made(self._cut.feed(event.text))
+        pieces = self._cut.feed(event.text)
+        return self._made(pieces) if pieces else []
 
     def rest(self) -> list[Event]:
         """What is held, as the last segment of its part."""
