@@ -60,8 +60,8 @@ def supersede(
         draft: Speaks first.
         final: Has the last word.
         at: When it takes over: with its first content (``first_output``); when its first sentence is complete, which is known
-            when the next one begins, or 2000 characters are there (``first_sentence``); at its proper ``end``. 65 536 of its events may be kept back until
-            then; with more it has failed.
+            when the next one begins, or 2000 characters are there (``first_sentence``); at its proper ``end``. 65 536 of its
+            events may be kept back until then; with more it has failed.
         edits: What becomes of the draft's text: ``retract`` all of it, or as little as both texts need (``minimal``), as far
             as the final text is known at that moment. A draft that has given anything but text is retracted in any case.
 
