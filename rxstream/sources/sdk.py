@@ -162,7 +162,8 @@ class _Exchange:
     def __init__(self, request: Request, connection: Connection) -> None:
         self._connection = connection
         self._payload = _encode(request, connection.provider)
-        self._headers = {"Accept-Encoding": "identity", **request.extra_headers}
+        once = {} if connection.provider.quirks.keeps_connections else {"Connection": "close"}
+        self._headers = {"Accept-Encoding": "identity", **once, **request.extra_headers}
         self.origin = Origin(
             host=host_of(connection.base_url),
             dialect=connection.provider.dialect,

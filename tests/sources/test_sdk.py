@@ -289,6 +289,19 @@ async def test_the_callers_own_exception_passes_through(transport: Wire) -> None
         await server.requests[0].left.wait_async()
 
 
+@pytest.mark.parametrize("name", ["local", "llamacpp"])
+async def test_a_server_that_may_close_a_connection_at_any_moment_is_told_to_close_it(
+    name: str, transport: Wire
+) -> None:
+    """And says so itself, as servers do."""
+    with ScriptedServer([Head(headers={"connection": "close"}), *chat("Hel")]) as server:
+        connection = Connection.to(provider(name), base_url=f"{server.url}/v1", api_key=KEY, transport=transport)
+        for _ in range(3):
+            await read(ask(name), connection)
+        assert [request.headers["connection"] for request in server.requests] == ["close"] * 3
+        assert server.connections == 3
+
+
 @each_dialect
 async def test_a_drained_connection_is_used_again(name: str, transport: Wire) -> None:
     """Four streams one after the other, each left after the provider's mark and a drain, need one connection."""
