@@ -69,7 +69,7 @@ class Crew:
         if self._beginning:
             return  # a track has ended while it was begun: the loop below goes on
         self._beginning = True
-        while self._room and self._waiting and not self._outlet.over:
+        while self._room and self._waiting:
             self._room -= 1
             self._waiting.popleft().start()
         self._beginning = False

@@ -16,6 +16,7 @@ from reactivex import abc
 
 from rxstream.errors import Disconnected, TracksFailed
 from rxstream.events import Event, Failed, Finished, TextDelta
+from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.sources._pump import pump
@@ -138,7 +139,12 @@ class Play:
         """Nothing is left behind."""
         assert [script.running for script in self.scripts] == [0] * len(self.scripts)
         assert not self.gate._watchers
-        assert self.gate.holds in ((), ("consumer",))
+        assert [name for name in _held(self.gate) if name != "consumer"] == []
+
+
+def _held(gate: Gate) -> list[str]:
+    """All holds on it and on its children."""
+    return [*gate._holds, *(name for child in gate._children for name in _held(child))]
 
 
 def _names() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import time
 from typing import Any, Literal
 
 import pytest
@@ -77,6 +78,22 @@ async def test_who_has_nothing_to_say_costs_the_others_nothing() -> None:
 
 
 @virtual_time
+async def test_what_is_left_of_a_turn_is_lost_with_nothing_to_say() -> None:
+    play = await stopped(having(weights=(5, 1)), ["1", 5.0, *"abcdefghij", HANG], counting(90))
+    assert await play.take(3) == ["a1", "b1", "b2"]
+    await asyncio.sleep(5)
+    assert "".join(text[0] for text in await play.take(9)) == "aaaaabaaa"
+    play.leave()
+
+
+@virtual_time
+async def test_the_next_in_turn_follows_who_has_said_all() -> None:
+    play = await stopped(interleave, ["1", HANG], counting(9), counting(9))
+    assert await play.take(5) == ["a1", "b1", "c1", "b2", "c2"]
+    play.leave()
+
+
+@virtual_time
 async def test_by_characters() -> None:
     """A turn is 16 characters of any kind; what is left of it is kept for the next turn."""
     ten: list[Step] = [TextDelta(text=number * 10) for number in "1234"]
@@ -95,7 +112,9 @@ async def test_an_event_far_above_a_turn_does_not_lock_the_loop() -> None:
     """The rounds in which nobody could say anything are skipped."""
     huge = [TextDelta(text="x" * 50_000_000), TextDelta(text="x" * 100_000_000)]
     play = await stopped(having(by="characters"), [huge[1], DONE], [huge[0], DONE])
+    before = time.thread_time()
     await play.take(99)
+    assert time.thread_time() - before < 0.3
     assert [event.source for event in play.heard.items] == ["b", "b", "a", "a"]
 
 

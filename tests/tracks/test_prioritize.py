@@ -12,7 +12,7 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxstream.errors import ConfigurationError, LimitExceeded, TracksFailed
+from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded, TracksFailed
 from rxstream.events import Event, Heartbeat, TextDelta
 from rxstream.observable import Stream
 from rxstream.tracks import prioritize
@@ -266,6 +266,17 @@ async def test_a_slower_leader_slows_and_a_lower_weight_may_be_the_higher_track(
 
 
 @virtual_time
+async def test_what_a_track_owes_it_owes_to_the_next_leader_too() -> None:
+    play = Play(
+        having(weights=(4, 4, 1)), [0.5, *counting(9, every=0.25)], ["0", 0.375, "1", HANG], [0.125, *counting(99)]
+    ).start()
+    await asyncio.sleep(1.6)
+    assert play.said == ["b0", "c1", "b1", "a1", "a2", "c2", "a3", "a4"]
+    play.leave()
+    await settle()
+
+
+@virtual_time
 async def test_a_held_track_owes_no_more_than_one_event() -> None:
     """What it got because it had waited too long does not keep it from its share later."""
     steps: list[Step] = ["0", *[step for _ in range(10) for step in (0.9, "slow")], *counting(20, every=0.125)]
@@ -337,6 +348,30 @@ async def test_a_source_that_knows_no_gate_is_not_slowed() -> None:
     await settle()
     assert isinstance(play.heard.error, LimitExceeded)
     play.assert_released()
+
+
+@virtual_time
+async def test_one_that_fails_while_it_is_held_is_held_no_more() -> None:
+    subject = rx.subject.Subject[Event]()
+    play = Play(lambda high: prioritize(high, subject, strict=True), ["1", HANG]).start()
+    await settle()
+    subject.on_next(TextDelta(source="s", text="1"))
+    assert [child.holds for child in play.gate._children] == [(), ("priority",)]
+    subject.on_error(Disconnected("gone"))
+    assert [child.holds for child in play.gate._children] == [(), ()]
+    assert play.said == ["a1", "s1", "s!"]
+    play.leave()
+    await settle()
+
+
+@virtual_time
+async def test_no_timer_stays_behind() -> None:
+    play = Play(strictly, ["1", HANG], ["1", HANG]).start()
+    await settle()
+    play.leave()
+    await settle()
+    timers: list[asyncio.TimerHandle] = vars(asyncio.get_running_loop())["_scheduled"]
+    assert all(timer.cancelled() for timer in timers)
 
 
 @virtual_time
