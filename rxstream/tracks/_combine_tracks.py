@@ -62,7 +62,7 @@ def combine_tracks(*tracks: Observable[Event], every: float | None = None) -> St
         on = LoopScheduler.of(scheduler)
         states = _States(observer, on, given, every)
         call_on(on.loop, states.begin)
-        return Disposable(states.leave)
+        return Disposable(lambda: call_on(on.loop, states.dispose))
 
     return Stream(subscribe)
 
@@ -92,11 +92,6 @@ class _States(Outlet[dict[str, Snapshot]]):
         self._start = self._next = self._loop.time()
         for lane in self._lanes:
             lane.start()
-
-    def leave(self) -> None:
-        """Close all: nothing more is said. From any thread."""
-        self.over = True
-        call_on(self._loop, self.dispose)
 
     def dispose(self) -> None:
         """Close all. On the loop."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reactivex import Observable, abc
-from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream.comparison import Comparer, Comparison, Score
 from rxstream.events import Event
@@ -61,18 +60,15 @@ def compare(
         on = LoopScheduler.of(scheduler)
         comparer = Comparer(score=score, threshold=threshold)
         start = on.loop.time()
-        subscription = SingleAssignmentDisposable()
 
         def on_next(state: dict[str, Snapshot]) -> None:
             try:
                 comparison = comparer.compare(state, elapsed=on.loop.time() - start)
             except Exception as error:  # noqa: BLE001 - the score's own: its owner gets it back
-                subscription.dispose()
                 observer.on_error(error)
             else:
                 observer.on_next(comparison)
 
-        subscription.disposable = states.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=on)
-        return subscription
+        return states.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=on)
 
     return Stream(subscribe)

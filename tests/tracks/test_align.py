@@ -255,12 +255,48 @@ async def test_a_pause_lets_nothing_out_and_loses_nothing() -> None:
     play.assert_released()
 
 
+@virtual_time
+async def test_a_source_that_does_not_obey_the_gate_is_heard_when_it_opens_and_in_order() -> None:
+    subject = rx.subject.Subject[Event]()
+    play = Play(lambda other: align(subject, other), [HANG]).start()
+    await settle()
+    play.gate.hold("pause")
+    for text in ("1", "2"):
+        subject.on_next(TextDelta(source="s", text=text))
+    assert play.said == []
+    play.gate.release("pause")
+    subject.on_next(TextDelta(source="s", text="3"))
+    await settle()
+    assert play.said == ["s1", "s2", "s3"]
+    play.leave()
+
+
+@virtual_time
+async def test_what_a_handler_brings_about_comes_after_it() -> None:
+    subject = rx.subject.Subject[Event]()
+    heard: list[str] = []
+
+    def hear(event: Event) -> None:
+        assert isinstance(event, TextDelta)
+        if event.text == "1":
+            subject.on_next(TextDelta(text="2"))
+            subject.on_completed()
+        heard.append(event.text)
+
+    align(subject).subscribe(hear, None, lambda: heard.append("end"))
+    subject.on_next(TextDelta(text="1"))
+    await settle()
+    assert heard == ["1", "2", "end"]
+
+
 @pytest.mark.parametrize("when", [0.0, 0.5, 1.0, 2.5])
 @virtual_time
 async def test_leaving_closes_all(when: float) -> None:
-    play = Play(having(ahead=1), words("One. ", "Two. ", "Three."), [2.0, "Eins. ", HANG]).start()
+    play = Play(having(ahead=1), words("One. ", "Two. ", "Three.", every=0.25), [2.0, "Eins. ", HANG]).start()
     await asyncio.sleep(when)
+    lanes = list(play.gate._children)
     play.leave()
+    assert [lane.holds for lane in lanes] == [(), ()]
     count = len(play.said)
     await asyncio.sleep(10)
     assert (len(play.said), play.heard.ended_at) == (count, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -200,6 +201,12 @@ async def test_labels_that_are_the_same() -> None:
     assert list(heard[-1]) == ["x", "x-2", "track-3"]
 
 
+def timers() -> list[asyncio.TimerHandle]:
+    """What the loop will still call one day."""
+    scheduled: list[asyncio.TimerHandle] = vars(asyncio.get_running_loop())["_scheduled"]
+    return [timer for timer in scheduled if not timer.cancelled()]
+
+
 @pytest.mark.parametrize("every", [None, 0.5])
 @pytest.mark.parametrize("when", [0.0, 0.5, 1.0, 1.6, 2.5])
 @virtual_time
@@ -208,9 +215,34 @@ async def test_leaving_closes_all(when: float, every: float | None) -> None:
     await asyncio.sleep(when)
     watched.subscription.dispose()
     count = len(watched.heard.items)
+    await settle()
+    assert timers() == []
     await asyncio.sleep(10)
     assert (len(watched.heard.items), watched.heard.ended_at) == (count, None)
     watched.assert_released()
+
+
+@virtual_time
+async def test_nothing_comes_once_another_thread_has_left() -> None:
+    """Not even what the loop does before it hears of it."""
+    subject = rx.subject.Subject[Event]()
+    heard: list[States] = []
+    subscription = combine_tracks(subject).subscribe(heard.append)
+    subject.on_next(TextDelta(text="1"))
+    thread = threading.Thread(target=subscription.dispose)
+    thread.start()
+    thread.join()
+    subject.on_next(TextDelta(text="2"))
+    await settle()
+    assert [states["track-1"].text for states in heard] == ["1"]
+    assert not subject.observers
+
+
+@virtual_time
+async def test_a_failure_is_one_change() -> None:
+    watched = Watched([1.0, BROKEN]).start()
+    await asyncio.sleep(10)
+    assert [state["a"].status for state in watched.heard.items] == ["failed"]
 
 
 @virtual_time
