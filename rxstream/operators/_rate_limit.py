@@ -114,7 +114,7 @@ class _Limited(Generic[T]):
             call_on(self._loop, self._work)
 
     def _passes(self, amount: int) -> bool:
-        return not amount or (self._task is None and self._try is not None and not self._try(amount))
+        return not amount or (self._try is not None and not self._try(amount))
 
     def _end(self, error: Exception | None = None) -> None:
         if self._last is None:
@@ -161,7 +161,6 @@ class _Limited(Generic[T]):
             except Exception as error:  # noqa: BLE001 - a limiter may raise anything
                 self._fail(error)
                 return False
-            await self._gate.wait()  # it was closed meanwhile
         return not self._outlet.over
 
     def _fail(self, error: Exception) -> None:

@@ -15,7 +15,7 @@ from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import TextDelta
 from rxstream.operators import debounce
 from tests.support.scripted import Recorder, Scripted, words
-from tests.support.timed import END, Listener, Timed
+from tests.support.timed import END, Listener, Timed, alarms
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 GONE = Disconnected("gone")
@@ -148,6 +148,7 @@ async def test_when_it_is_disposed_nothing_comes_and_nothing_is_left(at: float) 
     await asyncio.sleep(at)
     heard = list(listener.items)
     listener.subscription.dispose()
+    assert alarms() == 0
     await asyncio.sleep(20)
     assert listener.items == heard
     assert (source.running, listener.watched) == (0, 0)

@@ -19,7 +19,7 @@ from reactivex.subject import Subject
 from rxstream import events as ev
 from rxstream._outlet import MOST
 from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded
-from rxstream.events import Event, TextDelta
+from rxstream.events import TextDelta
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.operators import _rate_limit as module
@@ -307,6 +307,16 @@ async def test_when_it_is_disposed_nothing_comes_and_nothing_is_left(at: float) 
 
 
 @virtual_time
+async def test_when_it_is_disposed_while_something_waits_the_source_is_let_go() -> None:
+    source = Timed((0, "a"), (0, "b"), (9, END))
+    listener = Listener(source.pipe(rate_limit(1)))
+    await asyncio.sleep(0.5)
+    assert source.gate.closed
+    listener.subscription.dispose()
+    assert not source.gate.closed
+
+
+@virtual_time
 async def test_it_may_be_disposed_by_who_hears_it() -> None:
     script = Scripted(numbered(9))
     listener = Listener(script.events().pipe(rate_limit(1), ops.take(3)))
@@ -394,18 +404,18 @@ async def test_a_long_queue_lets_the_loop_breathe() -> None:
 @virtual_time
 async def test_an_observer_that_raises_gets_it_back_and_is_left_alone() -> None:
     said: list[Exception] = []
-    script = Scripted(numbered(5))
-    heard: list[Event] = []
+    source = Timed(*((0, number) for number in range(5)), (50, END))
+    heard: list[int] = []
 
-    def on_next(event: Event) -> None:
-        heard.append(event)
-        if len(heard) == 2:
+    def on_next(item: int) -> None:
+        heard.append(item)
+        if item == 1:
             raise ValueError("no")
 
-    script.events().pipe(rate_limit(1)).subscribe(on_next, said.append)
+    source.pipe(rate_limit(1)).subscribe(on_next, said.append)
     await asyncio.sleep(20)
-    assert len(heard) == 2
-    assert script.running == 0
+    assert heard == [0, 1]
+    assert source.running == 0
     assert [type(error) for error in said] == [ValueError]
 
 

@@ -15,7 +15,7 @@ from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import TextDelta
 from rxstream.operators import sample
 from tests.support.scripted import Scripted, words
-from tests.support.timed import END, Listener, Timed
+from tests.support.timed import END, Listener, Timed, alarms
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 GONE = Disconnected("gone")
@@ -96,6 +96,26 @@ async def test_a_busy_loop_looks_late_and_misses_nothing_that_was_due() -> None:
 
 
 @virtual_time
+async def test_all_are_emitted_that_fall_due_while_another_is_heard() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    source: Subject[str] = Subject()
+    heard: list[str] = []
+
+    def on_next(item: str) -> None:
+        heard.append(item)
+        if item == "a":
+            for later in "bcd":
+                source.on_next(later)
+                loop.advance(2)
+
+    source.pipe(sample(2)).subscribe(on_next)
+    source.on_next("a")
+    await asyncio.sleep(20)
+    assert heard == ["a", "b", "c", "d"]
+
+
+@virtual_time
 async def test_a_timer_that_rings_early_is_not_looked_at_twice() -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
@@ -141,6 +161,7 @@ async def test_when_it_is_disposed_nothing_comes_and_nothing_is_left(at: float) 
     await asyncio.sleep(at)
     heard = list(listener.items)
     listener.subscription.dispose()
+    assert alarms() == 0
     await asyncio.sleep(20)
     assert listener.items == heard
     assert (source.running, listener.watched) == (0, 0)

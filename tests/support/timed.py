@@ -17,7 +17,7 @@ from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from tests.support.scripted import Recorder
 
-__all__ = ["END", "Listener", "Timed"]
+__all__ = ["END", "Listener", "Timed", "alarms"]
 
 END: Final = object()
 
@@ -30,11 +30,14 @@ class Timed(Observable[Any]):
         self.moments: Sequence[tuple[float, object]] = moments
         self.running = 0
         """Subscriptions that are neither over nor disposed."""
+        self.gate = Gate()
+        """What the last of them was to obey."""
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        loop = LoopScheduler.of(scheduler).loop
+        on = LoopScheduler.of(scheduler)
+        self.gate, loop = on.gate, on.loop
         start = loop.time()
         by_time: dict[float, list[object]] = {}
         for at, what in self.moments:
@@ -89,3 +92,9 @@ class Listener(Recorder):
         name = f"test-{next(self._numbers)}"
         loop.call_at(at, self.gate.hold, name)
         loop.call_at(until, self.gate.release, name)
+
+
+def alarms() -> int:
+    """How many operators' timers are set on the running loop."""
+    timers: list[asyncio.TimerHandle] = vars(asyncio.get_running_loop())["_scheduled"]
+    return sum("Alarm" in repr(timer) for timer in timers if not timer.cancelled())
