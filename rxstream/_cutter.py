@@ -121,13 +121,18 @@ class Cutter:
 
 # --- characters -------------------------------------------------------------------------------------------------------------
 
-_ASCII: Final = re.compile(r"\r\n|.", re.DOTALL)
+_LETTERS: Final = "\0-\u02ff\u0370-\u0482\u048a-\u0590\u1e00-\u1fff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u218b"
+"""Letters and signs of which none joins another, but for CR and LF; no Chinese or Japanese."""
+_ALONE: Final = re.compile(
+    f"[{_LETTERS}\u3000-\u3029\u3041-\u3096\u309b-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff9d]*"
+)
+_EACH: Final = re.compile(r"\r\n|.", re.DOTALL)
 
 
 def characters(text: str) -> list[str]:
     """The characters of `text`, as a reader counts them."""
-    if text.isascii():
-        return _ASCII.findall(text)
+    if _ALONE.fullmatch(text):
+        return _EACH.findall(text)
     cutter = CharacterCutter()
     return [*cutter.feed(text), *cutter.close()]
 
@@ -143,9 +148,9 @@ class CharacterCutter(Cutter):
 
     def feed(self, text: str) -> list[str]:
         """The pieces that `text` completes."""
-        if not (text and text.isascii() and self._before.isascii()):
+        if not (text and _ALONE.fullmatch(text) and _ALONE.fullmatch(self._before)):
             return super().feed(text)
-        found: list[str] = _ASCII.findall(text)
+        found: list[str] = _EACH.findall(text)
         if self._before == "\r" and text[0] == "\n":
             found[0] = self.take() + "\n"
         elif self._before:
@@ -248,10 +253,7 @@ def _has_tail(syllable: str) -> bool:
 # --- words and lines ----------------------------------------------------------------------------------------------------------
 
 _CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_PLAIN: Final = re.compile(
-    "[\0-\u02ff\u0370-\u0482\u048a-\u0590\u1e00-\u1fff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u218b]*"
-)
-"""Letters and signs that join nothing and are no words of their own."""
+_PLAIN: Final = re.compile(f"[{_LETTERS}]*")
 _IDEOGRAPH: Final = re.compile(f"[{_CJK}]")
 _SHUTTING: Final = frozenset("。、，！？：；）」』】")
 _WORD: Final = re.compile(r"\S+\s*")

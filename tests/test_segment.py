@@ -235,6 +235,12 @@ def test_no_mark_begins_a_character(text: str) -> None:
             assert unicodedata.category(before[-1]) in ("Cc", "Cf", "Zl", "Zp")
 
 
+@given(st.text("aé 今か가Ａ。–€\x7f\xad\r\n"))
+def test_letters_that_join_nothing_are_found_the_same_beside_one_that_may(text: str) -> None:
+    """The short way through plain text and the long one agree."""
+    assert characters("\U0001f469" + text) == ["\U0001f469", *characters(text)]
+
+
 def test_words() -> None:
     """A word has its white space after it; Chinese and Japanese go by characters, punctuation with them."""
     assert split("  Hello,  big\tworld\n", "word") == ["  Hello,  ", "big\t", "world\n"]
