@@ -143,10 +143,10 @@ def test_its_text_is_that_of_the_answer(events: list[Event]) -> None:
 def test_many_snapshots_of_a_long_text_cost_no_more_than_few() -> None:
     """They copy nothing: 20 000 states of a text of 2 MB would be 20 GB."""
     progress = Progress("a")
-    before = time.perf_counter()
+    before = time.process_time()
     states: list[Snapshot] = []
     for _ in range(20_000):
         progress.add(ev.TextDelta(text="x" * 100), 0.0)
         states.append(progress.snapshot())
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 2
     assert len(states[10_000].text) == 1_000_100
