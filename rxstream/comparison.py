@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from rxstream import _report
-from rxstream._check import at_least
+from rxstream._check import positive
 from rxstream._fields import Fields, fields_of
 from rxstream._similarity import CommonWords, Growing, Matches, around, common_prefix
 from rxstream.errors import ConfigurationError
@@ -196,14 +196,14 @@ class Comparer:
 
     Args:
         score: A figure of yours for each track; asked again when the track has changed.
-        threshold: How alike two sentences have to be to agree, from 0 to 1.
+        threshold: How alike two sentences have to be to agree: above 0, at most 1.
 
     Raises:
         ConfigurationError: `threshold` is out of its range.
     """
 
     def __init__(self, *, score: Score | None = None, threshold: float = 0.6) -> None:
-        if at_least("threshold", threshold) > 1:
+        if positive("threshold", threshold) > 1:
             raise ConfigurationError(f"threshold={threshold!r}: must be at most 1")
         self._score = score
         self._threshold = threshold
@@ -375,7 +375,7 @@ def compare_responses(
     Args:
         responses: At least two, by what each is to be called.
         score: A figure of yours for each; see `Comparer`.
-        threshold: How alike two sentences have to be to agree, from 0 to 1.
+        threshold: How alike two sentences have to be to agree: above 0, at most 1.
 
     Raises:
         ConfigurationError: there are fewer than two, or `threshold` is out of its range.

@@ -214,7 +214,7 @@ def test_json_by_field_as_far_as_it_has_come() -> None:
     assert pair("none", "{}").json_fields is None
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.1, float("nan")])
 def test_a_threshold_out_of_its_range(threshold: float) -> None:
     with pytest.raises(ConfigurationError, match="threshold="):
         Comparer(threshold=threshold)

@@ -46,7 +46,7 @@ def compare(
         tracks: Streams of one answer each, at least two.
         every: Seconds that lie between two comparisons at least.
         score: A figure of yours for the state of a track, higher where you like it better; asked whenever it has changed.
-        threshold: How alike two sentences have to be, in the share of words that both have, to agree: 0 to 1.
+        threshold: How alike two sentences have to be, in the share of words that both have, to agree: above 0, at most 1.
 
     Raises:
         ConfigurationError: there are fewer than two tracks, one is no Observable, or a number is out of its range.
