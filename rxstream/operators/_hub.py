@@ -258,9 +258,8 @@ class Member(Outlet[T]):
         if self.late:
             self.late = hub.count - self.place > hub.low
         elif hub.count - self.place >= hub.high:
-            self.late = (
-                True  # first, and then we look again: our loop, which may run in another thread, does the reverse
-            )
+            # First this, and then we look again: our loop, which may run in another thread, does the reverse.
+            self.late = True
             self.late = hub.count - self.place > hub.low
         return self.late or self._gate.closed
 
@@ -300,8 +299,7 @@ class Member(Outlet[T]):
         if self.items:
             return self.items.popleft()
         node = self._node.next
-        if node is None:
-            raise AssertionError
+        assert node is not None  # noqa: S101 - asked only if there is one
         self._node = node
         self.place += 1
         return node.item

@@ -195,8 +195,10 @@ class _Calls(Outlet[B], Generic[A, B]):
 
     def _landed(self, call: _Call[B], future: asyncio.Future[B]) -> None:
         _calls.discard(future)
-        self._done(call)
-        self._proceed()
+        try:
+            self._done(call)
+        finally:  # the observer may raise: that is told to the loop, and the others go on
+            self._proceed()
 
     def _done(self, call: _Call[B]) -> None:
         error = _error_of(call.future)  # asked for in any case: asyncio logs errors that nobody has seen

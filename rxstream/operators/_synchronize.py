@@ -193,7 +193,7 @@ class _Serial(Generic[T]):
     def _take(self) -> tuple[T] | None:
         """What to emit next. With None it has been the end, or others go on."""
         with self._lock:
-            if self._items and not self._gate.closed:
+            if self._items and not (self._over or self._gate.closed):
                 item = self._items.popleft()
                 self._mark.level(len(self._items))
                 return (item,)

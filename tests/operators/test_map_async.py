@@ -406,6 +406,23 @@ async def test_a_call_that_fails_while_it_is_cancelled_is_not_heard_of() -> None
 
 
 @virtual_time
+async def test_what_an_observer_raises_is_told_to_the_loop_and_the_rest_still_comes() -> None:
+    source, calls, seen, told = Manual(), Calls(), list[str](), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+
+    def on_next(item: str) -> None:
+        seen.append(item)
+        if item == "<1>":
+            raise ValueError
+
+    source.pipe(map_async(calls)).subscribe(on_next, on_completed=lambda: seen.append("|"), scheduler=LoopScheduler())
+    source.push(1, 2)
+    source.end()
+    await asyncio.sleep(10)
+    assert (seen, [type(error) for error in told]) == (["<1>", "<2>", "|"], [ValueError])
+
+
+@virtual_time
 async def test_a_call_may_dispose_its_own_subscription() -> None:
     source, calls, scheduler = Manual(), list[int](), LoopScheduler()
 
