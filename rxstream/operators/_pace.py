@@ -66,7 +66,8 @@ def pace(
         lag: Seconds that text may be delayed, without a `rate`.
         step: Seconds between two pieces of a track, at least.
         thinking: Whether thinking is paced too; else it passes like what is no text.
-        buffer: Bytes that may wait, of all tracks; the gate of the source is held while there are more.
+        buffer: Bytes that may wait, of all tracks, 200 for an event and its text; the gate of the source is held while there are
+            more.
 
     Raises:
         ConfigurationError: an option is out of its range.
