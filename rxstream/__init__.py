@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rxstream import errors, events, operators, tracks
     from rxstream.chunk import MessageChunk
+    from rxstream.comparison import Comparison, compare_responses
     from rxstream.config import Limits, Request, Timeouts
     from rxstream.conversion import emulate, from_callback, from_iterable, replay
     from rxstream.creation import from_sdk, stream
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     from rxstream.session import Statistics, StreamSession
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
     from rxstream.sinks.publisher import Publisher
+    from rxstream.snapshot import Snapshot
     from rxstream.sources.local import LocalServer
     from rxstream.sources.sdk import close_clients
     from rxstream.usage import Usage
 
 __all__ = [
+    "Comparison",
     "DualTrack",
     "Gate",
     "LatencyQuantile",
@@ -50,6 +53,7 @@ __all__ = [
     "Publisher",
     "Request",
     "Response",
+    "Snapshot",
     "Statistics",
     "Stream",
     "StreamSession",
@@ -58,6 +62,7 @@ __all__ = [
     "Tool",
     "Usage",
     "close_clients",
+    "compare_responses",
     "emulate",
     "errors",
     "events",
@@ -74,6 +79,8 @@ __all__ = [
 
 _HOMES = {
     "MessageChunk": "chunk",
+    "Comparison": "comparison",
+    "compare_responses": "comparison",
     "Limits": "config",
     "Request": "config",
     "Timeouts": "config",
@@ -94,6 +101,7 @@ _HOMES = {
     "Response": "response",
     "Statistics": "session",
     "StreamSession": "session",
+    "Snapshot": "snapshot",
     "to_async_iterable": "sinks.iterator",
     "to_iterable": "sinks.iterator",
     "Publisher": "sinks.publisher",

@@ -19,7 +19,7 @@ from rxstream.errors import ConfigurationError, error_info
 from rxstream.events import Event, Failed
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
-from rxstream.snapshot import Progress, Snapshot
+from rxstream.snapshot import Snapshot, SnapshotFold
 from rxstream.tracks import failover, hedge, merge, race, supersede
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class _Watched:
         self._source = source
         self.stream: Stream[Event] = Stream(self._subscribe)
         self.stream.label = label or name
-        self._latest = Progress(self.stream.label)
+        self._latest = SnapshotFold(self.stream.label)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -145,7 +145,7 @@ class _Running:
     """One subscription of a track, folded on its way through."""
 
     def __init__(self, label: str, scheduler: LoopScheduler, observer: abc.ObserverBase[Event]) -> None:
-        self.progress = Progress(label)
+        self.progress = SnapshotFold(label)
         self._now = scheduler.loop.time
         self._observer = observer
         self._asked = self._now()

@@ -31,7 +31,7 @@ from rxstream.events import (
 )
 from rxstream.usage import Usage
 
-__all__ = ["Progress", "Said", "Snapshot", "SnapshotStatus"]
+__all__ = ["Said", "Snapshot", "SnapshotFold", "SnapshotStatus"]
 
 SnapshotStatus = Literal["waiting", "active", "completed", "failed", "cancelled"]
 """``waiting`` nothing came yet; ``active`` events come; the others are final."""
@@ -112,7 +112,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return self.status not in ("waiting", "active")
 
 
-class Progress:
+class SnapshotFold:
     """Folds the events of one track, one at a time, into its `Snapshot`.
 
     Args:

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from rxstream import aggregate
 from rxstream import events as ev
 from rxstream.events import ErrorInfo, Event
-from rxstream.snapshot import Progress, Said, Snapshot, SnapshotStatus
+from rxstream.snapshot import Said, Snapshot, SnapshotFold, SnapshotStatus
 from rxstream.usage import Usage
 
 
 def told(*events: Event) -> Snapshot:
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     for at, event in enumerate(events, 1):
         progress.add(event, float(at))
     return progress.snapshot()
 
 
 def test_before_anything_has_come_a_track_waits() -> None:
-    state = Progress("a").snapshot()
+    state = SnapshotFold("a").snapshot()
     assert state == Snapshot(label="a", said=Said.of(""))
     assert (state.status, state.text, state.over) == ("waiting", "", False)
     assert (state.first_output, state.last_output, state.ended, state.finish_reason) == (None, None, None, None)
@@ -47,7 +47,7 @@ def test_it_says_who_answers_what_when_and_why_it_stopped() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_an_end_has_its_time_and_its_error(status: SnapshotStatus) -> None:
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     progress.add(ev.TextDelta(text="x"), 1.0)
     progress.add(ev.Failed(error=ErrorInfo(kind="Disconnected", message="gone")), 2.0)
     progress.end(status, 2.5)
@@ -59,7 +59,7 @@ def test_an_end_has_its_time_and_its_error(status: SnapshotStatus) -> None:
 
 def test_what_a_track_within_the_track_failed_of_is_not_its_own() -> None:
     """Such as one of a race that another one won."""
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     progress.add(ev.Failed(error=ErrorInfo(kind="Disconnected", message="gone")), 1.0)
     assert progress.snapshot().error is None
     progress.end("completed", 2.0)
@@ -67,7 +67,7 @@ def test_what_a_track_within_the_track_failed_of_is_not_its_own() -> None:
 
 
 def test_it_tells_whether_an_event_changed_anything() -> None:
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     assert progress.add(ev.Heartbeat(), 0.0)  # it was waiting
     first = progress.snapshot()
     assert not progress.add(ev.Heartbeat(), 1.0)
@@ -79,7 +79,7 @@ def test_it_tells_whether_an_event_changed_anything() -> None:
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     taken: list[Snapshot] = []
     for event in (
         ev.TextDelta(text="Hel"),
@@ -96,7 +96,7 @@ def test_a_snapshot_stays_as_it_was() -> None:
 
 
 def test_whether_a_text_has_only_grown() -> None:
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     progress.add(ev.TextDelta(text="ab"), 0.0)
     first = progress.snapshot().said
     progress.add(ev.TextDelta(text="c"), 0.0)
@@ -142,7 +142,7 @@ def test_its_text_is_that_of_the_answer(events: list[Event]) -> None:
 
 def test_many_snapshots_of_a_long_text_cost_no_more_than_few() -> None:
     """They copy nothing: 20 000 states of a text of 2 MB would be 20 GB."""
-    progress = Progress("a")
+    progress = SnapshotFold("a")
     before = time.process_time()
     states: list[Snapshot] = []
     for _ in range(20_000):

@@ -14,7 +14,7 @@ from rxstream.errors import Cancelled
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
-from rxstream.snapshot import Progress, Snapshot, SnapshotStatus
+from rxstream.snapshot import Snapshot, SnapshotFold, SnapshotStatus
 from rxstream.tracks._lane import Lane, checked, lanes_of
 
 __all__ = ["combine_tracks"]
@@ -79,7 +79,7 @@ class _States(Outlet[dict[str, Snapshot]]):
     ) -> None:
         super().__init__(observer, scheduler)
         self._lanes = lanes_of(tracks, scheduler, on_event=self._hear, on_end=self._ended)
-        self._progress = [Progress(lane.label) for lane in self._lanes]
+        self._progress = [SnapshotFold(lane.label) for lane in self._lanes]
         self._left = len(self._lanes)
         self._start = scheduler.loop.time()
         self._every = every
