@@ -80,7 +80,7 @@ async def _threads(lab: Lab) -> None:
     probe = lab.subscribe(await lab.make(), lab.probe(slow=0.0002))
     await lab.joined([lab.thread(_presser(lab, seed)) for seed in range(3)])
     await lab.ended(probe)
-    lab.same(probe.items, expected.items, whose="the items that came through the pauses")
+    lab.same(probe, expected, whose="the items that came through the pauses")
     lab.must(probe.ends == [None], f"it ended so: {probe.ends}")
     left = lab.subscribe(await lab.endless(), lab.probe(slow=0.0002))
     await lab.begun(left)
@@ -110,7 +110,7 @@ async def _held_until_calm(lab: Lab, probe: Probe, *, expected: Probe) -> None:
     await lab.ended(probe)
     await lab.calm()
     lab.one_end(probe)
-    lab.same(probe.items, expected.items, whose="the items before the end")
+    lab.same(probe, expected, whose="the items before the end")
     lab.must(type(probe.ends[0]) is type(expected.ends[0]), f"it ended with {probe.ends[0]!r}")
 
 
@@ -149,7 +149,7 @@ async def _in_the_midst(lab: Lab) -> None:
 
     expected = await lab.whole(await lab.make())
     probe = await lab.whole(await lab.make(), lab.probe(react=lambda number: press(number + _AT + 1)))
-    lab.same(probe.items, expected.items, whose="the items that came while it was pressed")
+    lab.same(probe, expected, whose="the items that came while it was pressed")
     lab.must(not probe.overlaps, f"{probe.overlaps} signals came in the midst of the one that asked for them")
     left = lab.probe(react=press)
     lab.subscribe(await lab.endless(), left)
@@ -253,7 +253,7 @@ async def _last_to_leave(lab: Lab) -> None:
     first, second = (lab.subscribe(source, lab.probe()) for _ in range(2))
     first.disposable.dispose()
     await lab.ended(second)
-    lab.same(second.items, expected.items, whose="the items of the one who stayed")
+    lab.same(second, expected, whose="the items of the one who stayed")
     lab.must(not first.ends, "the one who left was told of an end")
     endless = await lab.endless()
     both = [lab.subscribe(endless, lab.probe()) for _ in range(2)]
@@ -294,5 +294,5 @@ async def _held_at_random(lab: Lab) -> None:
                 lab.loop.call_later(chance.random() / 1000, lab.gate.release, "random")
 
         probe = await lab.whole(await lab.make(), lab.probe(react=react))
-        lab.same(probe.items, expected.items, whose="the items that came through the pauses")
+        lab.same(probe, expected, whose="the items that came through the pauses")
         lab.must(probe.ends == [None], f"it ended so: {probe.ends}")

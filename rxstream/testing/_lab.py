@@ -296,17 +296,19 @@ class Lab:
         if not condition:
             raise Broken(complaint)
 
-    def same(self, items: Sequence[Any], expected: Sequence[Any], *, whose: str) -> None:
+    def same(self, probe: Probe, expected: Probe, *, whose: str) -> None:
+        """The rule is broken unless both were told of the same items in the same order."""
+        failed = "".join(f"; it failed: {end!r}" for end in probe.ends if end is not None)
+        self.equal(probe.items, expected.items, whose=whose, more=failed)
+
+    def equal(self, items: Sequence[Any], expected: Sequence[Any], *, whose: str, more: str = "") -> None:
         """The rule is broken unless these are the same items in the same order."""
-        key = self.specimen.key
-        ours, theirs = [key(item) for item in items], [key(item) for item in expected]
+        ours, theirs = ([self.specimen.key(item) for item in some] for some in (items, expected))
         if ours != theirs:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-            )
-            raise Broken(
-                f"{whose} differ: {len(ours)} items where {len(theirs)} were due, the first that differs is number {at}"
-            )
+            differ = (at for at, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other)
+            at = next(differ, min(len(ours), len(theirs)))
+            counts = f"{len(ours)} items where {len(theirs)} were due"
+            raise Broken(f"{whose} differ: {counts}, the first that differs is number {at}{more}")
 
     def one_end(self, probe: Probe) -> None:
         """The rule is broken unless it has ended once."""

@@ -182,7 +182,7 @@ async def _two(lab: Lab) -> None:
     await _got(lab, slow, 1)
     slow.subscription.request(_ALL)
     await lab.ended(slow.probe)
-    lab.same(slow.probe.items, fast.probe.items, whose="the second subscriber's items")
+    lab.same(slow.probe, fast.probe, whose="the second subscriber's items")
 
 
 @_rule("2.1", "without demand nothing comes")
@@ -231,7 +231,7 @@ async def _completed_unasked(lab: Lab) -> None:
     expected = (await _whole(lab, await lab.make())).probe
     taker = await _taking(lab, await lab.make(), len(expected.items))
     await lab.ended(taker.probe)
-    lab.same(taker.probe.items, expected.items, whose="the items before the end")
+    lab.same(taker.probe, expected, whose="the items before the end")
     lab.must(taker.probe.ends == [None], f"it ended so: {taker.probe.ends}")
 
 
@@ -240,7 +240,7 @@ async def _failed_unasked(lab: Lab) -> None:
     expected = (await _whole(lab, await lab.failing())).probe
     taker = await _taking(lab, await lab.failing(), len(expected.items))
     await lab.ended(taker.probe)
-    lab.same(taker.probe.items, expected.items, whose="the items before the failure")
+    lab.same(taker.probe, expected, whose="the items before the failure")
 
 
 @_rule("2.12", "on_subscribe is called once")
@@ -271,7 +271,7 @@ async def _asked_in_the_midst(lab: Lab) -> None:
     expected = (await _whole(lab, await lab.make())).probe
     taker = await _taking(lab, await lab.make(), 1, react=lambda _number: taker.subscription.request(1))
     await lab.ended(taker.probe)
-    lab.same(taker.probe.items, expected.items, whose="the items asked for one by one")
+    lab.same(taker.probe, expected, whose="the items asked for one by one")
 
 
 @_rule("3.3", "what is asked for in the midst of an item is told in a loop, not in a recursion")
@@ -393,4 +393,4 @@ async def _unbounded(lab: Lab) -> None:
         taker = await _taking(lab, await lab.make(), demand)
         taker.subscription.request(demand)
         await lab.ended(taker.probe)
-        lab.same(taker.probe.items, expected.items, whose=f"the items that request({demand}) gave")
+        lab.same(taker.probe, expected, whose=f"the items that request({demand}) gave")

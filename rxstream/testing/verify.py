@@ -139,7 +139,7 @@ def source_checks(
     Args:
         factory: Gives a fresh source of at least so many items, and its completion; asked for 0, 1 and `many`, always for
             the same items. It may be a coroutine function, which runs on the check's own loop.
-        fails: Gives a source that fails after at least one item, always the same.
+        fails: Gives a source that fails, best after a few items, always the same.
         endless: Gives a source that has a few items at least and does not end by itself; `factory` for `many` items serves
             if not given.
         opens: How many connections, files or the like are open now.
@@ -193,7 +193,7 @@ def publisher_checks(
 
     Args:
         factory: Gives a fresh publisher of at least so many items, and its completion.
-        fails: Gives one that fails after at least one item, always the same.
+        fails: Gives one that fails, best after a few items, always the same.
         endless: Gives one that has a few items at least and does not end by itself.
         opens: As for `source_checks`.
         cleanup: As there.
@@ -241,6 +241,7 @@ def _verifying(checks: Callable[P, list[Check]], said: str) -> Callable[P, Verif
     def verify(*args: P.args, **kwargs: P.kwargs) -> Verification:
         return _require(*(check.result() for check in checks(*args, **kwargs)))
 
+    verify.__name__ = verify.__qualname__ = f"verify_{checks.__name__.removesuffix('_checks')}"
     verify.__doc__ = said
     return verify
 

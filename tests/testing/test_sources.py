@@ -24,11 +24,11 @@ from rxstream.sinks.publisher import Publisher
 from rxstream.sources._clients import close_clients
 from rxstream.sources.callback import Push
 from rxstream.sources.local import LocalServer
-from rxstream.testing import verify_publisher, verify_source
+from rxstream.testing import source_checks, verify_publisher, verify_source
 from tests.support.asking import DIALECTS, GOOD
 from tests.support.live import TRANSPORTS, Transport, stream_from
 from tests.support.scripted import HANG, Scripted, Step, numbered, raising
-from tests.support.server import CLOSE, Exchange, ScriptedServer
+from tests.support.server import CLOSE, Exchange, ScriptedServer, closed_port, page
 
 
 def words(count: int) -> list[str]:
@@ -144,7 +144,7 @@ def test_from_iterable_of_an_iterator_that_is_used_up() -> None:
 
 
 @pytest.mark.parametrize("on_loop", [False, True])
-def test_from_callback(on_loop: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_from_callback(on_loop: bool) -> None:
     opened = Opened()
 
     def source(count: int, error: Exception | None = None) -> Observable[Event]:
@@ -326,6 +326,29 @@ def test_a_request(name: str, transport: Transport) -> None:
             cleanup=close_clients,
             many=300,
         )
+
+
+FAILING = ("1.4", "1.6", "1.7", "1.9", "2.3", "2.10", "G.5")
+"""What a source that only fails can break."""
+
+
+@pytest.mark.parametrize("how", ["nobody listens", "no key", "no stream", "refused"])
+def test_a_request_that_fails_at_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    scripts = {"no stream": page(200, "<html>"), "refused": page(429, "{}", content_type="application/json")}
+    with ScriptedServer(scripts.get(how, [])) as server:
+        url = f"http://127.0.0.1:{closed_port()}" if how == "nobody listens" else server.url
+        key = None if how == "no key" else "k"
+        checks = source_checks(
+            lambda count: rxstream.from_iterable(words(count)),
+            fails=lambda: rxstream.stream("openai:m", "hello", base_url=url, api_key=key),
+            opens=lambda: 0,
+            cleanup=close_clients,
+            many=10,
+        )
+        broken = [check.result() for check in checks if check.rule.number in FAILING]
+    assert {result.rule for result in broken} == set(FAILING)
+    assert [result for result in broken if result.outcome != "passed"] == []
 
 
 class Adopting:

@@ -265,6 +265,12 @@ def test_a_rule_that_need_not_be_kept_is_not_tried() -> None:
     ]
 
 
+@pytest.mark.parametrize("verify", [verify_source, verify_publisher])
+def test_who_makes_all_checks_is_called_so(verify: Callable[..., Verification]) -> None:
+    assert verify.__name__.startswith("verify_")
+    assert "Make every check" in (verify.__doc__ or "")
+
+
 def test_rules_stand_in_their_order() -> None:
     numbers = [check.rule.number for check in checks_of(Run)]
     assert numbers == sorted(numbers, key=lambda number: (number.split(".")[0], int(number.split(".")[1])))
