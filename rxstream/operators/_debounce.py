@@ -35,8 +35,8 @@ def debounce(seconds: float) -> Callable[[Observable[T]], Observable[T]]:
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of("a", "b", "c").pipe(debounce(0.1)).subscribe(print).dispose()
-        c
+        >>> rx.of("a", "b", "c").pipe(debounce(0.1)).run()
+        'c'
 
     Args:
         seconds: How long nothing must follow.
