@@ -300,6 +300,21 @@ async def test_each_call_has_the_subscribers_context_to_itself() -> None:
     assert recorder.items == ["subscriber, then call 1", "subscriber, then call 2"]
 
 
+@virtual_time
+async def test_nor_does_a_plain_function_leave_anything_in_it() -> None:
+    source, seen = Manual(), list[str]()
+
+    def fn(item: int) -> Awaitable[None]:
+        seen.append(current.get())
+        current.set(f"call {item}")
+        return asyncio.sleep(0)
+
+    source.pipe(map_async(fn, max_concurrency=2)).subscribe(scheduler=LoopScheduler())
+    source.push(1, 2)
+    await settle()
+    assert seen == ["unset", "unset"]
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 @virtual_time
 async def test_nothing_is_emitted_while_the_gate_is_closed(ordered: bool) -> None:
@@ -337,6 +352,23 @@ async def test_the_source_is_held_while_much_waits(ordered: bool) -> None:
     assert held == [False, True, True, False]
     await asyncio.sleep(100)
     assert (len(recorder.items), calls.most) == (66, 2)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@virtual_time
+async def test_results_that_wait_for_the_gate_hold_the_source_as_well(ordered: bool) -> None:
+    source, recorder, scheduler, held = Manual(), Recorder(), LoopScheduler(), list[tuple[str, ...]]()
+    listen(source.pipe(map_async(Calls(), ordered=ordered)), recorder, scheduler)
+    scheduler.gate.hold("test")
+    source.push(*[0] * 65)
+    await asyncio.sleep(1)
+    held.append(source.gate.holds)
+    scheduler.gate.release("test")
+    held.append(source.gate.holds)
+    await settle()
+    held.append(source.gate.holds)
+    assert [len(holds) for holds in held] == [2, 1, 0]
+    assert len(recorder.items) == 65
 
 
 @virtual_time
@@ -383,6 +415,34 @@ async def test_disposing_cancels_the_calls_and_sees_them_to_their_end(ordered: b
     assert (recorder.items, recorder.ended_at) == (["<1>"], None)
     assert source.gate.holds == ()
     assert not scheduler.gate._watchers
+
+
+@virtual_time
+async def test_a_call_that_closes_something_slowly_is_not_forgotten() -> None:
+    source, closing, closed = Manual(), list[weakref.ref[Any]](), list[bool]()
+
+    async def fn(item: int) -> None:
+        try:
+            await asyncio.sleep(item)
+        finally:
+            waiting = asyncio.get_running_loop().create_future()  # nobody else knows of it
+            closing.append(weakref.ref(waiting))
+            await waiting
+            closed.append(True)
+
+    subscription = source.pipe(map_async(fn)).subscribe(scheduler=LoopScheduler())
+    source.push(5)
+    await settle()
+    subscription.dispose()
+    del subscription
+    await settle()
+    gc.collect()
+    waiting = closing[0]()
+    assert waiting is not None
+    waiting.set_result(None)
+    del waiting
+    await settle()
+    assert closed == [True]
 
 
 @virtual_time
