@@ -18,7 +18,7 @@ FENCE = "```py\nx = 1\n\ny = 2\n```\n"
         ["a\r\n\r\n", "b\r\n"],
         ["a\n\n", FENCE + "\n", "b\n\n", FENCE],
         ["a\n\n", "  ~~~~ info `x`\n~~~\n\n~~~~x\n   ~~~~~ \t\r\n\n", "b"],
-        ["a\n\n", "```\nnever closed\n\n    ```\n``\n``` x\n``` ```\n\n"],
+        ["a\n\n", "```\nnever closed\n\n    ```\n``\n``` x\n``` ```\n\nstill open"],
         ["a\n\n", "``` x`y\n\n", "no fence\n\n", "``\n\n", "none"],
         ["a\n\n", "    ```\n\n", "\t```\n\n", "indented too far"],
         ["a ```\n\n", "not at the beginning\n~~ ~\n\n", "b"],

@@ -105,6 +105,12 @@ def test_a_piece_beyond_the_limit_is_cut_between_characters() -> None:
     assert splitter.feed("xyz\nend") == ["e\u0301xyz\n"]
 
 
+def test_a_place_that_was_spilt_is_no_end() -> None:
+    """The fence begins in what has been given already."""
+    splitter = Splitter("code_fence", limit=4)
+    assert [splitter.feed(delta) for delta in ("x\n", "```", "pyt", "\n")] == [[], ["x\n``"], [], ["`pyt"]]
+
+
 @pytest.mark.parametrize("by", UNITS)
 @pytest.mark.parametrize(
     "unit", ["a", " ", "\n", ".", "`", '"', "Mr. ", "U.S. A", "\u0301", " \u0301", "1.", ".[1", ". »"]

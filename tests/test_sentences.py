@@ -45,6 +45,7 @@ CASES: list[list[str]] = [
     ["He sat. ", "John stood."],
     ["In the sun. ", "Mary slept."],
     ["J. R. R. Tolkien wrote it. ", "C. S. Lewis read it."],
+    ["By C. A. Brown and J. I. Cole. ", "So."],
     ["It was I. ", "Who else?"],
     ["Choose plan B. ", "Then call us."],
     ["Acme Inc. Acquires Rival Corp. ", "The price is unknown."],
@@ -89,6 +90,7 @@ CASES: list[list[str]] = [
     ["It is so.[1] ", "And so.[2][3] ", "End."],
     ["„Ist das so?“ ", "„Ja.“ ", "Gut."],
     ["« Quoi ? » dit-il. ", "« Rien. » ", "Bon."],
+    ["Ich sah Mr. »X«. ", "Ende. ", "»Gut.« ", "So."],
     ["“Stop!” cried Ann. ", "He stopped."],
     # ellipses
     ["It costs 3.14 dollars... or more. ", "Wait… ", "What?! ", "Yes."],
@@ -140,6 +142,7 @@ FENCE = "```py\nx = 1. Foo? Bar\n\n# No heading\n- none\n```\n"
         ["Look:\n", "````\nOne. Two\n```\nThree. Four\n````\n", "Done."],
         ["Look:\n", "```\nNever. Closed\n\nEver. And"],
         ["Look:\n", "```x``` is code. ", "Done."],
+        ["Done. ", "```\nOne. ", "Two\n"],
         ["It is ```. ", "Or not\n    ", "```\nOne. ", "Two"],
     ],
 )

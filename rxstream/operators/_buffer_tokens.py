@@ -126,7 +126,6 @@ class _Buffer(Generic[T]):
             self._alarm.set(self._scheduler.loop.time() + self._seconds)
 
     def _flush(self) -> None:
-        self._alarm.clear()
         if self._items:
             items, self._items, self._weight = self._items, [], 0
             self._outlet.on_next(items)

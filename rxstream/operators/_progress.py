@@ -147,13 +147,13 @@ class _Count:
         self.other_characters += length
 
     def retract(self, to_offset: int) -> None:
-        kept = min(to_offset, self.text_characters)
-        if kept:
-            self.text_tokens = -(-self.text_tokens * kept // self.text_characters)
-        else:
-            self.text_tokens = self.other_tokens = self.other_characters = 0
-        self.text_characters = kept
         self.reported = None
+        if to_offset <= 0:
+            self.other_tokens = self.other_characters = 0
+        if to_offset < self.text_characters:
+            kept = max(0, to_offset)
+            self.text_tokens = -(-self.text_tokens * kept // self.text_characters)
+            self.text_characters = kept
 
 
 class _Track:

@@ -192,7 +192,7 @@ class _Text:
         if self._at == self._end:
             self._deltas.clear()
             self._starts.clear()
-        elif pieces:
+        else:
             gone = bisect_right(self._starts, self._at) - 1
             del self._deltas[:gone], self._starts[:gone]
         return found

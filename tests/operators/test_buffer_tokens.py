@@ -123,6 +123,25 @@ async def test_what_the_function_raises_ends_the_stream_after_what_is_kept() -> 
 
 
 @virtual_time
+async def test_the_source_is_closed_then_although_the_error_waits_for_the_gate() -> None:
+    recorder, scheduler, script = Recorder(), LoopScheduler(), Scripted(["a", 1, "b", 1, "c", HANG])
+
+    def on_next(items: list[Event]) -> None:
+        recorder.on_next(items)
+        scheduler.gate.hold("test")
+
+    def fails(_event: Event) -> int:
+        raise ValueError("mine")
+
+    script.events().pipe(buffer_tokens(2, tokens=fails)).subscribe(on_next, recorder.on_error, scheduler=scheduler)
+    await settle()
+    assert (len(recorder.items), recorder.error, script.running) == (1, None, 0)
+    scheduler.gate.release("test")
+    await settle()
+    assert isinstance(recorder.error, ValueError)
+
+
+@virtual_time
 async def test_items_that_are_no_events_are_tokens() -> None:
     recorder = Recorder()
     rx.of(1, "a", None, 2.5, [3]).pipe(buffer_tokens(2)).subscribe(
@@ -224,6 +243,8 @@ def test_nothing_is_lost_doubled_or_moved(
             scheduler.gate.release("test")
         await asyncio.sleep(100 if dispose is None else dispose / 4)
         subscription.dispose()
+        await settle()
+        assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
         heard = len(recorder.items)
         await asyncio.sleep(100)
         assert (len(recorder.items), script.running) == (heard, 0)

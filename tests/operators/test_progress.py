@@ -171,6 +171,12 @@ def test_what_is_retracted_does_not_count(to_offset: int, tokens: int, character
     assert value.share == tokens / 10
 
 
+def test_thinking_goes_only_with_all_of_the_text() -> None:
+    thinking: list[Event] = [ev.ThinkingDelta(text="hm"), ev.ToolCallDelta(arguments="{}")]
+    assert last([*thinking, ev.Retracted(to_offset=1)]).characters == 4
+    assert last([*thinking, TextDelta(text=""), ev.Retracted(to_offset=0)]).characters == 0
+
+
 @virtual_time
 async def test_a_retraction_is_news_and_no_rate() -> None:
     recorder = await told(
@@ -227,6 +233,17 @@ async def test_each_track_is_told_of_by_itself() -> None:
         (7.75, "late", 0, True),
     ]
     assert recorder.completed
+
+
+@virtual_time
+async def test_the_end_is_told_once() -> None:
+    """Also if there was news that waited for its time."""
+    recorder, source = Recorder(), rx.Subject[Event]()
+    source.pipe(progress(every=1)).subscribe(recorder.on_next, scheduler=LoopScheduler())
+    for event in (TextDelta(text="a"), TextDelta(text="b"), DONE):
+        source.on_next(event)
+    await asyncio.sleep(5)
+    assert [(value.tokens, value.done) for value in recorder.items] == [(1, False), (2, True)]
 
 
 @virtual_time
@@ -313,6 +330,8 @@ def test_it_counts_right_and_not_too_often(steps: list[Any], closed: list[float]
             scheduler.gate.release("test")
         await asyncio.sleep(100 if dispose is None else dispose / 4)
         subscription.dispose()
+        await settle()
+        assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
         heard = len(recorder.items)
         await asyncio.sleep(100)
         assert (len(recorder.items), script.running) == (heard, 0)

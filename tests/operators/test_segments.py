@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from itertools import groupby
 from typing import Any, get_args
 
@@ -185,6 +186,19 @@ def test_an_endless_segment_comes_in_parts() -> None:
     found = shown(through([TextDelta(text="abc")] * 10, limit=8))
     assert "".join(found) == "abc" * 10
     assert max(map(len, found)) <= 11
+
+
+@virtual_time
+async def test_what_was_emitted_is_forgotten() -> None:
+    """Also where something is always held."""
+    source, first = rx.Subject[Event](), TextDelta(text="On")
+    known = sys.getrefcount(first)
+    source.pipe(segments()).subscribe(scheduler=LoopScheduler())
+    source.on_next(first)
+    assert sys.getrefcount(first) > known
+    for text in ("e. T", "wo. T"):
+        source.on_next(TextDelta(text=text))
+    assert sys.getrefcount(first) == known
 
 
 @virtual_time

@@ -10,7 +10,8 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
-from reactivex import Observable
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 
 from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
 from rxstream.events import (
@@ -30,7 +31,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.operators import text
 from rxstream.segment import TextUnit, split
 from tests.support.scripted import DONE, Recorder, Scripted, numbered, raising
-from tests.support.virtual_loop import settle, virtual_time
+from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 UNITS: tuple[TextUnit, ...] = get_args(TextUnit)
 BY: tuple[Any, ...] = ("delta", *UNITS)
@@ -141,7 +142,7 @@ def test_what_is_retracted_is_not_emitted(choice: int, to_offset: int, rest: lis
     """As far as it is held: characters are those of the attempt."""
     events: list[Event] = [
         TextDelta(text="one two", choice=choice),
-        Retracted(to_offset=to_offset, attempt=2),
+        Retracted(to_offset=0, attempt=2),
         Retracted(to_offset=0, source="other"),
         Retracted(to_offset=to_offset),
         TextDelta(text="b", choice=choice, attempt=2),
@@ -271,6 +272,44 @@ async def test_a_delta_of_very_many_items_holds_the_source_and_loses_none() -> N
     subscription.dispose()
     await settle()
     assert_released(scheduler.gate)
+
+
+@virtual_time
+async def test_while_many_items_wait_for_a_slow_consumer_the_source_is_held() -> None:
+    """Between two of them the loop breathes, and the source would run on."""
+    loop, scheduler, recorder = asyncio.get_running_loop(), LoopScheduler(), Recorder()
+    assert isinstance(loop, VirtualLoop)
+    script, given = Scripted(["x " * 1000, *numbered(50)]), list[int]()
+
+    def on_next(item: str) -> None:
+        recorder.on_next(item)
+        given.append(script.given)
+        loop.advance(0.001)
+
+    script.events().pipe(text("word")).subscribe(on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler)
+    await asyncio.sleep(10)
+    assert (len(recorder.items), recorder.completed) == (1050, True)
+    assert max(given[:980]) <= 2
+    assert scheduler.gate.holds == ()
+
+
+@virtual_time
+async def test_nothing_is_held_when_it_was_disposed_while_items_waited() -> None:
+    given: list[abc.SchedulerBase | None] = []
+
+    def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        given.append(scheduler)
+        observer.on_next(TextDelta(text="x " * 100))
+        return Disposable()
+
+    scheduler = LoopScheduler()
+    scheduler.gate.hold("test")
+    source: Observable[Event] = Observable(subscribe)
+    subscription = source.pipe(text("word")).subscribe(scheduler=scheduler)
+    above = LoopScheduler.of(given[0]).gate
+    assert len(above.holds) == 2
+    subscription.dispose()
+    assert above.holds == ("test",)
 
 
 @virtual_time
