@@ -12,7 +12,7 @@ from reactivex import operators as ops
 import rxstream
 from rxstream.errors import Cancelled, ConfigurationError, ServerFault
 from rxstream.events import Finished, Started, TextDelta
-from rxstream.sources import callback, emulate, iterable
+from rxstream.sources import callback, emulate, iterable, replay
 from rxstream.sources.callback import Push
 
 
@@ -84,6 +84,7 @@ def test_wrong_arguments_are_refused_at_once() -> None:
         (rxstream.from_iterable, iterable.from_iterable),
         (rxstream.from_callback, callback.from_callback),
         (rxstream.emulate, emulate.emulate),
+        (rxstream.replay, replay.replay),
     ],
 )
 def test_signature_and_documentation_are_those_of_the_source(
