@@ -247,6 +247,16 @@ async def test_the_end_is_told_once() -> None:
 
 
 @virtual_time
+async def test_disposed_it_leaves_no_timer() -> None:
+    source, scheduler = rx.Subject[Event](), LoopScheduler()
+    subscription = source.pipe(progress()).subscribe(scheduler=scheduler)
+    for text in "ab":
+        source.on_next(TextDelta(text=text))
+    subscription.dispose()
+    assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+
+
+@virtual_time
 async def test_a_track_that_goes_on_is_not_done() -> None:
     recorder = await told(["a", ev.Cancelled(), 1, "b", DONE])
     assert [value.done for value in recorder.items] == [False, True, False, True]

@@ -307,9 +307,9 @@ async def test_nothing_is_held_when_it_was_disposed_while_items_waited() -> None
     source: Observable[Event] = Observable(subscribe)
     subscription = source.pipe(text("word")).subscribe(scheduler=scheduler)
     above = LoopScheduler.of(given[0]).gate
-    assert len(above.holds) == 2
+    assert [name.partition("-")[0] for name in above.holds] == ["test", "text"]
     subscription.dispose()
-    assert above.holds == ("test",)
+    assert list(above.holds) == ["test"]
 
 
 @virtual_time
