@@ -136,7 +136,7 @@ class _Calls(Outlet[B], Generic[A, B]):
         """Call the function with `item`, now or when it is its turn."""
         if self._ending is not None or self.over:
             return
-        if len(self._waiting) >= MOST:
+        if self._kept >= MOST + self._max:
             self._leave()
             self.end(too_many(MOST))
             return
@@ -247,8 +247,13 @@ class _Calls(Outlet[B], Generic[A, B]):
         result: B = call.result
         return result
 
+    @property
+    def _kept(self) -> int:
+        """Items that have come and whose results have not been emitted."""
+        return len(self._waiting) + len(self.items) + (0 if self._ordered else len(self._flying))
+
     def _weigh(self) -> None:
-        self._mark.level(len(self._waiting) + len(self.items) + (0 if self._ordered else len(self._flying)))
+        self._mark.level(self._kept)
 
 
 def _error_of(future: asyncio.Future[Any]) -> Exception | None:

@@ -113,8 +113,8 @@ class _Serial(Generic[T]):
         with self._lock:
             if self._last is not None or self._over:
                 return
-            full = len(self._items) >= self._capacity
             mine = not (self._busy or self._gate.closed)
+            full = not mine and len(self._items) >= self._capacity
             straight = mine and not self._items
             if straight:
                 self._busy = True

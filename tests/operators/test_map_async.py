@@ -401,6 +401,26 @@ async def test_a_source_that_does_not_stop_ends_in_an_error() -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 @virtual_time
+async def test_nor_may_results_pile_up_before_a_closed_gate(ordered: bool) -> None:
+    source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
+    done = asyncio.get_running_loop().create_future()
+    done.set_result("x")
+
+    def cached(_item: int) -> asyncio.Future[str]:
+        return done
+
+    listen(source.pipe(map_async(cached, ordered=ordered)), recorder, scheduler)
+    scheduler.gate.hold("test")
+    source.push(*range(MOST + 10))
+    assert source.running == 0
+    scheduler.gate.release("test")
+    await asyncio.sleep(1)
+    assert len(recorder.items) == MOST + 1
+    assert isinstance(recorder.error, LimitExceeded)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@virtual_time
 async def test_disposing_cancels_the_calls_and_sees_them_to_their_end(ordered: bool) -> None:
     source, calls, recorder, scheduler = Manual(), Calls(), Recorder(), LoopScheduler()
     subscription = listen(source.pipe(map_async(calls, max_concurrency=2, ordered=ordered)), recorder, scheduler)

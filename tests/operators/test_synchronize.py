@@ -281,6 +281,17 @@ async def test_a_source_that_does_not_stop_ends_in_an_error_after_what_waits() -
 
 
 @virtual_time
+async def test_a_full_queue_whose_gate_has_opened_takes_one_more() -> None:
+    source, recorder, scheduler = Manual(), Recorder(), LoopScheduler()
+    listen(source.pipe(synchronize(capacity=2)), recorder, scheduler)
+    scheduler.gate.hold("test")
+    source.push(1, 2)
+    scheduler.gate.release("test")
+    source.push(3)
+    assert (recorder.items, recorder.error) == ([1, 2, 3], None)
+
+
+@virtual_time
 async def test_a_source_that_cannot_be_stopped_yet_when_there_is_too_much() -> None:
     recorder, scheduler = Recorder(), LoopScheduler()
 
