@@ -371,7 +371,7 @@ async def _closes(lab: Lab) -> None:
 @_rule("3.13", "who has cancelled is held by nobody, although its subscription is kept")
 async def _forgets(lab: Lab) -> None:
     gone, _kept = await _cancelled_one(lab, await lab.endless())
-    for _ in range(10):
+    for _ in range(5):
         await lab.calm()
         gc.collect()
         if gone() is None:

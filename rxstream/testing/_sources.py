@@ -200,7 +200,7 @@ async def _flat(lab: Lab) -> None:
 async def _forgets(lab: Lab) -> None:
     for make, leaves in ((lab.endless, True), (lab.make, False)):
         gone = await _observed(lab, await make(), leaves=leaves)
-        for _ in range(10):
+        for _ in range(5):
             await lab.calm()
             gc.collect()
             if gone() is None:

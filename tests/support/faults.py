@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from reactivex import Observable, abc
@@ -464,23 +464,33 @@ class DeafToTheGate(Run):
 
 
 class CountsDemand(Run):
-    """After eight items it wants to be asked for more: by a hold and a release."""
+    """Whoever has held it once is to ask for every eight items more: by a hold and a release."""
 
     breaks = ("G.3",)
+    held = False
+    left = 8
+
+    def start(self) -> abc.DisposableBase:
+        self.asked = asyncio.Event()
+        self.gate.watch(self.changed)
+        return super().start()
 
     async def turn(self, number: int) -> None:
         await super().turn(number)
-        if number % 8 == 7:
-            opened = asyncio.Event()
-            changed = self.changed(opened)
-            self.gate.watch(changed)
-            try:
-                await opened.wait()
-            finally:
-                self.gate.unwatch(changed)
+        self.left -= self.held
+        if not self.left:
+            self.asked.clear()
+            await self.asked.wait()
 
-    def changed(self, opened: asyncio.Event) -> Callable[[], None]:
-        return lambda: None if self.gate.closed else opened.set()
+    def changed(self) -> None:
+        self.held = True
+        self.left = 8
+        if not self.gate.closed:
+            self.asked.set()
+
+    def close(self) -> None:
+        self.gate.unwatch(self.changed)
+        super().close()
 
 
 class SkipsNumbers(Run):
