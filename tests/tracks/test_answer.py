@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxstream.errors import Disconnected, StreamError, TracksFailed
@@ -166,7 +166,7 @@ def test_the_usage_is_that_of_all_requests(name: str, scripts: list[Script]) -> 
 @given(SCRIPTS, PAUSES)
 def test_pauses_change_nothing_but_the_times(name: str, scripts: list[Script], pauses: list[tuple[int, int]]) -> None:
     if name.startswith("supersede"):
-        assume(all(script.end == "done" for script in scripts))  # else it matters who fails first
+        scripts = [replace(script, end="done") for script in scripts]  # else it matters who fails first
     steady, _ = run(MAKES[name], scripts, [])
     paused, _ = run(MAKES[name], scripts, pauses)
     assert (paused.completed, type(paused.error)) == (steady.completed, type(steady.error))
