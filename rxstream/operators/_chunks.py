@@ -36,12 +36,10 @@ def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[Messa
         result:  -----------("Hel")-----------("lo")-----------(finish=stop)---|
 
     Example:
-        >>> import reactivex as rx
-        >>> from rxstream.events import Finished, TextDelta
-        >>> answer = rx.of(TextDelta(text="Hello"), Finished(reason="stop"))
-        >>> answer.pipe(chunks()).subscribe(lambda chunk: print(repr(chunk.content), chunk.finish_reason)).dispose()
-        'Hello' None
-        '' stop
+        >>> import rxstream
+        >>> answer = rxstream.from_iterable(["Hel", "lo"])
+        >>> [(chunk.content, chunk.finish_reason) for chunk in answer.pipe(chunks())]
+        [('Hel', None), ('lo', None), ('', 'stop')]
 
     Args:
         choice: Which answer, where several were asked for.

@@ -25,8 +25,8 @@ def of_track(label: str) -> Callable[[Observable[Event]], Observable[Event]]:
         >>> import reactivex as rx
         >>> from rxstream.events import TextDelta
         >>> both = rx.of(TextDelta(source="a", text="Hel"), TextDelta(source="b", text="Bon"))
-        >>> both.pipe(of_track("b")).subscribe(lambda event: print(event.text)).dispose()
-        Bon
+        >>> both.pipe(of_track("b")).run().text
+        'Bon'
 
     Args:
         label: The track's label.

@@ -26,9 +26,9 @@ def of_type(kind: type[T]) -> Callable[[Observable[object]], Observable[T]]:
 
     Example:
         >>> import reactivex as rx
-        >>> rx.of("a", 1, "b", 2).pipe(of_type(int)).subscribe(print).dispose()
-        1
-        2
+        >>> from reactivex import operators as ops
+        >>> rx.of("a", 1, "b", 2).pipe(of_type(int), ops.to_list()).run()
+        [1, 2]
 
     Args:
         kind: A class, such as `rxstream.events.TextDelta`.
