@@ -210,7 +210,7 @@ def _is_control(char: str) -> bool:
 
 
 _EXTENDING: Final = frozenset(
-    ["\u200c", "\u200d", "\uff9e", "\uff9f"]
+    ["\u200c", "\u200d", "\uff9e", "\uff9f", "\u0e33", "\u0eb3"]  # the last two: the vowel am of Thai and Lao
     + [chr(code) for code in range(0x1F3FB, 0x1F400)]  # skin tones
     + [chr(code) for code in range(0xE0020, 0xE0080)]  # tags of the flags of regions
 )

@@ -211,6 +211,9 @@ def test_windows_share_their_ends() -> None:
         "\u1161\u1161",
         "\u1100가",
         "ｶﾞ",
+        "น\u0e49\u0e33",
+        "ก\u0e33",
+        "ກ\u0eb3",
         "\u0600١",
     ],
 )
