@@ -255,6 +255,8 @@ class _Aligned(Outlet[Event]):
 
     def pending(self) -> bool:
         """Whether somebody may go on; of those, who is furthest back is next."""
+        if self.items:  # another thread closed the gate when it was about to go
+            return True
         waiting = [runner for runner in self._runners if runner.places]
         if not waiting:
             return False
@@ -263,10 +265,11 @@ class _Aligned(Outlet[Event]):
 
     def take(self) -> Event:
         """The next event of who is furthest back."""
-        return self._next.take()
+        return self.items.popleft() if self.items else self._next.take()
 
     def forget(self) -> None:
         """Nobody wants what waits."""
+        super().forget()
         for runner in self._runners:
             runner.places.clear()
             runner.backlog.close()

@@ -16,7 +16,7 @@ from rxstream.errors import ConfigurationError, TracksFailed
 from rxstream.events import Event, Failed, Finished, Retracted, Seam, TextDelta, ThinkingDelta
 from rxstream.observable import Stream
 from rxstream.segment import split
-from rxstream.tracks import align
+from rxstream.tracks import _align, align
 from tests.support.scripted import DONE, HANG, Step, words
 from tests.support.tracks import BROKEN, Combination, Play, Plot, law, plots
 from tests.support.virtual_loop import settle, virtual_time
@@ -406,3 +406,25 @@ def test_nobody_is_ever_further_ahead(
         play.assert_released()
 
     main()
+
+
+@virtual_time
+async def test_a_gate_that_another_thread_closes_at_the_last_moment_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play = Play(align, words("One ", "two. ", "Three."))
+    least = _align._Aligned._least
+
+    def slow(aligned: _align._Aligned) -> float:
+        play.gate.hold("another thread's")  # when the first piece was found to be next
+        return least(aligned)
+
+    monkeypatch.setattr(_align._Aligned, "_least", slow)
+    play.start()
+    await asyncio.sleep(1.5)
+    monkeypatch.undo()
+    assert play.said == []
+    play.gate.release("another thread's")
+    await asyncio.sleep(10)
+    assert play.timed == [(1.5, "aOne "), (2, "atwo. "), (3, "aThree."), (3, "a.")]
+    play.assert_released()
