@@ -3,7 +3,7 @@
 Rules of this module:
 
 * With nothing waiting and the gates open an item goes straight through; else it waits its turn.
-* An end comes after all that waits.
+* An end comes after all that waits; but that the loop goes down is told at once, for no gate will open any more.
 * While a gate is closed nothing is emitted, whoever calls; when it opens, what waits goes out in the loop's next round,
   before anything new, and no deeper in the stack however much it is.
 * A long queue lets the loop breathe.
@@ -15,6 +15,7 @@ that holds the gate of what is above it when it is full.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from rxstream.errors import Cancelled, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 
-__all__ = ["MOST", "Mark", "Outlet", "too_many"]
+__all__ = ["MOST", "Mark", "Outlet", "shut_down", "too_many"]
 
 T = TypeVar("T")
 MOST = 65_536
@@ -44,6 +45,11 @@ def too_many(most: int) -> LimitExceeded:
         f"more than {most} items wait for a consumer that is paused or slow, and their source does not stop; "
         "put an on_backpressure operator behind it"
     )
+
+
+def shut_down() -> Cancelled:
+    """What a stream ends in when its loop goes down."""
+    return Cancelled("the event loop that it ran on was shut down")
 
 
 class Outlet(Generic[T]):
@@ -80,6 +86,7 @@ class Outlet(Generic[T]):
         self._busy = False
         self._called = False
         self._last: tuple[Exception | None] | None = None
+        self._vigil: asyncio.Task[None] | None = None
         for gate in self._gates:
             gate.watch(self.call)
 
@@ -105,8 +112,11 @@ class Outlet(Generic[T]):
 
     def on_error(self, error: Exception) -> None:
         """End with `error`, after what waits; at once where it says that the loop goes down: no gate will open any more."""
-        self._end(error)
-        if isinstance(error, Cancelled) and not self.over:
+        if not isinstance(error, Cancelled):
+            self._end(error)
+            return
+        self.flush()
+        if not self.over:
             self._tell(error)
 
     def on_completed(self) -> None:
@@ -118,7 +128,7 @@ class Outlet(Generic[T]):
         self.over = True
         for gate in self._gates:
             gate.unwatch(self.call)
-        call_on(self._loop, self.forget)  # not here: the loop may be about to take one
+        call_on(self._loop, self._retire)  # not here: the loop may be about to take one
 
     @property
     def closed(self) -> bool:
@@ -170,10 +180,12 @@ class Outlet(Generic[T]):
                     break
         finally:
             self._busy = False
-        if self.over or self.closed:
+        if self.over:
             return
-        if self.pending():
+        if self.closed or self.pending():
             self.call()
+            if self._last is not None and self._vigil is None:
+                call_on(self._loop, self._keep_vigil)
         elif self._last is not None:
             self._tell(self._last[0])
 
@@ -181,6 +193,23 @@ class Outlet(Generic[T]):
         if self._last is None and not self.over:
             self._last = (error,)
             self.flush()
+
+    def _keep_vigil(self) -> None:
+        if self._vigil is None and not self.over:
+            self._vigil = self._loop.create_task(self._outlast())
+
+    async def _outlast(self) -> None:
+        """The source has ended: there is nobody else to tell that the loop goes down."""
+        try:
+            await self._loop.create_future()
+        finally:
+            if not self.over:
+                self._tell(shut_down())
+
+    def _retire(self) -> None:
+        self.forget()
+        if self._vigil is not None:
+            self._vigil.cancel()
 
     def _tell(self, error: Exception | None) -> None:
         self.dispose()

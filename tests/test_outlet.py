@@ -104,6 +104,40 @@ async def test_even_then_what_waits_comes_first_where_the_gate_is_open() -> None
     assert isinstance(recorder.error, Cancelled)
 
 
+@pytest.mark.parametrize("error", [None, ValueError("late")])
+def test_so_it_is_when_the_source_has_ended_before(error: Exception | None) -> None:
+    """Its end waits at the gate: nobody else is left to tell."""
+    recorder = Recorder()
+
+    async def main() -> None:
+        out, scheduler = outlet(recorder)
+        scheduler.gate.hold("test")
+        out.on_next(1)
+        out.on_completed() if error is None else out.on_error(error)
+        await settle()
+        assert recorder.ended_at is None
+
+    asyncio.run(main())
+    assert recorder.items == []
+    assert isinstance(recorder.error, Cancelled)
+
+
+@virtual_time
+async def test_an_end_that_waited_leaves_nothing_behind_when_it_is_told_or_nobody_listens() -> None:
+    """The test fails if a task is left."""
+    for leave in (False, True):
+        recorder = Recorder()
+        out, scheduler = outlet(recorder)
+        scheduler.gate.hold("test")
+        out.on_completed()
+        await settle()
+        if leave:
+            await asyncio.to_thread(out.dispose)
+        scheduler.gate.release("test")
+        await settle()
+        assert recorder.completed == (not leave)
+
+
 @virtual_time
 async def test_every_gate_must_be_open() -> None:
     recorder, other = Recorder(), Gate()

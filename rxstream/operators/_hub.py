@@ -246,8 +246,11 @@ class Member(Outlet[T]):
         return self._node is node
 
     def finish(self, error: Exception | None) -> None:
-        """It is the end, after what waits."""
-        call_on(self._loop, partial(self._end, error))
+        """It is the end, after what waits; at once where it says that our loop goes down."""
+        if error is not None and running_loop() is self._loop:
+            self.on_error(error)
+        else:
+            call_on(self._loop, partial(self._end, error))
 
     def lose(self, error: Exception) -> None:
         """It is the end, after what waits; what comes from now on is not for us."""
@@ -272,14 +275,11 @@ class Member(Outlet[T]):
 
     def dispose(self) -> None:
         """Nobody listens any more. From any thread."""
-        self.over = True
-        for watcher in (self.call, self._weigh):
-            self._gate.unwatch(watcher)
+        super().dispose()
+        self._gate.unwatch(self._weigh)
         self._hub.leave(self)
         if self.gone:
-            self._forget()
-        else:
-            call_on(self._loop, self._forget)  # there we may be about to take an item
+            self.forget()
 
     def flush(self) -> None:
         """Emit what waits; what the observer raises is its own affair."""
@@ -303,6 +303,11 @@ class Member(Outlet[T]):
         self._node = node
         self.place += 1
         return node.item
+
+    def forget(self) -> None:
+        """There is nobody left to take what waits."""
+        self._node = _Node(cast("T", None))
+        super().forget()
 
     def _see(self, node: _Node[T]) -> None:
         """Emit the newest item, all others having been seen."""
@@ -333,10 +338,6 @@ class Member(Outlet[T]):
             self._node = node
         self._node = _Node(cast("T", None))
         self._end(error)
-
-    def _forget(self) -> None:
-        self._node = _Node(cast("T", None))
-        self.items.clear()
 
     def _weigh(self) -> None:
         """Our gate has changed. (A watcher of our own: two of us may have one gate.)"""

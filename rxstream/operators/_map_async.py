@@ -16,7 +16,7 @@ from rxstream._check import count
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream.errors import Cancelled, ConfigurationError
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler, call_on
+from rxstream.loop import LoopScheduler
 
 __all__ = ["map_async"]
 
@@ -150,11 +150,9 @@ class _Calls(Outlet[B], Generic[A, B]):
             self._proceed()
 
     def dispose(self) -> None:
-        """Nobody listens any more: cancel the calls. From any thread."""
-        self.over = True
-        self._gate.unwatch(self.call)
+        """Nobody listens any more. From any thread."""
+        super().dispose()
         self._mark.close()
-        call_on(self._loop, self._abandon)
 
     # --- calls ------------------------------------------------------------------------------------------------------------
 
@@ -183,7 +181,7 @@ class _Calls(Outlet[B], Generic[A, B]):
             _calls.add(call.future)
             call.future.add_done_callback(partial(self._landed, call))
         if self.over:  # disposed by the function, or by who was told of its result
-            self._abandon()
+            self.forget()
 
     def _begin(self, item: A) -> asyncio.Future[B]:
         try:
@@ -229,11 +227,6 @@ class _Calls(Outlet[B], Generic[A, B]):
             self._flying.pop(call, None)
             call.future.cancel()
 
-    def _abandon(self) -> None:
-        self._cancel(list(self._flying))
-        self._waiting.clear()
-        self.items.clear()
-
     # --- results ----------------------------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
@@ -246,6 +239,12 @@ class _Calls(Outlet[B], Generic[A, B]):
         self._weigh()
         result: B = call.result
         return result
+
+    def forget(self) -> None:
+        """There is nobody left to take the results."""
+        self._cancel(list(self._flying))
+        self._waiting.clear()
+        super().forget()
 
     @property
     def _kept(self) -> int:

@@ -110,12 +110,10 @@ class _Handover(Outlet[T]):
 
     def dispose(self) -> None:
         """Nobody listens any more."""
-        self.over = True
-        self._gate.unwatch(self.call)
+        super().dispose()
         with self._lock:
             self._shut = True
             self._mark.close()
-        call_on(self._loop, self.items.clear)  # there it may be about to take one
 
     def take(self) -> T:
         """The next item; the source goes on when few are left."""

@@ -12,9 +12,9 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._check import one_of, positive
-from rxstream._outlet import MOST, Mark, Outlet
+from rxstream._outlet import MOST, Mark, Outlet, shut_down
 from rxstream._units import BYTES_A_TOKEN, bytes_in, characters_in, text_of
-from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded
+from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.typing import Acquire
@@ -147,7 +147,7 @@ class _Limited(Generic[T]):
             self._fail(error)
         except asyncio.CancelledError:
             if not self._outlet.over:
-                self._fail(Cancelled("the event loop that it ran on was shut down"))
+                self._fail(shut_down())
             raise
         finally:
             self._task = None

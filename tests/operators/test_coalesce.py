@@ -155,6 +155,7 @@ async def test_empty_pieces_have_a_limit_too() -> None:
     flow.hold()
     flow.send(*[""] * 1000)
     assert not flow.subject.observers
+    flow.subscription.dispose()
 
 
 @virtual_time

@@ -125,11 +125,12 @@ async def test_a_slow_consumer_does_not_keep_the_connection_open() -> None:
     assert [event.text for event in got[:-1]] == [*"abcdefgh"]
 
 
-def test_a_paused_session_is_told_that_its_loop_goes_down() -> None:
-    """Or its result would be waited for for ever."""
+@pytest.mark.parametrize("script", [endless(), words("a", every=0.0), ["a", raising(Disconnected("gone"))]])
+def test_a_paused_session_is_told_that_its_loop_goes_down(script: list[Step]) -> None:
+    """Or its result would be waited for for ever; also where the whole answer waits in the buffer."""
 
     async def main() -> StreamSession:
-        session = Stream.of(Scripted(endless()).events()).pipe(on_backpressure_buffer(5)).start()
+        session = Stream.of(Scripted(script).events()).pipe(on_backpressure_buffer(5)).start()
         session.pause()
         await settle()
         return session

@@ -387,7 +387,7 @@ async def test_memory_is_bounded_while_one_is_stopped() -> None:
     source, first, paused = Manual(), list[int](), LoopScheduler()
     shared = source.pipe(share(slow="buffer", capacity=10))
     shared.subscribe(lambda _: first.append(1), scheduler=LoopScheduler())
-    listen(shared, Recorder(), paused)
+    stopped = listen(shared, Recorder(), paused)
     paused.gate.hold("test")
     alive: weakref.WeakSet[Item] = weakref.WeakSet()
     most = 0
@@ -398,6 +398,7 @@ async def test_memory_is_bounded_while_one_is_stopped() -> None:
         most = max(most, len(alive))
     assert len(first) == 1000
     assert 10 < most < 15
+    stopped.dispose()
 
 
 # --- loops and threads ------------------------------------------------------------------------------------------------------------
