@@ -4,7 +4,7 @@ Rules of this module:
 
 * One bucket may be used by many streams, on several loops and threads, at once. Nobody is blocked: who has to wait, awaits.
 * First come, first served: who waits is overtaken by nobody, however little the other wants.
-* Who is cancelled while he waits has taken nothing, and those behind him move up.
+* Who is cancelled while he waits has taken nothing, and those behind him move up; so they do when his loop was closed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["TokenBucket"]
 
 _NOW = 1e-6
 """Seconds that are no wait: less than a loop's timers can tell."""
+_PATIENCE = 1.0
+"""Seconds after which who waits behind others looks whether they are still alive."""
 
 
 class TokenBucket:
@@ -92,7 +94,7 @@ class TokenBucket:
         if not 0 <= amount < math.inf:
             raise ConfigurationError(f"amount={amount!r}: must be a finite number of at least 0")
         with self._lock:
-            if not self._waiters:
+            if not self._waiters or not self._living():
                 return self._take(amount)
             before = sum(waiter.amount for waiter in self._waiters)
             return max(_NOW, (before + min(amount, self.burst) - self._fill()) / self.rate)
@@ -117,15 +119,21 @@ class TokenBucket:
     def _turn(self, waiter: _Waiter) -> float:
         """Seconds until it is worth asking again; 0.0 when `waiter` has its units."""
         with self._lock:
-            return self._take(waiter.amount) if self._waiters[0] is waiter else math.inf
+            return self._take(waiter.amount) if self._living()[0] is waiter else _PATIENCE
 
     def _leave(self, waiter: _Waiter) -> None:
         """`waiter` has its units or wants them no more: the next, please."""
         with self._lock:
             with contextlib.suppress(ValueError):  # it was given up for dead
                 self._waiters.remove(waiter)
-            while self._waiters and not self._waiters[0].wake():
-                self._waiters.popleft()
+            if self._living():
+                self._waiters[0].wake()
+
+    def _living(self) -> deque[_Waiter]:
+        """Who waits, the first being alive."""
+        while self._waiters and self._waiters[0].dead:
+            self._waiters.popleft()
+        return self._waiters
 
     def _take(self, amount: float) -> float:
         level = self._fill()
@@ -159,18 +167,19 @@ class _Waiter:
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`, or when woken since the last time."""
-        timer = self._loop.call_later(seconds, self._woken.set) if seconds < math.inf else None
+        timer = self._loop.call_later(seconds, self._woken.set)
         try:
             await self._woken.wait()
             self._woken.clear()
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
-    def wake(self) -> bool:
-        """Let `sleep` return, from any thread; False if there is no loop any more to do it on."""
-        try:
+    def wake(self) -> None:
+        """Let `sleep` return, from any thread."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed
             self._loop.call_soon_threadsafe(self._woken.set)
-        except RuntimeError:
-            return False
-        return True
+
+    @property
+    def dead(self) -> bool:
+        """Whether there is no loop any more to wake it on."""
+        return self._loop.is_closed()

@@ -326,3 +326,36 @@ def test_a_loop_that_was_closed_with_somebody_waiting_keeps_nobody_else_from_it(
     ours.close()
     assert bucket.waiting == 0
     setattr(tasks[1], "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_nor_does_one_who_was_the_first_of_those_that_wait(when: str) -> None:
+    bucket = TokenBucket(1000, burst=1)
+    bucket.try_acquire(100)
+    dead = asyncio.new_event_loop()
+    task = dead.create_task(bucket.acquire())
+    dead.run_until_complete(asyncio.sleep(0))
+
+    async def late() -> None:
+        if when == "while":
+            asyncio.get_running_loop().call_later(0.01, dead.close)
+        await asyncio.wait_for(bucket.acquire(), 5)
+
+    if when == "before":
+        dead.close()
+    asyncio.run(late())
+    assert bucket.waiting == 0
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
+
+
+def test_who_only_asks_does_not_stand_behind_the_dead() -> None:
+    clock = Hand()
+    bucket = TokenBucket(1, burst=1, clock=clock)
+    bucket.try_acquire()
+    dead = asyncio.new_event_loop()
+    task = dead.create_task(bucket.acquire())
+    dead.run_until_complete(asyncio.sleep(0))
+    dead.close()
+    clock.now = 1
+    assert bucket.try_acquire() == 0
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
