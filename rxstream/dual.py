@@ -100,7 +100,8 @@ class DualTrack(Stream[Event]):
         super().__init__(
             lambda observer, scheduler: combined.subscribe(observer, scheduler=LoopScheduler.of(scheduler))
         )
-        self.label = f"{here.label} | {there.label}"
+        if strategy != "side_by_side":  # which are two answers, with a label each
+            self.label = f"{here.label} | {there.label}"
 
     @property
     def local(self) -> Snapshot:

@@ -175,7 +175,7 @@ async def test_tracks_without_labels_are_local_and_cloud() -> None:
     one = DualTrack(plain, Scripted(THERE).events(), strategy="side_by_side")
     answers = await one.pipe(responses())
     assert list(answers) == ["local", "cloud"]
-    assert one.label == "local | cloud"
+    assert (one.label, DualTrack(plain, plain).label) == ("", "local | cloud")
 
 
 @pytest.mark.parametrize(

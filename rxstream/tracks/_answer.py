@@ -24,7 +24,7 @@ from rxstream.events import Event, Failed, Finished
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
-from rxstream.tracks._lane import CONTENT, Lane, lanes_of
+from rxstream.tracks._lane import CONTENT, Labels, Lane, lanes_of
 
 __all__ = ["KEPT", "Contest", "OneAnswer", "answer_of", "speaks"]
 
@@ -37,13 +37,19 @@ def speaks(event: Event) -> bool:
     return type(event) in CONTENT and getattr(event, "text", None) != ""
 
 
-def answer_of(make: Callable[[abc.ObserverBase[Event], LoopScheduler], OneAnswer]) -> Stream[Event]:
-    """The cold stream of an answer; `make` is called for each subscription."""
+def answer_of(
+    tracks: Sequence[Observable[Event]], make: Callable[[abc.ObserverBase[Event], LoopScheduler], OneAnswer]
+) -> Stream[Event]:
+    """The cold stream of an answer, called after its `tracks` if they have labels; `make` is called for each subscription."""
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return make(observer, LoopScheduler.of(scheduler)).start()
 
-    return Stream(subscribe)
+    answer: Stream[Event] = Stream(subscribe)
+    labels = dict.fromkeys(track.label if isinstance(track, Stream) else "" for track in tracks)
+    if "" not in labels:
+        answer.label = " | ".join(labels)
+    return answer
 
 
 class OneAnswer(ABC):
@@ -65,7 +71,7 @@ class OneAnswer(ABC):
         most: int = KEPT,
     ) -> None:
         self.scheduler = scheduler
-        self.lanes = lanes_of(tracks, scheduler, on_event=self._hear, on_end=self._end)
+        self.lanes = lanes_of(tracks, scheduler, on_event=self._hear, on_end=self._end, labels=Labels())
         self.chosen: Lane | None = None
         """Whose events go straight through."""
         self.shown: Lane | None = None

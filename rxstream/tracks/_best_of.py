@@ -56,7 +56,7 @@ def best_of(*tracks: Observable[Event], score: Callable[[Response], float], max_
     """
     asked = checked(tracks)
     count("max_events", max_events)
-    return answer_of(lambda observer, scheduler: _BestOf(asked, observer, scheduler, score, max_events))
+    return answer_of(asked, lambda observer, scheduler: _BestOf(asked, observer, scheduler, score, max_events))
 
 
 class _BestOf(WholeAnswers):

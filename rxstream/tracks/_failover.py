@@ -64,7 +64,7 @@ def failover(
     asked = checked(tracks)
     one_of("after_output", after_output, ("fail", "restart"))
     restart, decides = after_output == "restart", when or _is_the_tracks
-    return answer_of(lambda observer, scheduler: _Failover(asked, observer, scheduler, restart, decides))
+    return answer_of(asked, lambda observer, scheduler: _Failover(asked, observer, scheduler, restart, decides))
 
 
 def _is_the_tracks(error: Exception) -> bool:

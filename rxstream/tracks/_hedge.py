@@ -113,7 +113,7 @@ def hedge(
         at_least("after", after)
     if budget is not None and not isinstance(budget, HedgeBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"budget={budget!r}: must be a HedgeBudget")
-    return answer_of(lambda observer, scheduler: _Hedge(asked, observer, scheduler, after, budget))
+    return answer_of(asked, lambda observer, scheduler: _Hedge(asked, observer, scheduler, after, budget))
 
 
 class _Hedge(Contest):

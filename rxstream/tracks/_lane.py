@@ -4,6 +4,8 @@ Rules of this module:
 
 * A lane's gate is a child of the combination's: held with it, or alone. Holding it stops that track at its source.
 * No two lanes give their events the same ``source``: what would collide gets a number.
+* The first event of a lane is of attempt 1, also where its track is a combination whose second one spoke first: so an
+  answer is told from others by its very first event.
 * A failure comes as the event `Failed`, then the lane has ended. It is never an ``on_error`` of the combination.
 * A lane that is closed says nothing more; its connection is closed at once.
 * All is done on the combination's loop.
@@ -25,7 +27,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.usage import Usage
 
-__all__ = ["CONTENT", "Labels", "Lane", "LaneStatus", "checked", "lanes_of"]
+__all__ = ["CONTENT", "AnswerLabels", "Labels", "Lane", "LaneStatus", "checked", "lanes_of"]
 
 CONTENT = frozenset(CONTENT_EVENTS)
 E = TypeVar("E", bound=EventBase)
@@ -40,7 +42,7 @@ class Labels:
         self._given: dict[tuple[int, str], str] = {}
         self._used: set[str] = set()
 
-    def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:  # noqa: ARG002 - others may need it
+    def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:  # noqa: ARG002 - `AnswerLabels` needs it
         """The name for `source` of lane number `lane`; the same for the same pair.
 
         Args:
@@ -57,6 +59,29 @@ class Labels:
             self._used.add(name)
             self._given[key] = name
         return self._given[key]
+
+
+class AnswerLabels(Labels):
+    """The same where each lane keeps its answer: all events of one answer carry one name, whoever of its tracks they are of.
+
+    Two sources at the same attempt are two answers (see `rxstream.aggregate.Answers`): the second keeps a name of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[int, str] = {}
+        """The name of each lane's first answer …"""
+        self._attempts: set[tuple[int, int]] = set()
+        """… and its attempts."""
+
+    def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:
+        """The name for `source`: that of the lane's first answer, unless it is seen to belong to another."""
+        if (lane, source) not in self._given and lane in self._first and (lane, attempt) not in self._attempts:
+            self._given[lane, source] = self._first[lane]
+        name = super().of(lane, source)
+        if source and self._first.setdefault(lane, name) == name and attempt is not None:
+            self._attempts.add((lane, attempt))
+        return name
 
 
 class Lane:
@@ -110,7 +135,8 @@ class Lane:
         self._seq = 0
         self._said: dict[int, int] = {}
         self._counted = 0
-        self._from: str | None = None  # so that the first event asks for its name
+        self._from: tuple[str, int] | None = None  # source and attempt of the event before, as its track had them
+        self._first = 1
         self._as = self.label
 
     @property
@@ -154,10 +180,10 @@ class Lane:
     def _next(self, event: Event) -> None:
         if self.status != "active":
             return
-        if event.source != self._from or event.attempt != self.attempt:
+        if self._from != (event.source, event.attempt):
             self._turn(event)
-        if self._as != event.source:
-            event = _stamp(event, source=self._as)
+        if self._as != event.source or self.attempt != event.attempt:
+            event = _stamp(event, source=self._as, attempt=self.attempt)
         self._seq = event.seq + 1
         kind = type(event)
         if kind in CONTENT:
@@ -176,10 +202,12 @@ class Lane:
     def _turn(self, event: Event) -> None:
         """`event` is of another source or attempt than the one before."""
         _ = self.said  # what was said so far counts for the attempt before
-        self._from = event.source
-        self._as = self._labels.of(self.index, event.source, attempt=event.attempt) if event.source else self.label
-        self.attempt = event.attempt
-        self.sources[event.attempt] = self._as
+        if self._from is None:
+            self._first = event.attempt
+        self._from = event.source, event.attempt
+        self.attempt = {self._first: 1, 1: self._first}.get(event.attempt, event.attempt)
+        self._as = self._labels.of(self.index, event.source, attempt=self.attempt) if event.source else self.label
+        self.sources[self.attempt] = self._as
 
     def _fail(self, error: Exception) -> None:
         if self.status == "active":
@@ -215,9 +243,10 @@ def lanes_of(
     *,
     on_event: Callable[[Lane, Event], object],
     on_end: Callable[[Lane], object],
+    labels: Labels | None = None,
 ) -> list[Lane]:
-    """A lane for each track, none of them started."""
-    labels = Labels()
+    """A lane for each track, none of them started; each keeps its answer, unless other `labels` say otherwise."""
+    labels = AnswerLabels() if labels is None else labels
     return [
         Lane(index, track, scheduler, labels=labels, on_event=on_event, on_end=on_end)
         for index, track in enumerate(tracks)

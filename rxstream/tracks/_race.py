@@ -46,7 +46,7 @@ def race(*tracks: Observable[Event]) -> Stream[Event]:
         ConfigurationError: there is no track, or one is no Observable.
     """
     asked = checked(tracks)
-    return answer_of(lambda observer, scheduler: _Race(asked, observer, scheduler))
+    return answer_of(asked, lambda observer, scheduler: _Race(asked, observer, scheduler))
 
 
 class _Race(Contest):

@@ -74,7 +74,7 @@ def supersede(
     both = checked((draft, final))
     one_of("at", at, ("first_output", "first_sentence", "end"))
     one_of("edits", edits, ("retract", "minimal"))
-    return answer_of(lambda observer, scheduler: _Supersede(both, observer, scheduler, at, edits == "minimal"))
+    return answer_of(both, lambda observer, scheduler: _Supersede(both, observer, scheduler, at, edits == "minimal"))
 
 
 class _Supersede(OneAnswer):

@@ -15,7 +15,7 @@ from rxstream.events import Event
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import parting
-from rxstream.tracks._lane import Labels, Lane, checked
+from rxstream.tracks._lane import AnswerLabels, Lane, checked
 
 __all__ = ["switch_latest"]
 
@@ -65,20 +65,11 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
     return Stream(subscribe)
 
 
-class _Numbered(Labels):
-    """Of one answer: all of its tracks have one name, but for two that are at the same attempt, which are two answers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._owners: dict[int, str] = {}
-        self._name = ""
+class _Numbered(AnswerLabels):
+    """With the number of the prompt."""
 
     def of(self, lane: int, source: str, *, attempt: int | None = None) -> str:
-        if attempt is None:
-            self._name = source or "answer"
-        if attempt is None or self._owners.setdefault(attempt, source) == source:
-            return f"{self._name}#{lane + 1}"
-        return f"{source or 'track'}#{lane + 1}"
+        return f"{super().of(lane, source or 'answer', attempt=attempt)}#{lane + 1}"
 
 
 class _Switch(Generic[P]):

@@ -69,7 +69,8 @@ def vote(
     enough = len(asked) // 2 + 1 if quorum is None else count("quorum", quorum)
     say = key or _text
     return answer_of(
-        lambda observer, scheduler: _Vote(asked, observer, scheduler, key=say, quorum=enough, max_events=max_events)
+        asked,
+        lambda observer, scheduler: _Vote(asked, observer, scheduler, key=say, quorum=enough, max_events=max_events),
     )
 
 

@@ -40,7 +40,7 @@ EVERY: dict[str, Combination] = {
     "prioritize": tracks.prioritize,
     "prioritize, strict": lambda *given: tracks.prioritize(*given, strict=True),
     "align": tracks.align,
-    "side by side": lambda first, *rest: DualTrack(first, tracks.merge(*rest), strategy="side_by_side"),
+    "side by side": lambda first, second, *rest: tracks.merge(DualTrack(first, second, strategy="side_by_side"), *rest),
 }
 ONE: dict[str, Combination] = {
     "race": tracks.race,
@@ -157,6 +157,30 @@ def test_one_answer_is_that_of_one_track_and_whole(name: str, given: Any, moves:
             assert any(trial.failing)
             assert all(trial.failing) or name not in ANOTHER_ANSWERS
             assert any(text.startswith(trial.answers.response().text) for text in trial.texts)
+
+    check()
+
+
+@pytest.mark.parametrize("many", ["merge", "concat_unordered", "interleave", "align", "side by side"])
+@pytest.mark.parametrize("one", ["race", "failover, anew", "supersede"])
+@settings(thorough, max_examples=20)
+@given(given=st.lists(script, min_size=3, max_size=3), moves=moves, swapped=st.booleans())
+def test_one_answer_among_many_mixes_with_none(one: str, many: str, given: Any, moves: Any, swapped: bool) -> None:
+    """Whoever of its tracks speaks, and at whatever attempt."""
+
+    def nested(first: Stream[Event], second: Stream[Event], third: Stream[Event]) -> Stream[Event]:
+        answer = ONE[one](first, second)
+        return EVERY[many](third, answer) if swapped else EVERY[many](answer, third)
+
+    @virtual_time
+    async def check() -> None:
+        trial = Trial(nested, given)
+        await trial.to_the_end(moves)
+        answers = trial.answers.responses()
+        assert set(answers) == {"t0 | t1", "t2"}
+        assert answers["t2"].text == trial.texts[2]
+        if answers["t0 | t1"].finish_reason is not None:
+            assert answers["t0 | t1"].text in trial.texts[:2]
 
     check()
 

@@ -10,7 +10,7 @@ from rxstream.events import Cancelled, Event, Retracted, Started, TextDelta, Usa
 from rxstream.loop import LoopScheduler
 from rxstream.tracks import failover
 from rxstream.tracks._attempts import Attempts
-from rxstream.tracks._lane import Lane, lanes_of
+from rxstream.tracks._lane import Labels, Lane, lanes_of
 from rxstream.usage import Usage
 from tests.support.contests import Field, reported
 from tests.support.scripted import DONE, HANG, Step
@@ -98,7 +98,9 @@ async def test_a_lane_of_several_attempts_is_billed_and_taken_back_attempt_by_at
         field.track("b", "y", reported(1), "z", HANG),
         after_output="restart",
     )
-    (lane,) = lanes_of([inner], LoopScheduler(), on_event=lambda _, event: heard.append(event), on_end=lambda _: None)
+    (lane,) = lanes_of(
+        [inner], LoopScheduler(), on_event=lambda _, event: heard.append(event), on_end=id, labels=Labels()
+    )
     lane.start()
     attempts = Attempts()
     attempts.number(Lane(7, inner, LoopScheduler(), labels=lane._labels, on_event=print, on_end=print))

@@ -13,7 +13,7 @@ from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import Event, Failed, Heartbeat, TextDelta, UsageReported
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
-from rxstream.tracks._lane import Labels, Lane, checked, lanes_of
+from rxstream.tracks._lane import AnswerLabels, Labels, Lane, checked, lanes_of
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Scripted, Step, words
 from tests.support.tracks import BROKEN, track
@@ -157,6 +157,31 @@ def test_labels_are_given_once() -> None:
     assert [labels.of(0, "x"), labels.of(1, "x"), labels.of(2, "x")] == ["x", "x-2", "x-3"]
     assert [labels.of(0, "x"), labels.of(1, "x")] == ["x", "x-2"]
     assert [labels.of(3, ""), labels.of(4, "track-4")] == ["track-4", "track-4-2"]
+
+
+def test_all_of_one_answer_has_one_name() -> None:
+    labels = AnswerLabels()
+    assert [labels.of(0, "a | b"), labels.of(1, "c")] == ["a | b", "c"]
+    assert [labels.of(0, "a", attempt=1), labels.of(0, "b", attempt=2)] == ["a | b", "a | b"]
+    assert [labels.of(0, "c", attempt=2), labels.of(0, "c", attempt=3)] == ["c-2", "c-2"]
+    assert [labels.of(2, ""), labels.of(2, "d", attempt=1), labels.of(2, "e", attempt=2)] == ["track-3", "d", "d"]
+
+
+@virtual_time
+async def test_its_first_attempt_is_the_first_that_speaks() -> None:
+    source = rx.of(
+        *(TextDelta(text=str(attempt), source="ab"[attempt % 2], attempt=attempt) for attempt in (3, 1, 2, 3))
+    )
+    told: list[tuple[str, str, int]] = []
+    (lane,) = lanes_of(
+        [source],
+        LoopScheduler(),
+        on_event=lambda _, event: told.append((getattr(event, "text", ""), event.source, event.attempt)),
+        on_end=id,
+    )
+    lane.start()
+    await settle()
+    assert told == [("3", "b", 1), ("1", "b", 3), ("2", "b", 2), ("3", "b", 1)]
 
 
 @virtual_time

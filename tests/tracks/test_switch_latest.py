@@ -113,7 +113,7 @@ async def test_a_combination_may_answer() -> None:
     answers = Answers()
     for event in told.items:
         answers.add(event)
-    assert {label: answer.text for label, answer in answers.responses().items()} == {"answer#1": "x", "answer#2": "y"}
+    assert {label: answer.text for label, answer in answers.responses().items()} == {"a | b#1": "x", "a | b#2": "y"}
 
 
 @virtual_time
