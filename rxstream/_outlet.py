@@ -47,9 +47,11 @@ def too_many(most: int) -> LimitExceeded:
     )
 
 
-def shut_down() -> Cancelled:
-    """What a stream ends in when its loop goes down."""
-    return Cancelled("the event loop that it ran on was shut down")
+def shut_down(before: Exception | None = None) -> Cancelled:
+    """What a stream ends in when its loop goes down, in place of an error `before` that could not be told."""
+    error = Cancelled("the event loop that it ran on was shut down")
+    error.__cause__ = before
+    return error
 
 
 class Outlet(Generic[T]):
@@ -184,8 +186,8 @@ class Outlet(Generic[T]):
             return
         if self.closed or self.pending():
             self.call()
-            if self._last is not None and self._vigil is None:
-                call_on(self._loop, self._keep_vigil)
+            if self._last is not None:
+                self.outlast()
         elif self._last is not None:
             self._tell(self._last[0])
 
@@ -194,17 +196,21 @@ class Outlet(Generic[T]):
             self._last = (error,)
             self.flush()
 
-    def _keep_vigil(self) -> None:
-        if self._vigil is None and not self.over:
-            self._vigil = self._loop.create_task(self._outlast())
+    def outlast(self) -> None:
+        """The source has ended, and what is kept is not emitted yet: now it is for us to tell that the loop goes down."""
+        if self._vigil is None:
+            call_on(self._loop, self._outlast)
 
-    async def _outlast(self) -> None:
-        """The source has ended: there is nobody else to tell that the loop goes down."""
+    def _outlast(self) -> None:
+        if self._vigil is None and not self.over:
+            self._vigil = self._loop.create_task(self._keep_vigil())
+
+    async def _keep_vigil(self) -> None:
         try:
             await self._loop.create_future()
-        finally:
+        except asyncio.CancelledError:
             if not self.over:
-                self._tell(shut_down())
+                self._tell(shut_down(self._last and self._last[0]))
 
     def _retire(self) -> None:
         self.forget()

@@ -168,7 +168,11 @@ class _Calls(Outlet[B], Generic[A, B]):
             self._starting = False
         self._weigh()
         if self._ending is not None and not self._waiting and not self._flying:
-            self._end(self._ending[0])
+            error = self._ending[0]
+            if error is None:
+                self.on_completed()
+            else:
+                self.on_error(error)
 
     def _start(self, item: A) -> None:
         call = _Call(self._begin(item))

@@ -15,6 +15,7 @@ from rxstream._check import count, one_of, positive
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream._playout import Playout
 from rxstream._units import Unit, text_of
+from rxstream.errors import Cancelled
 from rxstream.events import Event, RefusalDelta, TextDelta, ThinkingDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -190,9 +191,12 @@ class _Player:
             self._alarm.set(at)
 
     def _end(self, error: Exception | None = None) -> None:
-        if self._last is None:
+        if isinstance(error, Cancelled):
+            self._outlet.on_error(error)
+        elif self._last is None:
             self._last = (error,)
             self._tell()
+            self._outlet.outlast()
 
     def _tell(self) -> None:
         if self._last is None or any(track.waiting for track in self._tracks.values()):

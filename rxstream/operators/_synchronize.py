@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._check import count
 from rxstream._outlet import MOST, Mark, too_many
+from rxstream.errors import Cancelled
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, running_loop
 
@@ -131,8 +132,14 @@ class _Serial(Generic[T]):
             self._drain()
 
     def on_error(self, error: Exception) -> None:
-        """End with `error`, after what waits."""
+        """End with `error`, after what waits; at once where it says that the loop goes down: no gate will open any more."""
         self._end(error)
+        if isinstance(error, Cancelled):
+            with self._lock:
+                mine = not (self._busy or self._over)
+                self._over = self._over or mine
+            if mine:
+                self._tell(error)
 
     def on_completed(self) -> None:
         """End, after what waits."""

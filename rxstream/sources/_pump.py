@@ -16,7 +16,6 @@ The only place where loops, tasks, gates and disposal meet. Rules of this module
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +25,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from rxstream._outlet import shut_down
 from rxstream.aggregate import Aggregator
 from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded, ServerFault, StreamError, TimedOut
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
@@ -136,7 +136,7 @@ class _Pump(Generic[D]):
             self._set_clocks()
             await self._stream()
         except asyncio.CancelledError:  # disposed; or a clock ran out; or the loop is shut down, and no gate will open
-            await self._fail(self._timed_out or Cancelled("the event loop that it ran on was shut down"))
+            await self._fail(self._timed_out or shut_down())
         except ConfigurationError as error:
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - the source's own code may raise anything
@@ -310,15 +310,17 @@ class _Pump(Generic[D]):
         """Tell the observer once the gate is open: the error, what arrived, and how far we were."""
         if self._over:
             return
+        self._leaving = False  # the connection is closed
+        if not isinstance(error, Cancelled):
+            try:
+                await self._gate.wait()
+            except asyncio.CancelledError:  # disposed; or no gate will open any more
+                error = shut_down(error)
         error.provider = error.provider or self._source.provider
         error.model = error.model or self._source.model
         error.phase = self._how_far()
         if self._aggregator is not None:
             error.partial = self._aggregator.response()
-        self._leaving = False  # the connection is closed
-        if not isinstance(error, Cancelled):
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._gate.wait()
         self._tell(error)
 
     def _how_far(self) -> Phase:

@@ -195,3 +195,21 @@ async def test_every_event_that_passes_keeps_whose_it_is(name: str) -> None:
     events = [item for item in flat(trial.recorder.items) if isinstance(item, EventBase)]
     assert [event.seq for event in events] == sorted(event.seq for event in events)
     assert {event.attempt for event in events} == {1}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(script=steps, moves=moves, end=ends)
+def test_a_loop_that_goes_down_is_told_whoever_has_paused(name: str, script: list[Any], moves: Any, end: str) -> None:
+    """Or somebody in another thread would wait for ever."""
+    trials: list[Trial] = []
+
+    async def main() -> None:
+        trials.append(Trial([*script, *ending(end)], [OPERATORS[name]()]))
+        await trials[0].follow(moves)
+        await settle()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert trials[0].recorder.ended_at is not None
+    assert text_of(script).startswith(trials[0].text)

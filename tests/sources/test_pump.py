@@ -386,6 +386,24 @@ def test_the_loop_going_down_does_not_wait_for_a_paused_stream(steps: list[Step]
     assert (script.closed, gate.read_ahead) == (1, 0)
 
 
+def test_an_error_that_waits_at_the_gate_when_the_loop_goes_down_is_the_cause_of_what_is_told() -> None:
+    """An error that is told through a closed gate would be kept back by those who obey it, for ever."""
+    gate, lost = Gate(), Disconnected("gone")
+    gate.hold("user")
+
+    async def main() -> Recorder:
+        recorder, _ = subscribe(Scripted([], connect=[raising(lost)]).source(), gate=gate)
+        await settle()
+        assert recorder.ended_at is None
+        return recorder
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        recorder = runner.run(main())
+    assert isinstance(recorder.error, Cancelled)
+    assert recorder.error.partial is not None
+    assert recorder.error.__cause__ is lost
+
+
 def test_subscribed_on_a_closed_loop_it_fails_by_on_error() -> None:
     loop, recorder = asyncio.new_event_loop(), list[Exception]()
     loop.close()
