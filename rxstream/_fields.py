@@ -1,7 +1,8 @@
 """The fields of a JSON text, as far as it has come: those whose value is whole, by their paths.
 
 Nothing is guessed: a number at the very end may go on, a string may, a member without its value is none. What follows the
-JSON is of no interest, nor is a Markdown fence before it.
+JSON is of no interest, nor is a Markdown fence before it. Where it is too deep, too long a path or too many fields, reading
+ends: a model wrote it, and a long name with many values in it would be many long paths.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ _BEGINNING: Final = re.compile(r"\s*(?:```\w*\s*)?(?=[{\[])")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _DEEPEST: Final = 64
 """Levels of nesting that are looked into."""
+_LONGEST: Final = 1024
+"""Characters of a path."""
+_MOST: Final = 4096
+"""Fields that are read."""
 _AFTER: Final = frozenset(" \t\n\r,]}")
 """What ends a number or a word."""
 
@@ -55,6 +60,11 @@ def _step(name: str) -> str:
     return f".{name}" if name.isidentifier() else f"[{json.dumps(name, ensure_ascii=False)}]"
 
 
+def _sayable(text: str) -> str:
+    """`text` with a lone half of a surrogate pair, which no encoding takes, as JSON writes it."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 class _Reader:
     """Reads values, and leaves by a `ValueError` where the text ends."""
 
@@ -64,15 +74,15 @@ class _Reader:
 
     def value(self, at: int, path: str, depth: int) -> int:
         """Read a value; gives the position after it."""
+        if depth > _DEEPEST or len(path) > _LONGEST or len(self.fields.values) == _MOST:
+            raise ValueError("too much")
         opening = self._text[at : at + 1]
         if opening and opening in "{[":
-            if depth == _DEEPEST:
-                raise ValueError("too deep")
             return self._container(at + 1, path, depth + 1, "}" if opening == "{" else "]")
         found, end = _scalar(self._text, at)
         if opening != '"' and self._text[end : end + 1] not in _AFTER:
             raise ValueError("it may go on")
-        self.fields.values[path] = found
+        self.fields.values[path] = _sayable(found) if opening == '"' else found
         return end
 
     def _container(self, at: int, path: str, depth: int, closing: str) -> int:
@@ -85,6 +95,7 @@ class _Reader:
             if closing == "}":
                 name, at = _scalar(self._text, self._expect('"', at) - 1)
                 at = self._skip(self._expect(":", self._skip(at)))
+                name = _sayable(name)
                 inner = f"{path}{_step(name)}" if path else _step(name).removeprefix(".")
             else:
                 inner = f"{path}[{number}]"

@@ -60,6 +60,24 @@ def test_what_is_too_deep_is_left() -> None:
     assert fields_of("{" + "[" * 100_000) is not None
 
 
+def test_a_long_name_with_many_values_is_no_long_list_of_long_paths() -> None:
+    found = fields_of('{"a": 1, "' + "k" * 32_000 + '": [' + "0," * 16_000 + "0]}")
+    assert found is not None
+    assert (found.values, found.complete) == ({"a": 1}, False)
+
+
+def test_too_many_fields_are_left() -> None:
+    found = fields_of("[" + "0," * 10_000 + "0]")
+    assert found is not None
+    assert (len(found.values), found.complete) == (4096, False)
+
+
+def test_half_a_surrogate_pair_is_shown_as_it_was_written() -> None:
+    found = fields_of('{"\\ud800": "x\\udfff", "ä": "\\ud83d\\ude00"}')
+    assert found is not None
+    assert found.values == {'["\\\\ud800"]': "x\\udfff", "ä": "😀"}
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
