@@ -11,15 +11,20 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rxstream._similarity import common_prefix
+
 if TYPE_CHECKING:
-    from rxstream.comparison import Comparison, FieldReport, PairReport, TrackReport
+    from rxstream.comparison import Comparison, Divergence, FieldReport, PairReport, TrackReport
 
 __all__ = ["as_html", "as_text"]
 
 _NONE: Final = "–"  # noqa: RUF001 - a dash
+_END: Final = "its end"
 _MOST_LISTED: Final = 5
 _LONGEST: Final = 48
 """Characters of an excerpt."""
+_SPELT: Final = 8
+"""… of one that is spelt out."""
 
 
 def as_text(comparison: Comparison) -> str:
@@ -67,7 +72,7 @@ def as_html(comparison: Comparison) -> str:
             for fact, said in _facts(pair)
         )
         parts.append(f'<table style="border-collapse:collapse">{facts}</table>')
-    return f"<div>{''.join(parts)}</div>"
+    return f'<div class="tex2jax_ignore mathjax_ignore">{"".join(parts)}</div>'  # dollars are no formulas
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------------
@@ -134,21 +139,29 @@ _CELLS: Final[dict[str, Callable[[TrackReport], str]]] = {
 def _facts(pair: PairReport) -> Iterator[tuple[str, list[str]]]:
     """What there is to say of a pair: a word, and lines."""
     shorter = f", {pair.overlap:.0%} of the shorter one's" if pair.overlap is not None else ""
-    similar = f"{pair.similarity:.0%} of the words{shorter}" if pair.similarity is not None else "not known yet"
+    similar = f"{pair.similarity:.0%} of the words{shorter}" if pair.similarity is not None else "no words to compare"
     yield "similar", [similar]
     same = f"the first {_plural(pair.common_prefix, 'character')}" if pair.common_prefix else "no character"
-    parted = pair.divergence
-    if parted is None:
+    if pair.divergence is not None:
+        yield "begin alike", [same, _parting(pair.divergence)]
+    elif pair.common_prefix:
         yield "begin alike", [f"{same}; they have not parted"]
-    else:
-        after = f"after {_quoted(parted.before, end=True)}: " if parted.before else ""
-        yield "begin alike", [same, f"{after}{_quoted(parted.first)} or {_quoted(parted.second)}"]
     if pair.agreement is not None:
         best = sorted(pair.matches, key=lambda match: -match.similarity)
         listed = [f"{match.similarity:.0%}: {_quoted(match.first)} – {_quoted(match.second)}" for match in best]  # noqa: RUF001
         yield "agree", [f"{pair.agreement:.0%} of the sentences", *_shortened(listed)]
     if pair.json_fields is not None:
         yield "JSON", list(_fields(pair.json_fields))
+
+
+def _parting(parted: Divergence) -> str:
+    before, first, second = parted.before, _quoted(parted.first), _quoted(parted.second)
+    if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):  # it does not show: spell it out
+        at = common_prefix(parted.first, parted.second)
+        before += parted.first[:at]
+        first, second = (ascii(text[at : at + _SPELT]) if text[at:] else _END for text in (parted.first, parted.second))
+    after = f"after {_quoted(before, end=True)}: " if before else ""
+    return f"{after}{first} or {second}"
 
 
 def _fields(fields: FieldReport) -> Iterator[str]:
@@ -191,7 +204,7 @@ def _value(value: object) -> str:
 
 
 def _quoted(text: str, *, end: bool = False) -> str:
-    return f"“{_line(text, end=end)}”" if text else "its end"
+    return f"“{_line(text, end=end)}”" if text else _END
 
 
 def _line(text: str, *, end: bool = False) -> str:
@@ -208,7 +221,10 @@ def _shortened(lines: Sequence[str]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else unicodedata.combining(char) == 0 for char in text)
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else unicodedata.category(char) not in ("Mn", "Me")
+        for char in text
+    )
 
 
 def _padded(text: str, width: int) -> str:

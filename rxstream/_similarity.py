@@ -15,6 +15,7 @@ integers, carried on in both directions); sentences are each compared with each.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -27,7 +28,9 @@ MOST_WORDS: Final = 16_384
 MOST_SENTENCES: Final = 512
 
 _ALONE: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_LETTER: Final = rf"(?:(?![{_ALONE}])[\w\u0300-\u036f\u0900-\u109f])"
+_MARKS: Final = "\u0300-\u036f\u0591-\u05bd\u05c1\u05c2\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u109f"
+"""Accents and vowels that are characters of their own, and do not end a word."""
+_LETTER: Final = rf"(?:(?![{_ALONE}])[\w{_MARKS}])"
 _WORD: Final = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|[{_ALONE}]|[^\w\s]")  # noqa: RUF001 - an apostrophe, too
 _APOSTROPHES: Final = ("'", "’")  # noqa: RUF001 - they may go on a word
 
@@ -90,15 +93,20 @@ class Growing:
             if last[0] in _APOSTROPHES and found and found[-1].end() == last.start():
                 last = found.pop()
             self._rest = text[last.start() :]
-        words = [match[0] for match in found]
+        words = [_same(match[0]) for match in found]
         self.words += words[: MOST_WORDS - len(self.words)]
         self.word_count += sum(map(_is_word, words))
 
     def _take_sentence(self, piece: str) -> None:
-        words = frozenset(word.casefold() for word in _WORD.findall(piece) if _is_word(word))
+        words = frozenset(_same(word).casefold() for word in _WORD.findall(piece) if _is_word(word))
         self.sentence_count += bool(words)
         if words and len(self.sentences) < MOST_SENTENCES:
             self.sentences.append(Sentence(piece.strip(), words))
+
+
+def _same(word: str) -> str:
+    """One spelling of `word`: an accent may be a character of its own, or not."""
+    return word if word.isascii() else unicodedata.normalize("NFC", word)
 
 
 def _is_word(word: str) -> bool:
@@ -146,9 +154,9 @@ class CommonWords:
         self._rises[side], self._rises[other] = rises, flat ^ (end - 1)
 
     @property
-    def similarity(self) -> float:
-        """Of all words of both, how many are in the common subsequence; 1 for two empty lists."""
-        return 2 * self.length / sum(self._counts) if any(self._counts) else 1.0
+    def similarity(self) -> float | None:
+        """Of all words of both, the share in the common subsequence; None for two empty lists."""
+        return 2 * self.length / sum(self._counts) if any(self._counts) else None
 
     @property
     def overlap(self) -> float | None:

@@ -9,7 +9,7 @@ Rules of this module:
 
 The words of a pair cost n·m/64 machine steps over the whole life of two tracks, not at each comparison; their sentences are
 compared each with each, once. What an answer has beyond 16 384 words or 512 sentences is counted and not compared; of JSON
-65 536 characters are read.
+65 536 characters and 4 096 fields are read.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Divergence(_Record):
     before: str
     """What stands there before the word in which they part."""
     first: str
-    """How the first text goes on, from that word; empty where it has ended."""
+    """How the first text goes on from the beginning of that word; empty where it has ended before."""
     second: str
 
 
@@ -140,7 +140,7 @@ class PairReport(_Record):
     divergence: Divergence | None = None
     """Where they part; None while one is the beginning of the other and may go on."""
     similarity: float | None = None
-    """Of the words and marks of both, the share in their longest common subsequence; None while one has none yet."""
+    """The share of all words and marks in the longest common subsequence; None if both have none, or one has none yet."""
     overlap: float | None = None
     """… of those of the shorter one: while one track is far behind, this says more. None where it has none."""
     agreement: float | None = None

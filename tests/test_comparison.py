@@ -174,8 +174,18 @@ def test_texts_that_may_go_on_have_not_parted() -> None:
 def test_similarity_of_words_and_how_much_of_the_shorter_one() -> None:
     found = pair("one two three four", "two four")
     assert (found.similarity, found.overlap) == (2 / 3, 1)
-    assert pair("", "").similarity == 1
     assert (pair("", "one").similarity, pair("", "one").overlap) == (0, None)
+
+
+def test_answers_without_words_are_not_alike_for_that() -> None:
+    """Two calls of tools, two refusals, two failures."""
+    assert pair("", "").similarity is None
+    assert "no words to compare" in compared(state("a"), state("b")).report()
+
+
+def test_an_accent_is_the_same_however_it_is_written() -> None:
+    found = pair("Un cafe\u0301 noir.", "Un caf\u00e9 noir.")
+    assert (found.similarity, found.agreement, found.common_prefix) == (1, 1, 6)
 
 
 def test_similarity_is_not_known_before_both_have_a_word() -> None:
@@ -253,7 +263,8 @@ def test_a_pair_is_symmetric_and_a_text_is_like_itself(first: list[str], second:
     assert (one.similarity, one.overlap, one.agreement) == (other.similarity, other.overlap, other.agreement)
     assert one.common_prefix == other.common_prefix
     itself = pair("".join(first), "".join(first))
-    assert (itself.similarity, itself.common_prefix, itself.divergence) == (1, len("".join(first)), None)
+    alike = 1 if "".join(first).strip() else None
+    assert (itself.similarity, itself.common_prefix, itself.divergence) == (alike, len("".join(first)), None)
 
 
 def test_text_that_was_taken_back_is_forgotten() -> None:
@@ -306,6 +317,13 @@ def test_finished_answers() -> None:
 def test_one_answer_is_nothing_to_compare() -> None:
     with pytest.raises(ConfigurationError, match="1 responses were given; at least 2"):
         compare_responses({"a": response("x")})
+
+
+def test_what_no_encoding_takes_does_not_break_it() -> None:
+    found = compared(state("a", '{"\\ud800": "\\udfff"}'), state("b", '{"\\ud800": 1}'))
+    assert Comparison.model_validate_json(found.model_dump_json()) == found
+    assert found.report().encode()
+    assert found._repr_html_().encode()
 
 
 def test_it_is_plain_json_and_does_not_change() -> None:
@@ -378,7 +396,10 @@ def test_the_report_of_a_pair() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "lines"),
     [
-        ("", "", ["similar      100% of the words", "begin alike  no character; they have not parted"]),
+        ("", "", ["similar  no words to compare"]),
+        ("a\r\nb", "a\nb", ["100% of the words", "after “a”: '\\r\\nb' or '\\nb'"]),
+        ("a b.", "a b.\n", ["after “a b.”: its end or '\\n'"]),
+        ("a cafe\u0301", "a caf\u00e9", ["after “a caf”: 'e\\u0301' or '\\xe9'"]),
         ("a", "a b", ["“a” or “a b”"]),
         ("", "a", ["begin alike  no character", "its end or “a”"]),
         ('{"a": 1, "b": "x"', '{"a": 2}', ["0 fields the same, 1 different, so far", "a: 1 or 2"]),
@@ -398,7 +419,8 @@ def test_what_there_is_to_say_of_a_pair(first: str, second: str, lines: list[str
 def test_before_anything_has_come() -> None:
     report = compared(state("a", status="waiting"), state("b", status="waiting")).report()
     assert report.startswith("2 tracks, 2 still running\n")
-    assert "similar      not known yet" in report
+    assert "similar  no words to compare" in report
+    assert "begin alike" not in report
 
 
 class Read(html.parser.HTMLParser):
@@ -414,7 +436,7 @@ class Read(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        assert [name for name, _ in attrs] in ([], ["style"])
+        assert [name for name, _ in attrs] in ([], ["style"], ["class"])
         if tag != "br":
             self.open.append(tag)
 
