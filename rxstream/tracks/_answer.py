@@ -20,7 +20,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._outlet import Outlet
 from rxstream.errors import LimitExceeded, StreamError, TracksFailed
-from rxstream.events import Event, Failed, Finished
+from rxstream.events import Event, Failed
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
@@ -147,13 +147,15 @@ class OneAnswer(ABC):
         failed = self._attempts.stamp(lane, self._last_words[lane.index])
         self.emit_all([failed, *self._attempts.bill(lane)])
 
-    def choose(self, lane: Lane, reason: str) -> None:
-        """From now on the answer is this lane's: the others are closed, and what was kept back of it is delivered."""
+    def choose(self, lane: Lane, reason: str, *said: Event) -> None:
+        """From now on the answer is this lane's: the others are closed; what was kept back of it is delivered, and `said`.
+
+        All at once: if a handler of the first brings about another event, that one comes after the last.
+        """
         self.chosen = lane
         words = [word for other in self.lanes if other is not lane for word in self.part_with(other, reason)]
-        kept = [self._attempts.stamp(lane, event) for event in self.kept(lane)]
-        end = len(kept) - bool(kept and isinstance(kept[-1], Finished))
-        self.emit_all([*kept[:end], *words, *kept[end:]])
+        kept = [self._attempts.stamp(lane, event) for event in (*self.kept(lane), *said)]
+        self.emit_all([*kept[:-1], *words, *kept[-1:]])  # the last may be `Finished`
 
     def finish(self, error: Exception | None = None) -> None:
         """The end of the answer, after all that waits."""
@@ -211,8 +213,7 @@ class Contest(OneAnswer):
     def heard(self, lane: Lane, event: Event) -> None:
         """Its first content decides; what comes before it is kept back."""
         if speaks(event):
-            self.choose(lane, f"{lane.label} was first")
-            self.emit(lane, event)
+            self.choose(lane, f"{lane.label} was first", event)
         else:
             self.keep(lane, event)
 

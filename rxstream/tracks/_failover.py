@@ -91,11 +91,11 @@ class _Failover(Contest):
     def left(self) -> bool:
         return any(lane.status == "active" for lane in self.lanes)
 
-    def choose(self, lane: Lane, reason: str) -> None:
+    def choose(self, lane: Lane, reason: str, *said: Event) -> None:
         if self.shown is not None:
-            self.emit_all(self._attempts.retract(self.shown))
+            self._outlet.items.extend(self._attempts.retract(self.shown))
             self.shown = None
-        super().choose(lane, reason)
+        super().choose(lane, reason, *said)
 
     def failed(self, lane: Lane, error: Exception, /) -> None:
         is_last = lane is self.lanes[-1]

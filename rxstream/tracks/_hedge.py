@@ -147,11 +147,11 @@ class _Hedge(Contest):
     def replace(self, _lane: Lane, /) -> None:
         self.open(self._spare)
 
-    def choose(self, lane: Lane, reason: str) -> None:
+    def choose(self, lane: Lane, reason: str, *said: Event) -> None:
         if self._learned is not None and not self._paused and self._first.error is None:
             self._learned.observe(self.scheduler.loop.time() - self._began)
         self._stop_clock()
-        super().choose(lane, reason)
+        super().choose(lane, reason, *said)
 
     def close_lanes(self) -> None:
         self._stop_clock()

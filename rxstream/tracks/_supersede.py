@@ -106,12 +106,11 @@ class _Supersede(OneAnswer):
             self._listen(event)
         elif isinstance(event, Finished) or not (self.shown is lane or speaks(event)):
             self.keep(lane, event)  # it may not be the answer; it may have nothing to say
-        else:
-            if self.shown is None:
-                self.shown = lane
-                for early in self.kept(lane):
-                    self._show(early)
+        elif self.shown is lane:
             self._show(event)
+        else:
+            self.shown = lane
+            self._show(*self.kept(lane), event)
 
     def completed(self, lane: Lane) -> None:
         if lane is self.chosen:
@@ -135,12 +134,14 @@ class _Supersede(OneAnswer):
 
     # --- who has the word -------------------------------------------------------------------------------------------------
 
-    def _show(self, event: Event) -> None:
-        """An event of the draft."""
-        event = self._attempts.stamp(self._draft, event)
+    def _show(self, *events: Event) -> None:
+        """Events of the draft."""
+        *early, last = [self._attempts.stamp(self._draft, event) for event in events]
         if self._minimal:
-            self._said.add(event)
-        self._outlet.on_next(event)
+            for event in (*early, last):
+                self._said.add(event)
+        self._outlet.items.extend(early)
+        self._outlet.on_next(last)
 
     def _listen(self, event: Event) -> None:
         """An event of the final answer, which is kept back."""

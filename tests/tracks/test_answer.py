@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+import reactivex as rx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex.subject import Subject
 
 from rxstream.errors import Disconnected, StreamError, TracksFailed
 from rxstream.events import Cancelled, Event, Finished, Heartbeat, Started, TextDelta, UsageReported
@@ -258,3 +260,22 @@ async def test_an_endless_answer_stops_with_its_reader(name: str) -> None:
     told.subscription.dispose()
     await settle()
     assert tracks.running == []
+
+
+@pytest.mark.parametrize("name", ["race", "hedge", "failover", "supersede, first output", "of each other"])
+@virtual_time
+async def test_what_a_handler_brings_about_comes_after_what_had_come(name: str) -> None:
+    """The first content and what was kept back before it are one: nothing gets between them."""
+    source: Subject[Event] = Subject()
+    first = Stream.of(source, label="t0")
+    told = Told(MAKES[name]([first, Stream.of(rx.never(), label="t1"), Stream.of(rx.never(), label="t2")]))
+
+    def bring(event: Event) -> None:
+        if isinstance(event, Started):
+            source.on_next(TextDelta(text="two", seq=2))
+
+    told.and_then = bring
+    source.on_next(Started())
+    source.on_next(TextDelta(text="one", seq=1))
+    assert told.texts == ["one", "two"]
+    told.subscription.dispose()
