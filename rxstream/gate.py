@@ -70,6 +70,7 @@ class Gate:
     def beside(self) -> Gate:
         """A gate that is not held with this one, of a source that is read ahead of it; what it has read counts here."""
         gate = Gate()
+        gate._lock = self._lock  # our changes ask it, too
         with self._lock:
             self._children[gate] = None
         return gate

@@ -76,6 +76,28 @@ def test_a_gate_beside_another_is_not_held_with_it_but_counts() -> None:
     assert gate.read_ahead == 5
 
 
+def test_a_gate_beside_another_changes_in_one_thread_at_a_time() -> None:
+    """When the other one changes it is asked as well: were it released in that moment, it could stay closed for ever."""
+    gate = Gate()
+    beside, done = gate.beside(), threading.Event()
+
+    class Holds(dict[str, None]):
+        def __bool__(self) -> bool:
+            held = len(self) > 0
+            if held and threading.current_thread() is asking:
+                done.wait(0.2)
+            return held
+
+    asking = threading.Thread(target=gate.hold, args=("user",))
+    beside._holds = Holds()
+    beside.hold("all")
+    asking.start()
+    beside.release("all")
+    done.set()
+    asking.join()
+    assert not beside.closed
+
+
 def test_a_child_is_closed_with_what_is_above_it_or_alone() -> None:
     gate = Gate()
     child, other = gate.child(), gate.child()
