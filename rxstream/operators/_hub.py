@@ -13,6 +13,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._outlet import Outlet, too_many
+from rxstream._outlet import Outlet, shut_down, too_many
 from rxstream.errors import Cancelled
 from rxstream.events import Event, EventBase, encode
 from rxstream.gate import Gate
@@ -47,9 +48,10 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Node(msgspec.Struct, Generic[T]):
-    """An item, and what came after it."""
+    """An item, how many there are up to it, and what came after it."""
 
     item: T
+    number: int = 0
     next: _Node[T] | None = None
     at: float = 0.0
     size: int = 0
@@ -81,10 +83,6 @@ class Hub(Generic[T]):
         self.most = most
         self.high = max(1, min(_HIGH, most // 2))
         self.low = self.high // 4
-        self.count = 0
-        """Items that have come."""
-        self.first = 0
-        """The number of the first that is kept for all."""
         self._source = source
         self._rule = rule
         self._window = window
@@ -96,26 +94,32 @@ class Hub(Generic[T]):
         """The node before the first that is kept."""
         self._last = self._before
         self._bytes = 0
-        self._clock: Callable[[], float] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._members: tuple[Member[T], ...] = ()
         self._connection = SingleAssignmentDisposable()
         self._end: tuple[End, Exception | None] | None = None
         self._held = False
 
+    @property
+    def count(self) -> int:
+        """Items that have come."""
+        return self._last.number
+
     # --- subscribers, any thread ------------------------------------------------------------------------------------------
 
     def join(self, observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> Member[T] | None:
         """Show `observer` what is kept and what comes; the first makes the request. None if it came too late for that."""
+        self._bury()
         member = Member(self, observer, scheduler)
         with self._lock:
             end = self._end
             refused = end is not None and end[0] not in self._final
-            connect = self._clock is None
-            if self._clock is None:
-                self._clock = scheduler.loop.time
+            connect = self._loop is None
+            if self._loop is None:
+                self._loop = scheduler.loop
             if not refused:
                 self._trim()
-                member.begin(self._before, self.first, end)
+                member.begin(self._before, end)
                 self._members += (member,) if end is None else ()
         if refused:
             member.dispose()
@@ -127,6 +131,14 @@ class Hub(Generic[T]):
                 self.on_next, self._fail, self._complete, scheduler=scheduler.with_gate(self.gate)
             )
         return member
+
+    def _bury(self) -> None:
+        """Who is on a loop that was closed has left; and with nobody left, so has a source that ran on one."""
+        for member in self._members:
+            if member.gone:
+                self.leave(member)
+        if self._loop is not None and self._loop.is_closed() and not self._members:
+            self._finish("left", shut_down())
 
     def leave(self, member: Member[T]) -> None:
         """It is not to be told any more. The last one closes the source, with `refcount`."""
@@ -154,13 +166,11 @@ class Hub(Generic[T]):
         """Keep `item` and tell everybody."""
         if self._end is not None:
             return
-        node = _Node(item)
+        node = _Node(item, self._last.number + 1)
         self._last.next = node
         self._last = node
-        self.count += 1
         if self._keeps == "none":
             self._before = node
-            self.first = self.count
         elif self._keeps == "some":
             with self._lock:
                 self._measure(node)
@@ -172,15 +182,15 @@ class Hub(Generic[T]):
 
     def _look_after(self, member: Member[T]) -> None:
         """`member` has not seen the last item yet."""
-        if member.gone or self.first - member.place > self.most:
+        if member.gone or self._before.number - member.place > self.most:
             self.leave(member)
             member.lose(too_many(self.most))
         elif not member.late and self.count - member.place >= self.high:
             self.weigh()
 
     def _measure(self, node: _Node[T]) -> None:
-        if self._window.seconds is not None and self._clock is not None:
-            node.at = self._clock()
+        if self._window.seconds is not None and self._loop is not None:
+            node.at = self._loop.time()
         if self._window.bytes is not None:
             node.size = _size(node.item)
             self._bytes += node.size
@@ -188,15 +198,14 @@ class Hub(Generic[T]):
     def _trim(self) -> None:
         """Let go what is beyond the window; the lock is held."""
         window = self._window
-        now = self._clock() if window.seconds is not None and self._clock is not None else 0.0
+        now = self._loop.time() if window.seconds is not None and self._loop is not None else 0.0
         while (node := self._before.next) is not None and (
-            (window.events is not None and self.count - self.first > window.events)
+            (window.events is not None and self.count - self._before.number > window.events)
             or (window.bytes is not None and self._bytes > window.bytes)
             or (window.seconds is not None and node.at < now - window.seconds)
         ):
             self._before = node
             self._bytes -= node.size
-            self.first += 1
 
     def _complete(self) -> None:
         self._finish("completed", None)
@@ -219,17 +228,20 @@ class Member(Outlet[T]):
 
     def __init__(self, hub: Hub[T], observer: abc.ObserverBase[T], scheduler: LoopScheduler) -> None:
         super().__init__(observer, scheduler)
-        self.place = 0
-        """How many items it has seen, those before its time counted."""
         self.late = False
         """Whether too many wait for it."""
         self._hub = hub
         self._node: _Node[T] = _Node(cast("T", None))
         self._gate.watch(self._weigh)
 
-    def begin(self, before: _Node[T], place: int, end: tuple[End, Exception | None] | None) -> None:
+    @property
+    def place(self) -> int:
+        """How many items it has seen, those before its time counted."""
+        return self._node.number
+
+    def begin(self, before: _Node[T], end: tuple[End, Exception | None] | None) -> None:
         """Take a place: behind the node `before`; `end` is what was the end already."""
-        self._node, self.place = before, place
+        self._node = before
         if end is not None:
             self._last = (end[1],)
 
@@ -264,7 +276,7 @@ class Member(Outlet[T]):
             # First this, and then we look again: our loop, which may run in another thread, does the reverse.
             self.late = True
             self.late = hub.count - self.place > hub.low
-        return self.late or self._gate.closed
+        return (self.late or self._gate.closed) and not self.gone
 
     @property
     def gone(self) -> bool:
@@ -301,7 +313,6 @@ class Member(Outlet[T]):
         node = self._node.next
         assert node is not None  # noqa: S101 - asked only if there is one
         self._node = node
-        self.place += 1
         return node.item
 
     def forget(self) -> None:
@@ -312,7 +323,6 @@ class Member(Outlet[T]):
     def _see(self, node: _Node[T]) -> None:
         """Emit the newest item, all others having been seen."""
         self._node = node
-        self.place += 1
         self._busy = True
         try:
             self._emit(node.item)

@@ -22,7 +22,7 @@ from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.observable import Stream
 from rxstream.operators import share
 from tests.support.manual import Manual
-from tests.support.scripted import Recorder, Scripted, numbered, words
+from tests.support.scripted import DONE, Recorder, Scripted, numbered, words
 from tests.support.steps import Signal
 from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
@@ -462,6 +462,35 @@ async def test_one_whose_loop_is_closed_has_left() -> None:
     assert not held(source)
     dead.dispose()
     assert source.running == 1
+
+
+@virtual_time
+async def test_nor_does_it_hold_the_source_when_it_was_paused() -> None:
+    source, here = Manual(), Recorder()
+    shared = source.pipe(share())
+    loop = asyncio.new_event_loop()
+    paused = LoopScheduler(loop)
+    listen(shared, here)
+    listen(shared, Recorder(), paused)
+    paused.gate.hold("test")
+    assert held(source)
+    loop.close()
+    listen(shared, Recorder())
+    assert not held(source)
+    assert source.running == 1
+
+
+def test_when_everybodys_loop_was_closed_the_next_one_makes_a_new_request() -> None:
+    script = Scripted([0.1, "a", DONE])
+    shared = Stream.of(script.events()).pipe(share())
+    loop = asyncio.new_event_loop()
+    listen(shared, Recorder(), LoopScheduler(loop))
+    loop.run_until_complete(asyncio.sleep(0))
+    for task in asyncio.all_tasks(loop):
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
+    loop.close()
+    assert shared.run(timeout=30).text == "a"
+    assert script.opened == 2
 
 
 async def test_threads_that_come_and_go_make_one_request_at_a_time() -> None:

@@ -211,6 +211,20 @@ def test_the_loop_that_it_runs_on_is_the_first_ones() -> None:
     assert (script.opened, script.running) == (1, 0)
 
 
+def test_who_comes_when_that_loop_was_closed_is_told_so() -> None:
+    script = Scripted(["Hel", HANG])
+    shared: Stream[ev.Event] = Stream.of(script.events()).pipe(share_replay())
+    loop, seen = asyncio.new_event_loop(), Recorder()
+    shared.subscribe(seen.on_next, scheduler=LoopScheduler(loop))
+    loop.run_until_complete(until(lambda: seen.texts == ["Hel"]))
+    for task in asyncio.all_tasks(loop):
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
+    loop.close()
+    with pytest.raises(Cancelled, match="shut down"):
+        shared.run(timeout=30)
+    assert script.opened == 1
+
+
 # --- pace -------------------------------------------------------------------------------------------------------------------------
 
 
