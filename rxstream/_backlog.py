@@ -3,7 +3,7 @@
 Rules of this module:
 
 * A consumer is ready while its gate is open. Then an item goes straight through and nothing is counted.
-* The buffers of the ``on_backpressure`` family and `coalesce` decouple: what is above them obeys a gate of its own, not the
+* The buffers of the ``on_backpressure`` family and `coalesce` decouple: what is above them obeys a gate beside the
   consumer's. So the source runs on while the consumer is paused or slow; it stops where the buffer holds that gate, at its
   high mark, and goes on at the low one. A pause below reaches the source only through a full buffer. (A valve does not
   decouple: what is above it obeys the consumer's gate as well.)
@@ -79,7 +79,6 @@ class Backlog(Outlet[T]):
     Args:
         observer: Who is told.
         scheduler: Whose loop and gate hold.
-        upstream: The gate of what is above.
         capacity: Items that may wait; for a policy that drops, items that may be dropped.
         overflow: What to do about more.
         high: With ``hold``, how much holds the source; by default `capacity`.
@@ -94,7 +93,6 @@ class Backlog(Outlet[T]):
         observer: abc.ObserverBase[T],
         scheduler: LoopScheduler,
         *,
-        upstream: Gate,
         capacity: int,
         overflow: Overflow,
         high: int | None = None,
@@ -105,6 +103,7 @@ class Backlog(Outlet[T]):
     ) -> None:
         super().__init__(observer, scheduler, *(() if valve is None else (valve,)))
         high = capacity if high is None else high
+        upstream = scheduler.gate.beside() if valve is None else scheduler.gate.child()
         self._above = scheduler.with_gate(upstream)
         self._subscription = SingleAssignmentDisposable()
         self._most = self._far(capacity)
@@ -206,7 +205,11 @@ class Backlog(Outlet[T]):
         return oldest
 
     def _too_much(self) -> LimitExceeded:
-        who = "the valve is closed" if self._ruled is not self._gate else "the consumer is paused or slow"
+        who = (
+            "the valve is closed"
+            if self._ruled is not self._gate and self._ruled.closed
+            else "the consumer is paused or slow"
+        )
         though = " although the source is held" if self._mark.held else ""
         return LimitExceeded(
             f"{who}, {self._used} items with {self._bytes} bytes of text wait, and one more came{though}"
@@ -242,9 +245,7 @@ class Merger(Backlog[T]):
         overflow: Overflow,
         statistics: BufferStatistics | None,
     ) -> None:
-        super().__init__(
-            observer, scheduler, upstream=Gate(), capacity=capacity, overflow=overflow, statistics=statistics
-        )
+        super().__init__(observer, scheduler, capacity=capacity, overflow=overflow, statistics=statistics)
         self._largest = capacity
         self._sizes: deque[int] = deque()
         self._pieces: list[str] = []

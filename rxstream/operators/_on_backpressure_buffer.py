@@ -10,7 +10,6 @@ from reactivex import Observable
 from rxstream._backlog import Backlog, BufferStatistics, Overflow, buffered
 from rxstream._check import count, one_of
 from rxstream.errors import ConfigurationError
-from rxstream.gate import Gate
 
 __all__ = ["on_backpressure_buffer"]
 
@@ -80,7 +79,6 @@ def on_backpressure_buffer(
         lambda observer, scheduler: Backlog(
             observer,
             scheduler,
-            upstream=Gate(),
             capacity=capacity,
             overflow=overflow,
             high=high,

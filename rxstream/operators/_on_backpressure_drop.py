@@ -9,7 +9,6 @@ from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
 from rxstream._check import count
-from rxstream.gate import Gate
 
 __all__ = ["on_backpressure_drop"]
 
@@ -55,7 +54,6 @@ def on_backpressure_drop(
         lambda observer, scheduler: Backlog(
             observer,
             scheduler,
-            upstream=Gate(),
             capacity=capacity,
             overflow="drop_newest",
             statistics=statistics,

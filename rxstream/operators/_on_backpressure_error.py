@@ -9,7 +9,6 @@ from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
 from rxstream._check import count
-from rxstream.gate import Gate
 
 __all__ = ["on_backpressure_error"]
 
@@ -48,6 +47,6 @@ def on_backpressure_error(
     count("capacity", capacity, least=0)
     return buffered(
         lambda observer, scheduler: Backlog(
-            observer, scheduler, upstream=Gate(), capacity=capacity, overflow="error", statistics=statistics
+            observer, scheduler, capacity=capacity, overflow="error", statistics=statistics
         )
     )

@@ -8,7 +8,6 @@ from typing import TypeVar
 from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
-from rxstream.gate import Gate
 
 __all__ = ["on_backpressure_latest"]
 
@@ -41,6 +40,6 @@ def on_backpressure_latest(*, statistics: BufferStatistics | None = None) -> Cal
     """
     return buffered(
         lambda observer, scheduler: Backlog(
-            observer, scheduler, upstream=Gate(), capacity=1, overflow="drop_oldest", statistics=statistics
+            observer, scheduler, capacity=1, overflow="drop_oldest", statistics=statistics
         )
     )

@@ -100,7 +100,6 @@ def valve(
             backlog = Backlog(
                 observer,
                 clock,
-                upstream=clock.gate.child(),
                 capacity=capacity,
                 overflow=_RULES[closed],
                 valve=own,

@@ -114,6 +114,17 @@ async def test_a_sessions_pause_reaches_the_source_through_the_full_buffer() -> 
 
 
 @virtual_time
+async def test_what_the_source_has_read_ahead_of_the_full_buffer_counts_as_the_sessions() -> None:
+    session = Stream.of(Scripted(endless()).events(read_ahead=7)).pipe(on_backpressure_buffer(5)).start()
+    session.pause()
+    await asyncio.sleep(1)
+    assert session.statistics.read_ahead == 7
+    session.cancel()
+    await settle()
+    assert session.statistics.read_ahead == 0
+
+
+@virtual_time
 async def test_a_slow_consumer_does_not_keep_the_connection_open() -> None:
     script = Scripted(words(*"abcdefgh"))
     async with to_async_iterable(script.events().pipe(on_backpressure_buffer(100)), high=1) as items:

@@ -198,6 +198,19 @@ async def test_an_end_comes_after_what_waits_when_it_opens(error: Exception | No
     assert (flow.recorder.completed, flow.recorder.error) == (error is None, error)
 
 
+@pytest.mark.parametrize("closes", ["valve", "consumer"])
+@virtual_time
+async def test_the_error_of_a_full_valve_says_who_did_not_take(closes: str) -> None:
+    gate = Gate()
+    flow = Flow(valve(gate, read_ahead=4))
+    (gate if closes == "valve" else flow.gate).hold("test")
+    flow.send(*range(70_000))
+    gate.release("test")
+    flow.gate.release("test")
+    await until(lambda: flow.recorder.ended_at is not None)
+    assert ("the valve is closed" in str(flow.recorder.error)) == (closes == "valve")
+
+
 @virtual_time
 async def test_a_source_that_obeys_no_gate_has_a_limit_behind_a_closed_valve() -> None:
     gate = Gate()
