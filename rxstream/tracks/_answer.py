@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
@@ -25,6 +26,7 @@ from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
 from rxstream.tracks._lane import CONTENT, Labels, Lane, lanes_of
+from rxstream.usage import Usage
 
 __all__ = ["KEPT", "Contest", "OneAnswer", "answer_of", "speaks"]
 
@@ -158,18 +160,26 @@ class OneAnswer(ABC):
         self.emit_all([*kept[:-1], *words, *kept[-1:]])  # the last may be `Finished`
 
     def finish(self, error: Exception | None = None) -> None:
-        """The end of the answer, after all that waits."""
+        """The end of the answer, after all that waits; an error's partial answer counts what all tracks used."""
         self.close_lanes()
         if error is None:
             self._outlet.on_completed()
-        else:
-            self._outlet.on_error(error)
+            return
+        if isinstance(error, StreamError) and error.partial is not None:
+            usage = error.partial.usage + self._attempts.spent
+            if usage.provenance == "reported":
+                usage = msgspec.structs.replace(usage, provenance="partial")
+            error.partial = error.partial.model_copy(update={"usage": usage, "attempts": self._attempts.count})
+        self._outlet.on_error(error)
 
     def lost(self) -> TracksFailed:
         """The error of having no track left; what was shown, and stands, is its partial answer."""
         lost = TracksFailed({lane.label: lane.error for lane in self.lanes if lane.error is not None})
-        if self.shown is not None and isinstance(self.shown.error, StreamError):
-            lost.partial = self.shown.error.partial
+        shown = self.shown.error if self.shown is not None else None
+        if isinstance(shown, StreamError) and shown.partial is not None:
+            lost.partial = shown.partial.model_copy(
+                update={"usage": Usage()}
+            )  # told already, as that of all that failed
         return lost
 
     def left(self) -> bool:

@@ -26,6 +26,13 @@ class Attempts:
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int], int] = {}
         self._last = (-1, -1, 0)  # lane, attempt and number of the event before: mostly those of the next one
+        self.spent = Usage()
+        """What was told, by `settle` and `bill`, of tracks that do not go on."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
 
     def number(self, lane: Lane, attempt: int = 1) -> int:
         """The number of a lane's own `attempt`."""
@@ -50,11 +57,17 @@ class Attempts:
 
     def settle(self, lane: Lane, reason: str) -> list[Event]:
         """Close `lane` and give the events that say so: what it used, and that it was cancelled."""
-        return [self.stamp(lane, event) for event in parting(lane, reason)]
+        return self._tell(lane, parting(lane, reason))
 
     def bill(self, lane: Lane) -> list[Event]:
         """What `lane`, which has ended of itself, used: nothing where nothing is known."""
-        return [self.stamp(lane, event) for event in used(lane)]
+        return self._tell(lane, used(lane))
+
+    def _tell(self, lane: Lane, events: list[Event]) -> list[Event]:
+        for event in events:
+            if isinstance(event, UsageReported):
+                self.spent += event.usage
+        return [self.stamp(lane, event) for event in events]
 
 
 def parting(lane: Lane, reason: str) -> list[Event]:

@@ -55,8 +55,8 @@ def failover(
             shall be asked any more (`Cancelled`, `BudgetExceeded`).
 
     Returns:
-        One answer. Fails with `TracksFailed` if all tracks failed; with a track's own error if it is not one to go on
-        after.
+        One answer. Fails with `TracksFailed` if all tracks failed, the last of them before its first content; with a track's
+        own error if that came after it and no other track is to be asked, or is not one to go on after.
 
     Raises:
         ConfigurationError: there is no track, one is no Observable, or `after_output` is another word.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from rxstream.aggregate import aggregate
+from rxstream.aggregate import Answers
 from rxstream.events import Event
 from rxstream.tracks._answer import OneAnswer
 from rxstream.tracks._lane import Lane
@@ -38,9 +38,12 @@ class WholeAnswers(OneAnswer):
 
     def completed(self, lane: Lane) -> None:
         """One more answer."""
+        answers = Answers()
         try:
-            self.judge(lane, aggregate(self._kept[lane.index]))
-        except Exception as error:  # noqa: BLE001 - the user's own
+            for event in self._kept[lane.index]:
+                answers.add(event)
+            self.judge(lane, answers.response())
+        except Exception as error:  # noqa: BLE001 - the user's own; or there is no one answer
             self.finish(error)
         else:
             self._decide()

@@ -144,6 +144,11 @@ def test_the_answer_is_exactly_one_tracks_text_or_an_error(
     if isinstance(told.error, TracksFailed) or told.error.partial is not None:
         partial = told.error.partial
         assert told.response.text == ("" if partial is None else partial.text)
+        if partial is not None and name != "of each other":
+            assert (partial.usage.output_tokens, partial.attempts) == (
+                told.response.usage.output_tokens,
+                told.response.attempts,
+            )
 
 
 @pytest.mark.parametrize(

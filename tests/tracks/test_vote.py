@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rxstream.errors import ConfigurationError, Overloaded, TracksFailed
 from rxstream.events import TextDelta
-from rxstream.tracks import vote
+from rxstream.tracks import merge, vote
 from tests.support.contests import Field, Told, reported, watchers
 from tests.support.scripted import DONE, HANG, Step, numbered
 from tests.support.virtual_loop import settle, virtual_time
@@ -159,3 +159,14 @@ def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
 def test_there_must_be_a_track() -> None:
     with pytest.raises(ConfigurationError, match="at least 1"):
         vote()
+
+
+@virtual_time
+async def test_a_track_of_several_answers_has_no_vote() -> None:
+    """Its texts are not mixed into one that nobody gave."""
+    field = Field()
+    told = Told(vote(merge(field.track("a", "A", DONE), field.track("b", "B", DONE)), field.track("c", 9, "AB", DONE)))
+    await asyncio.sleep(1)
+    assert isinstance(told.error, ConfigurationError)
+    assert "several tracks (a, b)" in str(told.error)
+    assert (told.items, field.running) == ([], [])
