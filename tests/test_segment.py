@@ -42,6 +42,7 @@ TRICKY = [
 SIGNS = [
     *(" ", "\t", "\n\n", "a", "Z", ". ", "?!", "…", '"', "」", "と", "»", "«", "[1]", "|", "é"),
     *("No. ", "U.S. ", "The ", "etc. ", "1. ", "- ", "# ", "`", "```", "```py\n", "~~~", "    "),
+    *("**", "“", "α; ", "– ", "! - ", "5. ", "May ", "Mai ", "(a) ", "1\ufe0f\u20e3", "✅", "!今"),
 ]
 TEXTS = st.text() | st.lists(st.sampled_from([*TRICKY, *SIGNS])).map("".join)
 UNIT = st.sampled_from(UNITS)
@@ -113,7 +114,8 @@ def test_a_place_that_was_spilt_is_no_end() -> None:
 
 @pytest.mark.parametrize("by", UNITS)
 @pytest.mark.parametrize(
-    "unit", ["a", " ", "\n", ".", "`", '"', "Mr. ", "U.S. A", "\u0301", " \u0301", "1.", ".[1", ". »"]
+    "unit",
+    ["a", " ", "\n", ".", "`", '"', "Mr. ", "U.S. A", "\u0301", " \u0301", "1.", ".[1", ". »", "。*", "! -", "α;"],
 )
 def test_time_is_linear(by: TextUnit, unit: str) -> None:
     """Four times as much of what is never complete takes some four times as long, not sixteen."""
