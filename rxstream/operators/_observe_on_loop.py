@@ -108,6 +108,10 @@ class _Handover(Outlet[T]):
         else:
             self._keep(item)
 
+    def on_error(self, error: Exception) -> None:
+        """End with `error`, on the loop."""
+        call_on(self._loop, partial(super().on_error, error))
+
     def dispose(self) -> None:
         """Nobody listens any more."""
         super().dispose()

@@ -19,7 +19,7 @@ from reactivex import abc
 from reactivex import operators as ops
 
 import rxstream
-from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded
 from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.operators import observe_on_loop
 from tests.support.manual import Manual
@@ -51,6 +51,10 @@ class Placed(Recorder):
         super().__init__()
         self.threads: set[int] = set()
 
+    def on_error(self, error: Exception) -> None:
+        self.threads.add(threading.get_ident())
+        super().on_error(error)
+
     def on_next(self, item: Any) -> None:
         self.threads.add(threading.get_ident())
         super().on_next(item)
@@ -75,6 +79,16 @@ async def test_an_error_comes_after_the_items() -> None:
     in_thread(pushes(source, 1, 2), partial(source.end, error))
     await settle()
     assert (recorder.items, recorder.error) == ([1, 2], error)
+
+
+@virtual_time
+async def test_that_the_sources_loop_goes_down_is_told_on_ours_after_the_items() -> None:
+    source, recorder = Manual(), Placed()
+    listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
+    in_thread(pushes(source, 1, 2), partial(source.end, Cancelled("its loop was shut down")))
+    await settle()
+    assert (recorder.items, type(recorder.error)) == ([1, 2], Cancelled)
+    assert recorder.threads == {threading.get_ident()}
 
 
 @virtual_time
