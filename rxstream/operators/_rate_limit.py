@@ -101,8 +101,8 @@ class _Limited(Generic[T]):
     def _next(self, item: T) -> None:
         if self._last is not None:  # a source that emits while it is subscribed cannot be stopped
             return
-        amount = self._amount(item)
-        if not self._waiting and not self._gate.closed and self._passes(amount):
+        amount = 1 if self._amount is None else self._amount(item)
+        if not (self._waiting or self._gate.closed) and (not amount or (self._try and not self._try(amount))):
             self._outlet.on_next(item)
             return
         self._waiting.append((item, amount))
@@ -112,9 +112,6 @@ class _Limited(Generic[T]):
             self._end(LimitExceeded(f"more than {MOST} items wait for a rate limit, and their source does not stop"))
         if self._task is None:
             call_on(self._loop, self._work)
-
-    def _passes(self, amount: int) -> bool:
-        return not amount or (self._try is not None and not self._try(amount))
 
     def _end(self, error: Exception | None = None) -> None:
         if self._last is None:
@@ -203,10 +200,10 @@ def _acquiring(limiter: Acquire) -> Callable[[int], Awaitable[object]]:
     return acquire
 
 
-def _amounts(unit: str) -> Callable[[object], int]:
-    """How many units an item is of."""
+def _amounts(unit: str) -> Callable[[object], int] | None:
+    """How many units an item is of; None if each is one."""
     if unit == "events":
-        return lambda _item: 1
+        return None
     if unit == "characters":
         return lambda item: characters_in(text_of(item))
     rest = 0  # bytes that make no token yet: however the text is cut, it has as many
