@@ -109,8 +109,11 @@ class _Handover(Outlet[T]):
             self._keep(item)
 
     def on_error(self, error: Exception) -> None:
-        """End with `error`, on the loop."""
-        call_on(self._loop, partial(super().on_error, error))
+        """End with `error`, after what waits; at once where it says that our loop goes down."""
+        if running_loop() is self._loop:
+            super().on_error(error)
+        else:
+            self._end(error)
 
     def dispose(self) -> None:
         """Nobody listens any more."""

@@ -83,9 +83,13 @@ async def test_an_error_comes_after_the_items() -> None:
 
 @virtual_time
 async def test_that_the_sources_loop_goes_down_is_told_on_ours_after_the_items() -> None:
-    source, recorder = Manual(), Placed()
-    listen(source.pipe(observe_on_loop()), recorder, LoopScheduler())
+    source, recorder, scheduler = Manual(), Placed(), LoopScheduler()
+    listen(source.pipe(observe_on_loop()), recorder, scheduler)
+    scheduler.gate.hold("test")
     in_thread(pushes(source, 1, 2), partial(source.end, Cancelled("its loop was shut down")))
+    await settle()
+    assert (recorder.items, recorder.error) == ([], None)
+    scheduler.gate.release("test")
     await settle()
     assert (recorder.items, type(recorder.error)) == ([1, 2], Cancelled)
     assert recorder.threads == {threading.get_ident()}
