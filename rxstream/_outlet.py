@@ -166,7 +166,12 @@ class Outlet(Generic[T]):
 
     def _come(self) -> None:
         self._called = False
-        self.flush()
+        try:
+            self.flush()
+        except Exception as error:  # the observer's own: it gets it back, for nobody called us
+            if self.over:
+                raise
+            self._tell(error)
 
     def flush(self) -> None:
         """Emit what waits, as far as the gates let it, and then the end, if it has come. On the loop."""

@@ -17,7 +17,8 @@ from rxstream._outlet import Mark, Outlet
 from rxstream.errors import Cancelled, LimitExceeded
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
-from tests.support.scripted import Recorder
+from rxstream.operators import on_backpressure_buffer
+from tests.support.scripted import Recorder, Scripted, numbered
 from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -300,6 +301,29 @@ def test_a_gate_that_opens_when_the_loop_is_closed_disturbs_nobody() -> None:
 
 
 @virtual_time
+async def test_what_the_observer_raises_when_nobody_emits_comes_back_to_it() -> None:
+    """And with it the end: RxPY's own observer then disposes what is above."""
+    script, recorder = Scripted(numbered(100)), Recorder()
+
+    def no(_: object) -> None:
+        if len(recorder.items) == 3:
+            raise ValueError("no")
+
+    recorder.and_then = no
+    scheduler = LoopScheduler()
+    scheduler.gate.hold("test")
+    script.events().pipe(on_backpressure_buffer()).subscribe(
+        recorder.on_next, recorder.on_error, recorder.on_completed, scheduler=scheduler
+    )
+    await settle()
+    scheduler.gate.release("test")
+    await settle()
+    assert str(recorder.error) == "no"
+    assert len(recorder.items) == 3
+    assert script.running == 0
+
+
+@virtual_time
 async def test_what_the_observer_raises_reaches_who_emits() -> None:
     """As it does with Rx's own operators; what comes later is not kept from it."""
     got: list[int] = []
@@ -314,9 +338,6 @@ async def test_what_the_observer_raises_reaches_who_emits() -> None:
         out.on_next(1)
     out.on_next(2)
     assert got == [2]
-
-
-Step = tuple[str, int]
 
 
 @given(
