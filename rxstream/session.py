@@ -42,13 +42,13 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     outputs: int
     """Events that carry content."""
     characters: int
-    """Characters of the answer's text."""
+    """Characters of text that came, those that were taken back later, too."""
     elapsed: float
     """From the start to the end, or to now."""
     time_to_first_event: float | None
     time_to_first_output: float | None
     output_tokens: int | None
-    """As the provider reports them."""
+    """As the provider reports them; None where that is not known of all tracks that were asked."""
     tokens_per_second: float | None
     """Reported output tokens over the time from the first output to the last."""
     outputs_per_second: float | None
@@ -167,7 +167,8 @@ class StreamSession:
         with self._lock:
             end = self._ended if self._ended is not None else self.loop.time()
             span = (self._last_output or 0.0) - (self._first_output or 0.0)
-            tokens = self._answers.total_usage().output_tokens
+            usage = self._answers.total_usage()
+            tokens = None if usage.provenance == "estimated" else usage.output_tokens
             return Statistics(
                 events=self._events,
                 outputs=self._outputs,

@@ -22,6 +22,7 @@ from rxstream.loop import shared_loop
 from rxstream.observable import Stream
 from rxstream.response import Response
 from rxstream.session import StreamSession
+from rxstream.tracks import race
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step, numbered, raising, words
 from tests.support.steps import Signal
@@ -622,6 +623,17 @@ async def test_statistics_are_exact() -> None:
     assert (after.events, after.outputs, after.characters, after.elapsed) == (6, 2, 5, 8)
     assert (after.output_tokens, after.tokens_per_second, after.outputs_per_second) == (12, 12 / 4, 2 / 4)
     assert (after.pauses, after.read_ahead, after.holds) == (0, 0, ())
+
+
+@virtual_time
+async def test_an_estimate_is_not_taken_for_a_report() -> None:
+    """What a track had used that was closed early is our guess: with it the sum is one, too."""
+    usage = ev.UsageReported(usage=Usage(provenance="reported", output_tokens=12))
+    winner, loser = (Stream.of(Scripted(steps).events()) for steps in ([1, "a", 1, "b", (usage, DONE)], [HANG]))
+    session = race(winner, loser).start()
+    assert (await session).usage.provenance == "estimated"
+    assert (session.statistics.output_tokens, session.statistics.tokens_per_second) == (None, None)
+    assert session.statistics.outputs_per_second == 2
 
 
 @virtual_time
