@@ -32,7 +32,7 @@ _MOMENT = 1e-6
 class _Rank:
     """A lane and what it may say."""
 
-    __slots__ = ("due", "held", "index", "lane", "spoke", "step")
+    __slots__ = ("due", "free", "held", "index", "lane", "spoke", "step")
 
     def __init__(self, lane: Lane, step: float) -> None:
         self.index = lane.index
@@ -44,6 +44,8 @@ class _Rank:
         self.spoke = -math.inf
         """When its last content came, or when it was let go, in seconds of open gates."""
         self.held = False
+        self.free = False
+        """Whether it was held for too long, and nothing holds it until it has said something."""
 
 
 class Ranks:
@@ -121,13 +123,14 @@ class Ranks:
 
     def _lead(self, leader: _Rank) -> None:
         self._leader = leader
+        leader.free = False
         self._let_go(leader)
         past, self._virtual, self._next_due = self._virtual, 0.0, math.inf
         for rank in self._ranks[leader.index + 1 :]:
             rank.due = math.inf if self._strict else max(0.0, rank.due - past)
             if rank.held:
                 self._next_due = min(self._next_due, rank.due)
-            elif rank.due > _ROUNDING and rank.lane.status == "active":
+            elif rank.due > _ROUNDING and rank.lane.status == "active" and not rank.free:
                 self._hold(rank)
         self._set_alarm()
 
@@ -149,6 +152,7 @@ class Ranks:
 
     def _charge(self, rank: _Rank) -> None:
         assert self._leader is not None  # noqa: S101 - who leads pays nothing
+        rank.free = False
         now = self._virtual
         if not self._strict:  # what was not used is not saved up, but for one event of the leader
             rank.due = min(max(rank.due, now - self._leader.step), now) + rank.step
@@ -200,7 +204,9 @@ class Ranks:
         if self._idle_at() <= self._now() + _MOMENT:
             self._succeed()
         while self._starved_at() <= self._time() + _MOMENT:
-            self._let_go(next(iter(self._held)))
+            starved = next(iter(self._held))
+            starved.free = True
+            self._let_go(starved)
         self._set_alarm()
 
     def _gate_changed(self) -> None:

@@ -11,9 +11,12 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import abc
+from reactivex.disposable import Disposable
 
 from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded, TracksFailed
 from rxstream.events import Event, Heartbeat, TextDelta
+from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.tracks import prioritize
 from tests.support.scripted import DONE, HANG, Step, words
@@ -91,6 +94,36 @@ async def test_nobody_waits_longer_than_max_wait_for_an_event() -> None:
     await asyncio.sleep(15)
     assert numbers(play, "b") == [3, 6, 9, 12]
     assert numbers(play, "c") == [3.25, 6.25, 9.25, 13.25]
+    play.leave()
+    await settle()
+    play.assert_released()
+
+
+@virtual_time
+async def test_who_was_let_go_keeps_its_event_when_another_takes_the_lead() -> None:
+    """The two above take turns, and it needs three seconds for each event, as a model in the process does."""
+
+    def slow(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        async def run() -> None:
+            for number in range(20):
+                await LoopScheduler.of(scheduler).gate.wait()
+                await asyncio.sleep(3.0 if number else 0.0)
+                await LoopScheduler.of(scheduler).gate.wait()
+                observer.on_next(TextDelta(text=str(number), source="c", seq=number))
+
+        task = asyncio.get_running_loop().create_task(run())
+
+        def cancel() -> None:
+            task.cancel()
+
+        return Disposable(cancel)
+
+    def combination(*tracks: Stream[Event]) -> Stream[Event]:
+        return prioritize(*tracks, Stream(slow), strict=True, max_wait=10.0)
+
+    play = Play(combination, words(*"a" * 40, every=2.1), words(*"b" * 99, every=0.5)).start()
+    await asyncio.sleep(60)
+    assert numbers(play, "c") == pytest.approx([0, 10.5, 23.5, 36.5, 49.5])
     play.leave()
     await settle()
     play.assert_released()
