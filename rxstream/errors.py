@@ -68,6 +68,7 @@ __all__ = [
     "UnexpectedContentType",
     "error_info",
     "error_of",
+    "raisable",
 ]
 
 Clock = Literal["connect", "first_event", "first_output", "idle", "step", "total"]
@@ -182,6 +183,15 @@ def error_of(info: ErrorInfo) -> StreamError:
     if isinstance(error, TimedOut):
         error.clock = cast("Clock", info.clock)
     return error
+
+
+def raisable(error: Exception) -> Exception:
+    """`error`; but a StopIteration, or its like, as the cause of a RuntimeError: raised, it would pass for the proper end."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    told = RuntimeError(f"the stream failed with {type(error).__name__}")
+    told.__cause__ = error
+    return told
 
 
 def _kinds() -> dict[str, type[StreamError]]:

@@ -21,7 +21,7 @@ from reactivex.observable import ConnectableObservable
 
 from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
-from rxstream.errors import ConfigurationError
+from rxstream.errors import ConfigurationError, raisable
 from rxstream.events import Event, EventBase
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.operators import chunks, of_type, text
@@ -285,7 +285,9 @@ class _Collector:
         settle: Callable[[Any], Any],
         fail: Callable[[Exception], Any],
     ) -> abc.DisposableBase:
-        safe: SafeObserver[Any] = SafeObserver(self._add, fail, lambda: settle(self._outcome()))
+        safe: SafeObserver[Any] = SafeObserver(
+            self._add, lambda error: fail(raisable(error)), lambda: settle(self._outcome())
+        )
         safe.subscription.disposable = source.subscribe(safe, scheduler=scheduler)
         return safe.subscription
 

@@ -321,6 +321,14 @@ async def test_awaiting_raises_the_error_with_what_arrived() -> None:
     assert caught.value.partial.text == "a"
 
 
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+async def test_an_error_that_cannot_be_raised_into_a_wait_is_the_cause_of_one_that_can(error: type[Exception]) -> None:
+    stream: Stream[int] = Stream.of(rx.throw(error()))
+    for asked in (stream, asyncio.to_thread(stream.run)):
+        with pytest.raises(RuntimeError, match=error.__name__):
+            await asyncio.wait_for(asked, 5)
+
+
 @virtual_time
 async def test_cancelling_the_wait_closes_the_request() -> None:
     script, source = stream(["a", HANG])

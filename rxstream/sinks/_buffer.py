@@ -100,7 +100,7 @@ class Buffer(Generic[T]):
             self.gate.release(self.name)
 
     def end(self) -> Exception | None:
-        """The error to raise, once; None at the proper end."""
+        """The error to tell, once; None at the proper end."""
         error, self.error = self.error, None
         return error
 

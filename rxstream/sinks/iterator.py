@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable
 
+from rxstream.errors import raisable
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.sinks._buffer import HIGH, LOW, Buffer, Overflow
@@ -101,6 +102,9 @@ class _AsyncBuffer(Buffer[T]):
             if not self.items and not self.ended:
                 self.emptied()
                 await self.waiter
+        except BaseException:  # cancelled: close the request before anything else
+            self.close()
+            raise
         finally:
             self.waiter = None
 
@@ -115,10 +119,16 @@ class _SyncBuffer(Buffer[T]):
             self.condition.notify_all()
 
     def wait(self) -> None:
-        with self.condition:
-            while not self.items and not self.ended:
-                self.emptied()
-                self.condition.wait()
+        if self.items:
+            return
+        try:
+            with self.condition:
+                while not self.items and not self.ended:
+                    self.emptied()
+                    self.condition.wait()
+        except BaseException:  # Ctrl-C: close the request before anything else
+            self.close()
+            raise
 
 
 class _Edge(Generic[T]):
@@ -142,6 +152,11 @@ class _Edge(Generic[T]):
                 buffer.on_next, buffer.on_error, buffer.on_completed, scheduler=scheduler
             )
         self._subscribed = True
+
+    def _end(self, proper: Exception) -> Exception:
+        """What to raise when there is nothing more."""
+        error = self._buffer.end()
+        return proper if error is None else raisable(error)
 
     def __del__(self) -> None:
         if hasattr(self, "_buffer"):  # else its options were refused
@@ -187,13 +202,9 @@ class AsyncItems(_Edge[T]):
         if not self._subscribed:
             self._subscribe(asyncio.get_running_loop())
         while not buffer.items:
-            if buffer.ended:
-                raise buffer.end() or StopAsyncIteration
-            try:
-                await buffer.wait()
-            except BaseException:  # cancelled: close the request before anything else
-                buffer.close()
-                raise
+            if buffer.ended and not buffer.items:  # asked again: it may have come from another thread, and the end, too
+                raise self._end(StopAsyncIteration())
+            await buffer.wait()
         return buffer.take()
 
     async def aclose(self) -> None:
@@ -210,6 +221,7 @@ class AsyncItems(_Edge[T]):
 class Items(_Edge[T]):
     """An iterator over `source` for plain synchronous code; the stream runs on the shared loop thread.
 
+    Several threads may take from one: each item goes to one of them, and an error to the first that comes for it.
     Also a context manager: ``with`` disposes the subscription at the end of the block in any case.
 
     Args:
@@ -238,6 +250,7 @@ class Items(_Edge[T]):
     ) -> None:
         gate = gate if gate is not None else Gate()
         super().__init__(source, _SyncBuffer(gate, high=high, low=low, overflow=overflow))
+        self._starting = threading.RLock()
 
     def __iter__(self) -> Items[T]:
         return self
@@ -246,16 +259,16 @@ class Items(_Edge[T]):
         buffer = self._buffer
         if not self._subscribed:
             refuse_to_block(shared_loop(), "use `async for`")
-            self._subscribe(shared_loop())
-        if not buffer.items:
+            with self._starting:
+                if not self._subscribed:
+                    self._subscribe(shared_loop())
+        while not (buffer.ended and not buffer.items):
+            buffer.wait()
             try:
-                buffer.wait()
-            except BaseException:  # Ctrl-C: close the request before anything else
-                self.close()
-                raise
-        if buffer.items:
-            return buffer.take()
-        raise buffer.end() or StopIteration
+                return buffer.take()
+            except IndexError:  # another thread was faster
+                continue
+        raise self._end(StopIteration())
 
     def close(self) -> None:
         """Dispose the subscription. What has arrived can still be read, then the iteration ends."""

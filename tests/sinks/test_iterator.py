@@ -228,6 +228,47 @@ async def test_two_tasks_that_wait_on_one_iterator_are_told_so() -> None:
     await asyncio.wait([waiting])
 
 
+async def test_a_second_task_that_is_refused_ends_nothing_for_the_first() -> None:
+    subject: Subject[int] = Subject()
+    items = AsyncItems(subject)
+    waiting = asyncio.ensure_future(anext(items))
+    await settle()
+    with pytest.raises(RuntimeError, match="two tasks"):
+        await anext(items)
+    subject.on_next(1)
+    assert await waiting == 1
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+async def test_an_error_that_would_pass_for_the_end_does_not(error: type[Exception]) -> None:
+    source = rx.concat(rx.of(1), rx.throw(error()))
+    items, awaited = Items(source), AsyncItems(source)
+    assert await asyncio.to_thread(next, items) == await anext(awaited) == 1
+    for asked in (asyncio.to_thread(next, items), anext(awaited)):
+        with pytest.raises(RuntimeError, match=error.__name__) as caught:
+            await asked
+        assert isinstance(caught.value.__cause__, error)
+
+
+def test_threads_that_share_an_iterator_share_one_request_and_its_items() -> None:
+    subscriptions: list[None] = []
+
+    def subscribe(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        subscriptions.append(None)
+        time.sleep(0.01)  # so that the others come meanwhile
+        threading.Thread(target=rx.range(0, 2000).subscribe, args=(observer,)).start()
+        return Disposable()
+
+    items, got = Items(Observable(subscribe)), list[int]()
+    takers = [threading.Thread(target=lambda: got.extend(list(items))) for _ in range(4)]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join(10)
+    assert len(subscriptions) == 1
+    assert sorted(got) == list(range(2000))
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 150), st.booleans()), max_size=6),
     st.integers(1, 5),
