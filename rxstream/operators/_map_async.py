@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -15,7 +14,6 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from rxstream._check import count
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream.errors import Cancelled, ConfigurationError
-from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 
 __all__ = ["map_async"]
@@ -74,85 +72,68 @@ def map_async(
 
     def mapped(source: Observable[A]) -> Observable[B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            here = LoopScheduler.of(scheduler)
-            inner = here.gate.child()
-            above = SingleAssignmentDisposable()
-            calls = _Calls(
-                observer, here, inner, fn, max_concurrency=max_concurrency, ordered=ordered, leave=above.dispose
-            )
-            above.disposable = source.subscribe(calls.give, calls.end, calls.end, scheduler=here.with_gate(inner))
-
-            def dispose() -> None:
-                calls.dispose()
-                above.dispose()
-
-            return Disposable(dispose)
+            return _Calls(fn, max_concurrency, ordered, observer, LoopScheduler.of(scheduler)).start(source)
 
         return Observable(subscribe)
 
     return mapped
 
 
-class _Call(Generic[B]):
-    __slots__ = ("future", "ready", "result")
-
-    def __init__(self, future: asyncio.Future[B]) -> None:
-        self.future = future
-        self.ready = False
-        self.result: Any = None
-
-
 class _Calls(Outlet[B], Generic[A, B]):
-    """The calls of one subscription. In `items` are calls: in flight and ready if ordered, else only the ready ones."""
+    """The calls of one subscription. In `items` are their futures: from when they begin if ordered, else once they are done."""
 
     items: deque[Any]
 
     def __init__(
         self,
-        observer: abc.ObserverBase[B],
-        scheduler: LoopScheduler,
-        above: Gate,
         fn: Callable[[A], Awaitable[B]],
-        *,
         max_concurrency: int,
         ordered: bool,
-        leave: Callable[[], object],
+        observer: abc.ObserverBase[B],
+        scheduler: LoopScheduler,
     ) -> None:
         super().__init__(observer, scheduler)
         self._fn = fn
         self._max = max_concurrency
         self._ordered = ordered
-        self._leave = leave
         self._context = contextvars.copy_context()
-        self._mark = Mark(above, "map_async", high=max_concurrency + _HIGH, low=max_concurrency + _LOW)
+        self._upstream = SingleAssignmentDisposable()
+        inner = scheduler.gate.child()
+        self._inner = scheduler.with_gate(inner)
+        self._mark = Mark(inner, "map_async", high=max_concurrency + _HIGH, low=max_concurrency + _LOW)
         self._waiting: deque[A] = deque()
-        self._flying: dict[_Call[B], None] = {}
+        self._flying: dict[asyncio.Future[B], None] = {}
         self._starting = False
         self._ending: tuple[Exception | None] | None = None
 
-    # --- the source's side ----------------------------------------------------------------------------------------------
-
-    def give(self, item: A) -> None:
-        """Call the function with `item`, now or when it is its turn."""
-        if self._ending is not None or self.over:
-            return
-        if self._kept >= MOST + self._max:
-            self._leave()
-            self.end(too_many(MOST))
-            return
-        self._waiting.append(item)
-        self._proceed()
-
-    def end(self, error: Exception | None = None) -> None:
-        """No more items: the calls of those that came are finished first."""
-        if self._ending is None:
-            self._ending = (error,)
-            self._proceed()
+    def start(self, source: Observable[A]) -> abc.DisposableBase:
+        self._upstream.disposable = source.subscribe(self._next, self._finish, self._finish, scheduler=self._inner)
+        return Disposable(self.dispose)
 
     def dispose(self) -> None:
         """Nobody listens any more. From any thread."""
         super().dispose()
+        self._upstream.dispose()
         self._mark.close()
+
+    # --- the source's side ----------------------------------------------------------------------------------------------
+
+    def _next(self, item: A) -> None:
+        """Call the function with `item`, now or when it is its turn."""
+        if self._ending is not None or self.over:
+            return
+        if self._kept >= MOST + self._max:
+            self._upstream.dispose()
+            self._finish(too_many(MOST))
+            return
+        self._waiting.append(item)
+        self._proceed()
+
+    def _finish(self, error: Exception | None = None) -> None:
+        """No more items: the calls of those that came are finished first."""
+        if self._ending is None:
+            self._ending = (error,)
+            self._proceed()
 
     # --- calls ------------------------------------------------------------------------------------------------------------
 
@@ -166,7 +147,7 @@ class _Calls(Outlet[B], Generic[A, B]):
                 self._start(self._waiting.popleft())
         finally:
             self._starting = False
-        self._weigh()
+        self._mark.level(self._kept)
         if self._ending is not None and not self._waiting and not self._flying:
             error = self._ending[0]
             if error is None:
@@ -175,73 +156,69 @@ class _Calls(Outlet[B], Generic[A, B]):
                 self.on_error(error)
 
     def _start(self, item: A) -> None:
-        call = _Call(self._begin(item))
-        self._flying[call] = None
+        future: asyncio.Future[B]
+        try:
+            future = self._context.copy().run(lambda: asyncio.ensure_future(self._fn(item), loop=self._loop))
+        except Exception as error:  # noqa: BLE001 - the user's own
+            self._fail(_plain(error), [] if self._ordered else list(self._flying))
+            return
+        if future in self._flying:
+            future = asyncio.shield(future)  # the same one, for another item
+        self._flying[future] = None
         if self._ordered:
-            self.items.append(call)
-        if call.future.done():
-            self._done(call)
+            self.items.append(future)
+        if future.done():
+            self._done(future)
         else:
-            _calls.add(call.future)
-            call.future.add_done_callback(partial(self._landed, call))
+            _calls.add(future)
+            future.add_done_callback(self._landed)
         if self.over:  # disposed by the function, or by who was told of its result
             self.forget()
 
-    def _begin(self, item: A) -> asyncio.Future[B]:
-        try:
-            return self._context.copy().run(lambda: asyncio.ensure_future(self._fn(item), loop=self._loop))
-        except Exception as error:  # noqa: BLE001 - the user's own
-            failed: asyncio.Future[B] = self._loop.create_future()
-            failed.set_exception(_plain(error))
-            return failed
-
-    def _landed(self, call: _Call[B], future: asyncio.Future[B]) -> None:
+    def _landed(self, future: asyncio.Future[B]) -> None:
         _calls.discard(future)
         try:
-            self._done(call)
+            self._done(future)
         finally:  # the observer may raise: that is told to the loop, and the others go on
             self._proceed()
 
-    def _done(self, call: _Call[B]) -> None:
-        error = _error_of(call.future)  # asked for in any case: asyncio logs errors that nobody has seen
-        if call not in self._flying:
+    def _done(self, future: asyncio.Future[B]) -> None:
+        error = _error_of(future)  # asked for in any case: asyncio logs errors that nobody has seen
+        if future not in self._flying:
             return  # it was cancelled
-        del self._flying[call]
-        if error is not None:
-            self._fail(call, error)
-            return
-        call.result, call.ready = call.future.result(), True
-        if not self._ordered:
-            self.items.append(call)
-        self.flush()
+        del self._flying[future]
+        if error is None:
+            if not self._ordered:
+                self.items.append(future)
+            self.flush()
+        elif self._ordered:  # the results of what came before it are awaited
+            first = self.items.index(future)
+            self._fail(error, [self.items.pop() for _ in range(len(self.items) - first)])
+        else:
+            self._fail(error, list(self._flying))
 
-    def _fail(self, call: _Call[B], error: Exception) -> None:
-        """End with `error`: if ordered, after the calls before this one."""
-        self._leave()
+    def _fail(self, error: Exception, others: list[asyncio.Future[B]]) -> None:
+        """End with `error`, without `others`."""
+        self._upstream.dispose()
         self._ending = (error,)
         self._waiting.clear()
-        others = list(self._flying)
-        if self._ordered:
-            first = self.items.index(call)
-            others = [self.items.pop() for _ in range(len(self.items) - first)]
         self._cancel(others)
 
-    def _cancel(self, calls: list[_Call[B]]) -> None:
-        for call in calls:
-            self._flying.pop(call, None)
-            call.future.cancel()
+    def _cancel(self, futures: list[asyncio.Future[B]]) -> None:
+        for future in futures:
+            self._flying.pop(future, None)
+            future.cancel()
 
     # --- results ----------------------------------------------------------------------------------------------------------
 
     def pending(self) -> bool:
         """Whether the next result is there."""
-        return bool(self.items) and self.items[0].ready
+        return bool(self.items) and self.items[0].done() and _error_of(self.items[0]) is None
 
     def take(self) -> B:
         """The next result."""
-        call: _Call[B] = self.items.popleft()
-        self._weigh()
-        result: B = call.result
+        result: B = self.items.popleft().result()
+        self._mark.level(self._kept)
         return result
 
     def forget(self) -> None:
@@ -254,9 +231,6 @@ class _Calls(Outlet[B], Generic[A, B]):
     def _kept(self) -> int:
         """Items that have come and whose results have not been emitted."""
         return len(self._waiting) + len(self.items) + (0 if self._ordered else len(self._flying))
-
-    def _weigh(self) -> None:
-        self._mark.level(self._kept)
 
 
 def _error_of(future: asyncio.Future[Any]) -> Exception | None:

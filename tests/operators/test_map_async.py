@@ -262,6 +262,19 @@ async def test_what_is_done_already_costs_no_task_and_no_stack(ordered: bool) ->
     assert len(asyncio.all_tasks()) == 1
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@virtual_time
+async def test_one_future_may_be_the_result_of_several_items(ordered: bool) -> None:
+    source, recorder, future = Manual(), Recorder(), asyncio.get_running_loop().create_future()
+    listen(source.pipe(map_async(lambda _: future, max_concurrency=2, ordered=ordered)), recorder)
+    source.push(1, 2, 3)
+    source.end()
+    await settle()
+    future.set_result("same")
+    await settle()
+    assert (recorder.items, recorder.completed) == (["same"] * 3, True)
+
+
 @virtual_time
 async def test_a_function_that_emits_itself() -> None:
     """Its item is called for after it, not within it."""
