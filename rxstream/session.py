@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
-from reactivex import Observable, abc
+from reactivex import Observable, Observer, abc
 
+from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
@@ -78,10 +78,12 @@ class StreamSession:
         self._lock = threading.RLock()
         self._status: SessionStatus = "inactive"
         self._answers = Answers()
-        self._held_back: deque[Event | Exception | None] = deque()
-        self._letting_go = False
         self._result: Future[Response] = Future()
         self._subscription: abc.DisposableBase | None = None
+        self._scheduler = LoopScheduler(self.loop, gate=self.gate)
+        told = Observer(self._on_next, self._on_error, self._on_completed)
+        # Operators with a timer stand between the gate and us: what they send in a pause waits here.
+        self._outlet: Outlet[Event] = Outlet(told, self._scheduler, overflowed=self._leave)
         self._error: Exception | None = None
         self._started = self.loop.time()
         self._ended: float | None = None
@@ -98,8 +100,10 @@ class StreamSession:
             if self._status != "inactive":
                 return self
             self._status = "active"
-        scheduler = LoopScheduler(self.loop, gate=self.gate)
-        subscription = self._source.subscribe(self._on_next, self._on_error, self._on_completed, scheduler=scheduler)
+        outlet = self._outlet
+        subscription = self._source.subscribe(
+            outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
+        )
         with self._lock:
             self._subscription = subscription
         if self._over:
@@ -121,7 +125,7 @@ class StreamSession:
         with self._lock:
             if self._status == "paused":
                 self._status = "active"
-                call_on(self.loop, self._let_go)
+                self.gate.release(_PAUSE)
 
     def cancel(self, reason: str = "") -> None:
         """Close the request now. The observer gets ``on_error`` with `rxstream.errors.Cancelled`, which holds what arrived.
@@ -218,47 +222,7 @@ class StreamSession:
     def _over(self) -> bool:
         return self._status in ("completed", "cancelled", "error")
 
-    @property
-    def _waiting(self) -> bool:
-        return self._status == "paused" or bool(self._held_back)
-
     def _on_next(self, event: Event) -> None:
-        if self._waiting:
-            self._held_back.append(event)  # from an operator with a timer, between the gate and us
-        else:
-            self._deliver(event)
-
-    def _on_error(self, error: Exception) -> None:
-        if self._waiting and not isinstance(error, Cancelled):  # the loop goes down: nobody will resume
-            self._held_back.append(error)
-        elif self._end("error", error):
-            call_last(self._observer.on_error, error)
-
-    def _on_completed(self) -> None:
-        if self._waiting:
-            self._held_back.append(None)
-        elif self._end("completed", None):
-            call_last(self._observer.on_completed)
-
-    def _let_go(self) -> None:
-        """First what was held back, then the gate."""
-        if self._letting_go:
-            return  # the observer of what we deliver has paused and resumed: the loop below goes on
-        self._letting_go = True
-        while self._held_back and self._status == "active":
-            held = self._held_back.popleft()
-            if held is None:
-                self._on_completed()
-            elif isinstance(held, Exception):
-                self._on_error(held)
-            else:
-                self._deliver(held)
-        self._letting_go = False
-        with self._lock:
-            if self._status == "active":
-                self.gate.release(_PAUSE)
-
-    def _deliver(self, event: Event) -> None:
         with self._lock:
             if self._over:
                 return
@@ -270,6 +234,14 @@ class StreamSession:
             if self._end("error", error):
                 self._dispose()
                 call_last(self._observer.on_error, error)
+
+    def _on_error(self, error: Exception) -> None:
+        if self._end("error", error):
+            call_last(self._observer.on_error, error)
+
+    def _on_completed(self) -> None:
+        if self._end("completed", None):
+            call_last(self._observer.on_completed)
 
     def _count(self, event: Event) -> None:
         now = event.at or self.loop.time()
@@ -306,6 +278,10 @@ class StreamSession:
         return True
 
     def _dispose(self) -> None:
+        self._outlet.dispose()
+        self._leave()
+
+    def _leave(self) -> None:
         if self._subscription is not None:
             self._subscription.dispose()
 

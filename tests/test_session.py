@@ -16,7 +16,7 @@ from reactivex import Observer
 from reactivex import operators as ops
 
 from rxstream import events as ev
-from rxstream.errors import Cancelled, ConfigurationError, Disconnected, StreamError
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded, StreamError
 from rxstream.events import Event
 from rxstream.loop import shared_loop
 from rxstream.observable import Stream
@@ -181,6 +181,7 @@ async def test_what_an_operator_with_a_timer_still_holds_is_held_back_and_comes_
     assert status(session) == "paused"
     assert session.statistics.events == 1
     session.resume()
+    await settle()
     assert recorder.texts == ["a", "b", "c"]
     assert status(session) == "completed"
 
@@ -194,6 +195,7 @@ async def test_an_error_that_is_held_back_comes_after_the_events() -> None:
     await asyncio.sleep(100)
     assert (recorder.texts, recorder.error) == (["a"], None)
     session.resume()
+    await settle()
     assert (recorder.texts, recorder.error, session.status) == (["a", "b"], error, "error")
 
 
@@ -237,7 +239,34 @@ async def test_an_observer_may_pause_again_while_what_was_held_back_is_delivered
     await asyncio.sleep(10)
     assert (recorder.texts, status(sessions[0])) == (["a", "b"], "paused")
     sessions[0].resume()
+    await settle()
     assert (recorder.texts, status(sessions[0])) == (["a", "b", "c"], "completed")
+
+
+@virtual_time
+async def test_what_a_source_that_obeys_no_gate_sends_in_a_pause_has_a_limit() -> None:
+    subject: rx.Subject[Event] = rx.Subject()
+    recorder = Recorder()
+    session = Stream.of(subject).start(recorder.on_next, recorder.on_error)
+    session.pause()
+    for number in range(66_000):
+        subject.on_next(ev.TextDelta(text=f"{number} "))
+    assert not subject.observers
+    session.resume()
+    with pytest.raises(LimitExceeded):
+        await session
+    assert recorder.texts == [f"{number} " for number in range(65_536)]
+
+
+@virtual_time
+async def test_a_hold_of_somebody_else_keeps_back_what_an_operator_with_a_timer_sends() -> None:
+    session, recorder = begin(Scripted(words("a", "b")), ops.delay(10.0))
+    await asyncio.sleep(11.5)
+    session.gate.hold("mine")
+    await asyncio.sleep(100)
+    assert recorder.texts == ["a"]
+    session.gate.release("mine")
+    assert (await session).text == "ab"
 
 
 def test_a_pause_right_behind_a_resume_from_another_thread_holds() -> None:
@@ -568,13 +597,18 @@ def test_a_loop_that_waited_and_is_gone_disturbs_nobody(caplog: pytest.LogCaptur
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("paused", [False, True])
-def test_a_loop_that_goes_down_ends_its_sessions(paused: bool) -> None:
+@pytest.mark.parametrize(
+    ("paused", "last", "operators"),
+    [(False, [HANG], []), (True, [HANG], []), (True, [2, "b", DONE], [ops.delay(3.0)])],
+)
+def test_a_loop_that_goes_down_ends_its_sessions(paused: bool, last: list[Step], operators: list[Any]) -> None:
     async def main() -> StreamSession:
-        session, _ = begin(Scripted([1, "a", HANG]))
+        script: list[Step] = [1, "a", *last]
+        session, _ = begin(Scripted(script), *operators)
         await asyncio.sleep(5)
         if paused:
             session.pause()
+        await asyncio.sleep(10)
         return session
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -629,8 +663,8 @@ async def test_statistics_are_exact() -> None:
 async def test_an_estimate_is_not_taken_for_a_report() -> None:
     """What a track had used that was closed early is our guess: with it the sum is one, too."""
     usage = ev.UsageReported(usage=Usage(provenance="reported", output_tokens=12))
-    winner, loser = (Stream.of(Scripted(steps).events()) for steps in ([1, "a", 1, "b", (usage, DONE)], [HANG]))
-    session = race(winner, loser).start()
+    winner, loser = Scripted([1, "a", 1, "b", (usage, DONE)]), Scripted([HANG])
+    session = race(Stream.of(winner.events()), Stream.of(loser.events())).start()
     assert (await session).usage.provenance == "estimated"
     assert (session.statistics.output_tokens, session.statistics.tokens_per_second) == (None, None)
     assert session.statistics.outputs_per_second == 2
