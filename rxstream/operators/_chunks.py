@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from reactivex import Observable, abc
 
+from rxstream._check import count
 from rxstream.chunk import ChunkMetadata, MessageChunk, ToolCallChunk
 from rxstream.events import (
     Event,
@@ -24,6 +25,8 @@ from rxstream.events import (
 from rxstream.loop import LoopScheduler
 
 __all__ = ["chunks"]
+
+_UNKNOWN: Final = Started()
 
 
 def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[MessageChunk]]:
@@ -43,7 +46,11 @@ def chunks(*, choice: int = 0) -> Callable[[Observable[Event]], Observable[Messa
 
     Args:
         choice: Which answer, where several were asked for.
+
+    Raises:
+        ConfigurationError: `choice` is no whole number of at least 0.
     """
+    count("choice", choice, least=0)
 
     def chunked(source: Observable[Event]) -> Observable[MessageChunk]:
         def subscribe(
@@ -71,11 +78,11 @@ class _Maker:
         self._choice = choice
         self._start = scheduler.loop.time()
         self._epoch = (scheduler.now - timedelta(seconds=self._start)).timestamp()
-        self._started = Started()
+        self._started: dict[str, Started] = {}
 
     def chunk(self, event: Event) -> MessageChunk | None:
         if isinstance(event, Started):
-            self._started = event
+            self._started[event.source] = event
             return None
         content = self._content(event)
         return None if content is None else self._make(event, content)
@@ -102,13 +109,14 @@ class _Maker:
                 return None
 
     def _make(self, event: Event, content: dict[str, Any]) -> MessageChunk:
+        started = self._started.get(event.source, _UNKNOWN)
         metadata = ChunkMetadata(
-            model=self._started.model,
-            provider=self._started.provider,
+            model=started.model,
+            provider=started.provider,
             timestamp=self._epoch + event.at,
             latency=event.at - self._start,
             source=event.source,
             attempt=event.attempt,
             seq=event.seq,
         )
-        return msgspec.structs.replace(MessageChunk(id=self._started.id, metadata=metadata), **content)
+        return msgspec.structs.replace(MessageChunk(id=started.id, metadata=metadata), **content)

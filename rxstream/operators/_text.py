@@ -8,7 +8,7 @@ from typing import Final, Literal
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxstream._check import one_of
+from rxstream._check import count, one_of
 from rxstream.events import Cancelled, Event, Failed, Finished, Retracted, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.operators._spread import Spread
@@ -51,9 +51,10 @@ def text(
         choice: Which answer, where several were asked for.
 
     Raises:
-        ConfigurationError: `by` is none of these.
+        ConfigurationError: `by` is none of these, or `choice` no whole number of at least 0.
     """
     one_of("by", by, _UNITS)
+    count("choice", choice, least=0)
 
     def texts(source: Observable[Event]) -> Observable[str]:
         def subscribe(

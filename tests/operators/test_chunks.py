@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import operators as ops
 
 from rxstream import events as ev
 from rxstream.chunk import MessageChunk, ToolCallChunk
-from rxstream.errors import Disconnected
+from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
 from rxstream.operators import chunks
@@ -123,3 +125,17 @@ def test_joined_the_contents_are_the_text(texts: list[str]) -> None:
         assert recorder.items[-1].finish_reason == "stop"
 
     main()
+
+
+def test_the_chunks_of_each_track_say_which_message_they_are_of() -> None:
+    """Of a combination, too: the track that began last does not name them all."""
+    events: list[Event] = [ev.Started(source=track, id=f"of {track}", model=f"model {track}") for track in "ab"]
+    events += [ev.TextDelta(source=track, text="x") for track in "abc"]
+    found = rx.from_iterable(events).pipe(chunks(), ops.to_list()).run()
+    assert [(chunk.id, chunk.metadata.model) for chunk in found] == [("of a", "model a"), ("of b", "model b"), ("", "")]
+
+
+@pytest.mark.parametrize("choice", [-1, "0", True])
+def test_a_choice_that_is_none_is_refused(choice: Any) -> None:
+    with pytest.raises(ConfigurationError, match="choice="):
+        chunks(choice=choice)

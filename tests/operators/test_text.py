@@ -343,3 +343,9 @@ async def test_an_endless_word_comes_in_parts() -> None:
 def assert_released(gate: Gate) -> None:
     """Nobody holds it, nobody watches it."""
     assert (gate.holds, vars(gate)["_watchers"]) == ((), set())
+
+
+@pytest.mark.parametrize("choice", [-1, "0", True])
+def test_a_choice_that_is_none_is_refused(choice: Any) -> None:
+    with pytest.raises(ConfigurationError, match="choice="):
+        text(choice=choice)
