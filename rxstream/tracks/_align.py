@@ -7,7 +7,7 @@ import operator
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 import msgspec
@@ -95,7 +95,7 @@ def _lengths(by: str, expected: int | Sequence[int] | None, tracks: int) -> list
         return [None] * tracks
     if expected is None:
         raise ConfigurationError('by="share" needs expected=, the characters that the tracks are expected to write')
-    given = [expected] * tracks if isinstance(expected, int) else list(expected)
+    given = list(expected) if isinstance(expected, Iterable) else [expected] * tracks
     if len(given) != tracks:
         raise ConfigurationError(f"expected={expected!r}: must be one number, or one for each of the {tracks} tracks")
     return [count("expected", length) for length in given]

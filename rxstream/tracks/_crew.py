@@ -12,7 +12,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -133,7 +133,12 @@ class Backlog:
         if waiting >= self._ahead:
             self._mark.level(waiting)
             if waiting > self._ahead + MOST and not self._lane.over:
-                self._lane.fail(LimitExceeded(f"{waiting} events wait for their turn, and their source does not stop"))
+                self._lane.fail(
+                    LimitExceeded(
+                        f"{waiting} events wait for their turn, and their source does not stop; "
+                        "put an on_backpressure operator behind it"
+                    )
+                )
 
     def take(self) -> Event:
         """The first of them, which waits no more."""
@@ -179,6 +184,7 @@ def weighed(tracks: Sequence[object], weights: Sequence[float] | None, default: 
     """
     if weights is None:
         return [default(number) for number in range(len(tracks))]
-    if len(weights) != len(tracks):
+    given = list(weights) if isinstance(weights, Iterable) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+    if len(given) != len(tracks):
         raise ConfigurationError(f"weights={weights!r}: must be one for each of the {len(tracks)} tracks")
-    return [positive(f"weights[{number}]", weight) for number, weight in enumerate(weights)]
+    return [positive(f"weights[{number}]", weight) for number, weight in enumerate(given)]

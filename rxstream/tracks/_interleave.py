@@ -153,7 +153,7 @@ class _Turns(Outlet[Event]):
             flow.credit += flow.quantum
             cost = size(flow.items[0])
             passed += 1
-            if passed == len(ring):
+            if passed == len(ring) and flow.credit < cost:
                 self._skip()
         flow.credit -= cost
         event = flow.backlog.take()

@@ -322,6 +322,7 @@ async def test_leaving_from_within_a_handler() -> None:
         ({"by": "share"}, "needs expected="),
         ({"by": "share", "expected": (1, 2)}, r"expected=\(1, 2\): .* each of the 1 tracks"),
         ({"by": "share", "expected": 0}, "expected=0"),
+        ({"by": "share", "expected": 1.5}, "expected=1.5"),
         ({"by": "share", "expected": 9, "within": -0.1}, "within=-0.1"),
         ({"ahead": 0}, "ahead=0"),
     ],

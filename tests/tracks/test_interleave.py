@@ -255,6 +255,7 @@ async def test_leaving_from_within_a_handler() -> None:
     ("options", "said"),
     [
         ({"weights": (1, 2)}, "weights=.* one for each of the 1 tracks"),
+        ({"weights": 2}, "weights=2: must be one for each of the 1 tracks"),
         ({"weights": (0,)}, r"weights\[0\]=0"),
         ({"weights": (math.inf,)}, r"weights\[0\]=inf"),
         ({"by": "words"}, "by='words': must be one of events, characters"),
