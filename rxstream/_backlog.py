@@ -211,9 +211,7 @@ class Backlog(Outlet[T]):
             else "the consumer is paused or slow"
         )
         though = " although the source is held" if self._mark.held else ""
-        return LimitExceeded(
-            f"{who}, {self._used} items with {self._bytes} bytes of text wait, and one more came{though}"
-        )
+        return LimitExceeded(f"{who}, {self._used} items of about {self._bytes} bytes wait, and one more came{though}")
 
     def _count(self, items: int, octets: int, weight: int) -> None:
         self._used += items

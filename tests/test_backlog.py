@@ -108,6 +108,30 @@ def test_nothing_of_a_pump_is_lost_and_its_end_comes_last(
     main()
 
 
+@given(names=st.lists(st.sampled_from(sorted(LOSSLESS)), min_size=2, max_size=4), steps=acts, fails=st.booleans())
+def test_nor_is_it_by_several_in_a_row(names: list[str], steps: list[str], fails: bool) -> None:
+    @virtual_time
+    async def main() -> None:
+        gates, error = [Gate() for _ in names], Disconnected("gone")
+        script = Scripted([*(f"{number} " for number in range(60)), raising(error) if fails else DONE])
+        operators = [LOSSLESS[name](gate, BufferStatistics()) for name, gate in zip(names, gates, strict=True)]
+        flow = Flow(lambda source: source.pipe(*operators), script.events())
+        for number, step in enumerate(steps):
+            flow.turn(step, gates[number % len(gates)])
+            await asyncio.sleep(0)
+        for gate in gates:
+            gate.release("test")
+        await flow.release()
+        await asyncio.sleep(100)
+        assert "".join(flow.recorder.texts) == "".join(f"{number} " for number in range(60))
+        assert not flow.out_of_turn
+        assert (flow.recorder.completed, flow.recorder.error) == (not fails, error if fails else None)
+        assert script.running == 0
+        assert not any(gate._watchers for gate in [*gates, flow.gate])
+
+    main()
+
+
 @pytest.mark.parametrize("name", ["valve", "buffer", "coalesce"])
 @virtual_time
 async def test_an_endless_source_and_a_consumer_that_stopped_keep_bounded_memory(name: str) -> None:

@@ -36,9 +36,9 @@ def coalesce(
     The source runs on meanwhile, also in a pause. With `max_bytes` waiting it is held, until a quarter of that is left; a
     source that cannot be held ends in an error when 16 times as much waits. `on_backpressure_coalesce` never holds it.
 
-    A consumer that takes its items from a buffer, as ``async for`` does, keeps up until that is full. For one that is to get
-    fewer and larger items at once, `rxstream.to_async_iterable` takes ``high=1``: then what comes during a turn of the loop,
-    but for the first of it, is joined.
+    A consumer that takes its items from a buffer, as ``async for`` and a coroutine callback do, keeps up until that is full.
+    For one that is to get fewer and larger items at once, `rxstream.to_async_iterable` takes ``high=1``: then what comes
+    during a turn of the loop, but for the first of it, is joined.
 
     Akka Streams knows this as ``batchWeighted``.
 
@@ -51,7 +51,7 @@ def coalesce(
     Args:
         max_bytes: Bytes of waiting text (UTF-8; 64 for an item without text) at which the source is held; also the most
             that is joined to one item.
-        statistics: Filled in, in bytes.
+        statistics: Filled in; its `capacity` is in bytes.
 
     Raises:
         ConfigurationError: `max_bytes` is less than 1. A subscriber gets `LimitExceeded`.

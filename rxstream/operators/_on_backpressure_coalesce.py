@@ -41,7 +41,7 @@ def on_backpressure_coalesce(
     Args:
         max_bytes: Bytes of waiting text (UTF-8; 64 for an item without text) with which no more is taken; also the most
             that is joined to one item.
-        statistics: Filled in, in bytes.
+        statistics: Filled in; its `capacity` is in bytes.
 
     Raises:
         ConfigurationError: `max_bytes` is less than 1. A subscriber gets `LimitExceeded`.

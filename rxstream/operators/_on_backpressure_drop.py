@@ -33,6 +33,9 @@ def on_backpressure_drop(
     Of events only text, thinking, refusals, log probabilities, status and heartbeats are dropped, and gaps in ``seq`` tell;
     all others wait, whatever `capacity` is.
 
+    A consumer that takes its items from a buffer, as ``async for`` and a coroutine callback do, keeps up until that is full:
+    with 64 items. `rxstream.to_async_iterable` takes another number, ``high=1`` for one at a time.
+
     RxJava's ``onBackpressureDrop``; it has no capacity.
 
     Example:

@@ -29,6 +29,9 @@ def on_backpressure_error(
 
     The source is closed at once. The consumer is told when its gate opens, after what was kept.
 
+    A consumer that takes its items from a buffer, as ``async for`` and a coroutine callback do, keeps up until that is full:
+    with 64 items. `rxstream.to_async_iterable` takes another number, ``high=1`` for one at a time.
+
     Reactor's ``onBackpressureError``; it has no capacity.
 
     Example:

@@ -27,6 +27,9 @@ def on_backpressure_latest(*, statistics: BufferStatistics | None = None) -> Cal
     For items each of which replaces the one before: the state so far, statistics, a rendered page. Of events only text,
     thinking, refusals, log probabilities, status and heartbeats are dropped, and gaps in ``seq`` tell; all others are kept.
 
+    A consumer that takes its items from a buffer, as ``async for`` and a coroutine callback do, keeps up until that is full:
+    with 64 items. `rxstream.to_async_iterable` takes another number, ``high=1`` for one at a time.
+
     RxJava's ``onBackpressureLatest``.
 
     Example:

@@ -245,7 +245,7 @@ async def test_error_ends_in_an_error_after_what_was_kept() -> None:
     await flow.release()
     assert flow.items == [1, 2]
     assert isinstance(flow.recorder.error, LimitExceeded)
-    assert "paused or slow, 2 items with" in str(flow.recorder.error)
+    assert "paused or slow, 2 items of about 128 bytes" in str(flow.recorder.error)
     assert figures.used == 0
 
 
