@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from rxstream.errors import ConfigurationError
 
-__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "one_of", "positive"]
+__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "function", "one_of", "positive"]
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:
@@ -68,6 +68,16 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
     if value not in words:
         raise ConfigurationError(f"{name}={value!r}: must be one of {', '.join(words)}")
     return value
+
+
+def function(name: str, value: object) -> None:
+    """`value` can be called.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not callable(value):
+        raise ConfigurationError(f"{name}={value!r}: must be a function")
 
 
 def at_most_one(**options: object) -> None:

@@ -25,6 +25,7 @@ from rxstream.errors import ConfigurationError
         (lambda: check.at_most_one(a=None, b=0), None),
         (lambda: check.at_most_one(a=None, b=None), None),
         (lambda: check.exactly_one(a=None, b=0), None),
+        (lambda: check.function("fn", len), None),
     ],
 )
 def test_what_is_right_passes_as_it_is(good: Callable[[], Any], same: object) -> None:
@@ -38,6 +39,7 @@ def test_what_is_right_passes_as_it_is(good: Callable[[], Any], same: object) ->
         (lambda: check.count("size", -1, least=0), "size=-1: must be a whole number of at least 0"),
         (lambda: check.count("size", 1.5), "size=1.5"),  # type: ignore[arg-type]
         (lambda: check.count("size", True), "size=True"),
+        (lambda: check.function("fn", None), "fn=None: must be a function"),
         (lambda: check.count("size", None), "size=None"),  # type: ignore[arg-type]
         (lambda: check.finite("rate", math.nan), "rate=nan: must be a finite number"),
         (lambda: check.finite("rate", math.inf), "rate=inf"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reactivex import Observable, abc
 
-from rxstream._check import count
+from rxstream._check import count, function
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -52,9 +52,10 @@ def best_of(*tracks: Observable[Event], score: Callable[[Response], float], max_
         what `score` raised, if it did.
 
     Raises:
-        ConfigurationError: there is no track, one is no Observable, or `max_events` is less than 1.
+        ConfigurationError: there is no track, one is no Observable, `score` no function, or `max_events` less than 1.
     """
     asked = checked(tracks)
+    function("score", score)
     count("max_events", max_events)
     return answer_of(asked, lambda observer, scheduler: _BestOf(asked, observer, scheduler, score, max_events))
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from reactivex import Observable, abc
 
-from rxstream._check import one_of
+from rxstream._check import function, one_of
 from rxstream.errors import BudgetExceeded, Cancelled, StreamError
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
@@ -59,11 +59,12 @@ def failover(
         own error if that came after it and no other track is to be asked, or is not one to go on after.
 
     Raises:
-        ConfigurationError: there is no track, one is no Observable, or `after_output` is another word.
+        ConfigurationError: there is no track, one is no Observable, `after_output` is another word, or `when` is no function.
     """
     asked = checked(tracks)
     one_of("after_output", after_output, ("fail", "restart"))
-    restart, decides = after_output == "restart", when or _is_the_tracks
+    restart, decides = after_output == "restart", _is_the_tracks if when is None else when
+    function("when", decides)
     return answer_of(asked, lambda observer, scheduler: _Failover(asked, observer, scheduler, restart, decides))
 
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._check import function
 from rxstream._outlet import Outlet
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -54,10 +55,11 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
         The events of all answers. Fails when `prompts` does.
 
     Raises:
-        ConfigurationError: `prompts` is no Observable.
+        ConfigurationError: `prompts` is no Observable, or `ask` no function.
     """
     if not isinstance(prompts, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"prompts is a {type(prompts).__name__}, not an Observable")
+    function("ask", ask)
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return _Switch(ask, observer, LoopScheduler.of(scheduler)).start(prompts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reactivex import Observable, abc
 
-from rxstream._check import count
+from rxstream._check import count, function
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -62,12 +62,13 @@ def vote(
         all, and with what `key` raised, if it did.
 
     Raises:
-        ConfigurationError: there is no track, one is no Observable, or a number is less than 1.
+        ConfigurationError: there is no track, one is no Observable, `key` no function, or a number less than 1.
     """
     asked = checked(tracks)
     count("max_events", max_events)
     enough = len(asked) // 2 + 1 if quorum is None else count("quorum", quorum)
-    say = key or _text
+    say = _text if key is None else key
+    function("key", say)
     return answer_of(
         asked,
         lambda observer, scheduler: _Vote(asked, observer, scheduler, key=say, quorum=enough, max_events=max_events),

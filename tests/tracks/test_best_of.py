@@ -139,3 +139,5 @@ def test_what_cannot_be_is_refused_at_once() -> None:
         best_of(score=length)
     with pytest.raises(ConfigurationError, match="max_events"):
         best_of(rx.never(), score=length, max_events=0)
+    with pytest.raises(ConfigurationError, match="score=None"):
+        best_of(rx.never(), score=None)  # type: ignore[arg-type]

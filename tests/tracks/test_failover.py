@@ -234,7 +234,12 @@ async def test_paused_while_it_fails_it_says_so_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tracks", "options", "said"), [((), {}, "at least 1"), ((rx.never(),), {"after_output": "go on"}, "after_output")]
+    ("tracks", "options", "said"),
+    [
+        ((), {}, "at least 1"),
+        ((rx.never(),), {"after_output": "go on"}, "after_output"),
+        ((rx.never(),), {"when": 5}, "when"),
+    ],
 )
 def test_what_cannot_be_is_refused_at_once(tracks: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

@@ -301,3 +301,5 @@ def _relative(pairs: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def test_prompts_must_be_an_observable() -> None:
     with pytest.raises(ConfigurationError, match="prompts is a list"):
         switch_latest(["a"], lambda _: rx.never())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="ask='a'"):
+        switch_latest(rx.never(), "a")  # type: ignore[arg-type]

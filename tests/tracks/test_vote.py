@@ -150,7 +150,7 @@ def test_the_winner_is_one_that_nobody_has_more_votes_than(ballots: list[tuple[i
     main()
 
 
-@pytest.mark.parametrize("options", [{"quorum": 0}, {"quorum": 1.5}, {"max_events": 0}])
+@pytest.mark.parametrize("options", [{"quorum": 0}, {"quorum": 1.5}, {"max_events": 0}, {"key": 0}])
 def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         vote(rx.never(), **options)
