@@ -21,6 +21,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.snapshot import Snapshot, SnapshotFold
 from rxstream.tracks import failover, hedge, merge, race, supersede
+from rxstream.tracks._lane import checked
 
 if TYPE_CHECKING:
     from rxstream.latency import LatencyQuantile
@@ -65,7 +66,7 @@ class DualTrack(Stream[Event]):
             default), or its end.
 
     Raises:
-        ConfigurationError: the strategy is unknown, or does not take an option that was given.
+        ConfigurationError: a track is no Observable, or the strategy is unknown, or does not take an option that was given.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class DualTrack(Stream[Event]):
         after: float | LatencyQuantile | None = None,
         takeover: Literal["first_output", "first_sentence", "end"] | None = None,
     ) -> None:
+        checked((local, cloud))
         one_of("strategy", strategy, get_args(Strategy))
         if after is not None and strategy not in ("local_first", "cloud_first", "hedge"):
             raise ConfigurationError(f"after= is for local_first, cloud_first and hedge, not for strategy={strategy!r}")

@@ -14,7 +14,7 @@ import math
 import threading
 from typing import Final
 
-from rxstream._check import at_least, count
+from rxstream._check import at_least, count, finite
 from rxstream.errors import ConfigurationError
 
 __all__ = ["LatencyQuantile"]
@@ -48,7 +48,7 @@ class LatencyQuantile:
     def __init__(
         self, quantile: float = 0.95, *, min_samples: int = 20, fallback: float | None = None, window: int = 1000
     ) -> None:
-        if not 0 < quantile < 1:
+        if not 0 < finite("quantile", quantile) < 1:
             raise ConfigurationError(f"quantile={quantile!r}: must be between 0 and 1")
         self.quantile = quantile
         self.min_samples = count("min_samples", min_samples, least=_MARKERS)

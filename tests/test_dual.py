@@ -192,3 +192,8 @@ def test_what_does_not_fit_is_refused_at_once(options: dict[str, Any], words: st
     with pytest.raises(ConfigurationError) as refused:
         DualTrack(Scripted([DONE]).events(), Scripted([DONE]).events(), **options)
     assert words in str(refused.value)
+
+
+def test_a_track_is_a_stream_and_not_its_name() -> None:
+    with pytest.raises(ConfigurationError, match="track 2 is a str"):
+        DualTrack(Scripted([DONE]).events(), "openai:gpt-5-mini")  # type: ignore[arg-type]

@@ -130,8 +130,16 @@ def test_it_says_what_it_knows() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("quantile", 0), ("quantile", 1), ("quantile", math.nan), ("min_samples", 4), ("window", 39), ("fallback", -1)],
+    [
+        ("quantile", 0),
+        ("quantile", 1),
+        ("quantile", math.nan),
+        ("quantile", "0.9"),
+        ("min_samples", 4),
+        ("window", 39),
+        ("fallback", -1),
+    ],
 )
-def test_an_option_out_of_its_range_is_refused(name: str, value: float) -> None:
+def test_an_option_out_of_its_range_is_refused(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=name):
         LatencyQuantile(**{name: value})  # type: ignore[arg-type]

@@ -180,8 +180,15 @@ class Lane:
     def _next(self, event: Event) -> None:
         if self.status != "active":
             return
-        if self._from != (event.source, event.attempt):
-            self._turn(event)
+        try:
+            if self._from != (event.source, event.attempt):
+                self._turn(event)
+        except AttributeError:
+            what = type(event).__name__
+            self.fail(
+                ConfigurationError(f"a track gives a {what}, not events: combine first, then take text() or map()")
+            )
+            return
         if self._as != event.source or self.attempt != event.attempt:
             event = _stamp(event, source=self._as, attempt=self.attempt)
         self._seq = event.seq + 1

@@ -185,6 +185,17 @@ async def test_its_first_attempt_is_the_first_that_speaks() -> None:
 
 
 @virtual_time
+async def test_what_gives_no_events_is_no_track() -> None:
+    told: list[Lane] = []
+    (lane,) = lanes_of([rx.of("text", "more")], LoopScheduler(), on_event=lambda *_: None, on_end=told.append)  # type: ignore[arg-type]
+    lane.start()
+    await settle()
+    assert isinstance(lane.error, ConfigurationError)
+    assert "gives a str, not events" in str(lane.error)
+    assert told == [lane]
+
+
+@virtual_time
 async def test_events_without_a_label_get_the_lanes() -> None:
     script, events = Scripted(["one", DONE]), list[Event]()
     source = rx.Observable(track(script)._subscribe)
