@@ -9,6 +9,7 @@ import html
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, chain, takewhile
 from typing import TYPE_CHECKING, Final
 
 from rxstream._similarity import common_prefix
@@ -22,21 +23,27 @@ _NONE: Final = "–"  # noqa: RUF001 - a dash
 _END: Final = "its end"
 _MOST_LISTED: Final = 5
 _LONGEST: Final = 48
-"""Characters of an excerpt."""
+"""Columns of an excerpt."""
+_WIDEST: Final = 65
+"""Columns of a line about a pair, behind its word: a terminal has 80."""
 _SPELT: Final = 8
 """… of one that is spelt out."""
 
 
 def as_text(comparison: Comparison) -> str:
-    """A table with a column for each track, then a block for each pair."""
-    rows = [("", [_line(track.label) for track in comparison.tracks]), *_rows(comparison)]
+    """A table with a column for each track, what failed, and a block for each pair; two tracks fit into 80 columns."""
+    rows = [("", [_line(track.label) for track in comparison.tracks])]
+    rows += [row for row in _rows(comparison) if row[0] != "error"]  # one would be as wide as all the others
     widths = [max(_width(cells[column]) for _, cells in rows) for column in range(len(comparison.tracks))]
     names = max(_width(name) for name, _ in rows)
     table = [
         "  ".join([_padded(name, names), *(_padded(cell, width) for cell, width in zip(cells, widths, strict=True))])
         for name, cells in rows
     ]
-    lines = [f"{_headline(comparison)}", "", *table]
+    lines = [_headline(comparison), "", *table]
+    errors = [f"{_line(track.label)}  {_line(track.error)}" for track in comparison.tracks if track.error]
+    if errors:
+        lines += ["", *errors]
     for pair in comparison.pairs:
         facts = list(_facts(pair))
         width = max(len(name) for name, _ in facts)
@@ -143,36 +150,40 @@ def _facts(pair: PairReport) -> Iterator[tuple[str, list[str]]]:
     yield "similar", [similar]
     same = f"the first {_plural(pair.common_prefix, 'character')}" if pair.common_prefix else "no character"
     if pair.divergence is not None:
-        yield "begin alike", [same, _parting(pair.divergence)]
+        yield "begin alike", [same, *_parting(pair.divergence)]
     elif pair.common_prefix:
         yield "begin alike", [f"{same}; they have not parted"]
     if pair.agreement is not None:
         best = sorted(pair.matches, key=lambda match: -match.similarity)
-        listed = [f"{match.similarity:.0%}: {_quoted(match.first)} – {_quoted(match.second)}" for match in best]  # noqa: RUF001
+        listed = [
+            _filled(f"{match.similarity:.0%}: {_quoted(match.first)}", f"{_NONE} {_quoted(match.second)}")
+            for match in best
+        ]
         yield "agree", [f"{pair.agreement:.0%} of the sentences", *_shortened(listed)]
     if pair.json_fields is not None:
         yield "JSON", list(_fields(pair.json_fields))
 
 
-def _parting(parted: Divergence) -> str:
+def _parting(parted: Divergence) -> list[str]:
     before, first, second = parted.before, _quoted(parted.first), _quoted(parted.second)
     if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):  # it does not show: spell it out
         at = common_prefix(parted.first, parted.second)
         before += parted.first[:at]
         first, second = (ascii(text[at : at + _SPELT]) if text[at:] else _END for text in (parted.first, parted.second))
-    after = f"after {_quoted(before, end=True)}: " if before else ""
-    return f"{after}{first} or {second}"
+    after = [f"after {_quoted(before, end=True)}:"] if before else []
+    return _filled(*after, first, f"or {second}")
 
 
 def _fields(fields: FieldReport) -> Iterator[str]:
     partly = "" if fields.complete else ", so far"
     yield f"{_plural(len(fields.same), 'field')} the same, {len(fields.different)} different{partly}"
     yield from _shortened(
-        [f"{_line(one.path)}: {_value(one.first)} or {_value(one.second)}" for one in fields.different]
+        [_filled(f"{_line(one.path)}:", _value(one.first), f"or {_value(one.second)}") for one in fields.different]
     )
     for name, paths in (("first", fields.only_first), ("second", fields.only_second)):
         if paths:
-            yield f"only in the {name}: {', '.join(_shortened([_line(path) for path in paths]))}"
+            *listed, last = _shortened([[_line(path)] for path in paths])
+            yield from _filled(f"only in the {name}:", *(f"{path}," for path in listed), last)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------------
@@ -210,14 +221,29 @@ def _quoted(text: str, *, end: bool = False) -> str:
 def _line(text: str, *, end: bool = False) -> str:
     """`text` on one line that a terminal shows as it is; of a long one the beginning, or the `end`."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    if len(line) <= _LONGEST:
+    columns = accumulate(max(1, _width(char)) for char in (reversed(line) if end else line))
+    fits = sum(1 for _ in takewhile(_LONGEST.__ge__, columns))
+    if fits == len(line):
         return line
-    return f"…{line[-_LONGEST:]}" if end else f"{line[:_LONGEST]}…"
+    return f"…{line[-fits:]}" if end else f"{line[:fits]}…"
 
 
-def _shortened(lines: Sequence[str]) -> list[str]:
-    more = len(lines) - _MOST_LISTED
-    return [*lines[:_MOST_LISTED], f"… and {more} more"] if more > 0 else list(lines)
+def _filled(*pieces: str) -> list[str]:
+    """The pieces on one line, or on as many as they need."""
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        line = f"{lines[-1]} {piece}"
+        if _width(line) <= _WIDEST:
+            lines[-1] = line
+        else:
+            lines.append(piece)
+    return lines
+
+
+def _shortened(items: Sequence[list[str]]) -> list[str]:
+    """The lines of the first items."""
+    more = len(items) - _MOST_LISTED
+    return [*chain(*items[:_MOST_LISTED]), *([f"… and {more} more"] if more > 0 else [])]
 
 
 def _width(text: str) -> int:

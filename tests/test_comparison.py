@@ -358,13 +358,13 @@ FULL = Comparison(
 
 def test_the_report() -> None:
     assert FULL.report() == str(FULL)
-    headline, table, *_ = FULL.report().split("\n\n")
+    headline, table, error, *_ = FULL.report().split("\n\n")
+    assert error == "クラウド  Bad: [31mred line"
     assert headline == "2 tracks after 12.3 s, 1 still running; local spoke first, 0.25 s before the next"
     assert table.splitlines() == [
         "              local             クラウド",
         "model         m                 –",
         "status        completed (stop)  active",
-        "error         –                 Bad: [31mred line",
         "first output  0.50 s            0.75 s (+0.25 s)",
         "ended         9.00 s            –",
         "outputs       1,234 (20/s)      1",
@@ -382,11 +382,13 @@ def test_the_report_of_a_pair() -> None:
         "blue. The sky is blue. The sky is blue. The sky …",
         "grey. The sky is grey. The sky is grey. The sky …",
     )
-    assert FULL.report().split("\n\n")[2].splitlines() == [
+    assert FULL.report().split("\n\n")[3].splitlines() == [
         "a / b",
         "  similar      80% of the words, 80% of the shorter one's",
         "  begin alike  the first 11 characters",
-        f"               after “The sky is”: “{blue}” or “{grey}”",
+        "               after “The sky is”:",
+        f"               “{blue}”",
+        f"               or “{grey}”",
         "  agree        100% of the sentences",
         *["               75%: “The sky is blue.” – “The sky is grey.”"] * 5,
         "               … and 2 more",
@@ -414,6 +416,16 @@ def test_what_there_is_to_say_of_a_pair(first: str, second: str, lines: list[str
     said = compared(state("a", first), state("b", second)).report()
     for line in lines:
         assert line in said
+
+
+@pytest.mark.parametrize("word", ["word ", "日本語", "e" + "\u0301" * 20, '"a": [1, "b"], '])
+def test_two_tracks_fit_into_80_columns(word: str) -> None:
+    texts = [f"{word * 30}. {word * 40}!", f"{word * 20}? {word * 41}!"]
+    objects = [json.dumps({text: text, "x": number}) for number, text in enumerate(texts)]
+    failed = {"status": "failed", "error": ErrorInfo(kind="StreamIncomplete", message="the body ended " * 9)}
+    for first, second in (texts, objects):
+        lines = compared(state("local", first, model="m" * 20, **failed), state("cloud", second)).report().splitlines()
+        assert max(map(_report._width, lines)) <= 80
 
 
 def test_before_anything_has_come() -> None:
