@@ -132,7 +132,8 @@ class SnapshotFold:
         self._ended: float | None = None
         self._usage = Usage()
         self._error: ErrorInfo | None = None
-        self._made: Snapshot | None = None
+        self._changes = 0
+        self._made: tuple[int, Snapshot] | None = None  # after so many changes
 
     def add(self, event: Event, at: float) -> bool:
         """Takes the next event, that came `at` seconds after the request; whether it changed what a snapshot shows."""
@@ -157,35 +158,38 @@ class SnapshotFold:
         if isinstance(event, (Started, UsageReported, Finished, Retracted)):
             changed = True
             self._usage = self._fold.total_usage()
-        if changed:
-            self._made = None
+        self._changes += changed
         return changed
 
     def end(self, status: SnapshotStatus, at: float) -> None:
         """The track is over, since `at` seconds after the request."""
         self._status, self._ended = status, at
         self._usage = self._fold.total_usage()
-        self._made = None
+        self._changes += 1
 
     def snapshot(self) -> Snapshot:
-        """The state so far; the same object as long as it is the same state."""
-        if self._made is None:
-            fold = self._fold
-            self._made = Snapshot(
-                label=self._label,
-                status=self._status,
-                said=Said(self._buffer, self._length),
-                model=fold.model,
-                provider=fold.provider,
-                outputs=self._outputs,
-                first_output=self._first,
-                last_output=self._last,
-                ended=self._ended,
-                usage=self._usage,
-                finish_reason=fold.finished.reason if fold.finished is not None else None,
-                error=self._error if self._status in ("failed", "cancelled") else None,
-            )
-        return self._made
+        """The state so far; the same object as long as it is the same state. From any thread."""
+        changes, made = self._changes, self._made  # one that changes while it is made is not kept
+        if made is None or made[0] != changes:
+            made = self._made = changes, self._make()
+        return made[1]
+
+    def _make(self) -> Snapshot:
+        fold = self._fold
+        return Snapshot(
+            label=self._label,
+            status=self._status,
+            said=Said(self._buffer, self._length),
+            model=fold.model,
+            provider=fold.provider,
+            outputs=self._outputs,
+            first_output=self._first,
+            last_output=self._last,
+            ended=self._ended,
+            usage=self._usage,
+            finish_reason=fold.finished.reason if fold.finished is not None else None,
+            error=self._error if self._status in ("failed", "cancelled") else None,
+        )
 
     def _write(self, event: TextDelta) -> None:
         if event.choice:
@@ -201,6 +205,7 @@ class SnapshotFold:
         """Begins another buffer: snapshots that were made keep theirs."""
         texts = self._fold.texts
         keys = sorted(key for key in texts if key[1] == 0)
-        self._buffer = StringIO()
-        self._length = sum(self._buffer.write(texts[key].getvalue()) for key in keys)
+        buffer = StringIO()
+        length = sum(buffer.write(texts[key].getvalue()) for key in keys)
+        self._buffer, self._length = buffer, length
         self._key = (keys[-1][0], keys[-1][2]) if keys else (0, 0)

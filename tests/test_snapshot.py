@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from io import StringIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxstream import aggregate
+from rxstream import aggregate, snapshot
 from rxstream import events as ev
 from rxstream.events import ErrorInfo, Event
 from rxstream.snapshot import Said, Snapshot, SnapshotFold, SnapshotStatus
@@ -138,6 +139,24 @@ _events = st.one_of(
 def test_its_text_is_that_of_the_answer(events: list[Event]) -> None:
     assert told(*events).text == aggregate.aggregate(events).text
     assert told(*events).usage == aggregate.aggregate(events).usage
+
+
+def test_asked_in_another_thread_while_it_changes_it_is_not_out_of_date_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was made of the state before is not kept for that after it."""
+    fold = SnapshotFold("a")
+    fold.add(ev.TextDelta(text="all"), 1.0)
+
+    def meanwhile(buffer: StringIO, length: int) -> Said:
+        monkeypatch.undo()
+        fold.end("completed", 2.0)
+        return Said(buffer, length)
+
+    monkeypatch.setattr(snapshot, "Said", meanwhile)
+    fold.snapshot()
+    assert fold.snapshot().status == "completed"
+    assert fold.snapshot() is fold.snapshot()
 
 
 def test_many_snapshots_of_a_long_text_cost_no_more_than_few() -> None:
