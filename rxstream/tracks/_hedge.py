@@ -85,8 +85,8 @@ def hedge(
     track fails before its first content; that is no extra request, and no budget is asked.
 
     A `LatencyQuantile` learns from the first requests of all calls that share it. One that was overtaken counts as having
-    taken the time until then, which is too little but long; one that failed, or was paused, teaches nothing. Time in
-    which the stream is paused does not count towards `after`.
+    taken the time until then, which is too little but long; one that failed, had nothing to say, or was paused, teaches
+    nothing. Time in which the stream is paused does not count towards `after`.
 
     Example:
         >>> import reactivex as rx
@@ -148,7 +148,7 @@ class _Hedge(Contest):
         self.open(self._spare)
 
     def choose(self, lane: Lane, reason: str, *said: Event) -> None:
-        if self._learned is not None and not self._paused and self._first.error is None:
+        if self._learned is not None and not self._paused and self._first.status == "active":
             self._learned.observe(self.scheduler.loop.time() - self._began)
         self._stop_clock()
         super().choose(lane, reason, *said)

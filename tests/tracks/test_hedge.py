@@ -16,7 +16,7 @@ from rxstream.errors import ConfigurationError, Disconnected, Overloaded, Tracks
 from rxstream.latency import LatencyQuantile
 from rxstream.tracks import HedgeBudget, hedge
 from tests.support.contests import Field, Told, started, watchers
-from tests.support.scripted import DONE, HANG
+from tests.support.scripted import DONE, HANG, Step
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -227,6 +227,16 @@ async def test_one_that_was_overtaken_counts_as_slow_and_one_that_failed_or_was_
     await asyncio.sleep(10)
     assert (paused.response.text, waiting.response.text) == ("e", "f")
     assert (times.samples, unknown.samples) == (known, 0)
+
+
+@pytest.mark.parametrize("spare", [[HANG], [1.5, "spare", DONE]], ids=["alone", "with a spare"])
+@virtual_time
+async def test_one_that_had_nothing_to_say_teaches_nothing(spare: list[Step]) -> None:
+    times = LatencyQuantile(0.5, min_samples=5, fallback=1.0 if len(spare) > 1 else 50.0)
+    field = Field()
+    told = Told(hedge(field.track("silent", 2, DONE), field.track("spare", *spare), after=times))
+    await asyncio.sleep(10)
+    assert (told.completed, times.samples) == (True, 0)
 
 
 # --- the budget -------------------------------------------------------------------------------------------------------------
