@@ -166,9 +166,13 @@ class Outlet(Generic[T]):
 
     def _come(self) -> None:
         self._called = False
+        self.guard(self.flush)
+
+    def guard(self, work: Callable[[], object]) -> None:
+        """Do `work`, which emits and which only the loop called: what the observer raises it gets back, as its end."""
         try:
-            self.flush()
-        except Exception as error:  # the observer's own: it gets it back, for nobody called us
+            work()
+        except Exception as error:
             if self.over:
                 raise
             self._tell(error)
