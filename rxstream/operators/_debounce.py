@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 from reactivex import Observable, abc
@@ -65,7 +66,7 @@ class _Quiet(Generic[T]):
         self._seconds = seconds
         self._time = scheduler.loop.time
         self._outlet: Outlet[T] = Outlet(observer, scheduler)
-        self._alarm = Alarm(scheduler.loop, self._ring)
+        self._alarm = Alarm(scheduler.loop, partial(self._outlet.guard, self._ring))
         self._last: T | None = None
 
     def on_next(self, item: T) -> None:

@@ -138,8 +138,9 @@ class _Player:
         inner = self._gate.child()
         self._inner = scheduler.with_gate(inner)
         self._mark = Mark(inner, "pace", high=buffer, low=buffer / 2)
-        self._alarm = Alarm(scheduler.loop, self._play)
-        self._clock = _Clock(scheduler.loop, self._gate, self._play)
+        play = partial(self._outlet.guard, self._play)
+        self._alarm = Alarm(scheduler.loop, play)
+        self._clock = _Clock(scheduler.loop, self._gate, play)
         self._new_track = new_track
         self._kinds = frozenset(kinds)
         self._tracks: dict[str, Playout] = {}

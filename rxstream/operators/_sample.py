@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 from reactivex import Observable, abc
@@ -68,7 +69,7 @@ class _Looker(Generic[T]):
         self._start = self._time()
         self._looked = self._start
         self._outlet: Outlet[T] = Outlet(observer, scheduler)
-        self._alarm = Alarm(scheduler.loop, self._ring)
+        self._alarm = Alarm(scheduler.loop, partial(self._outlet.guard, self._ring))
         self._new = False
         self._latest: T | None = None
         self._completed = False
@@ -92,6 +93,7 @@ class _Looker(Generic[T]):
         self._completed = True
         if self._alarm.at is None:
             self._look_after(self._time())
+        self._outlet.outlast()
 
     def dispose(self) -> None:
         self._alarm.close()

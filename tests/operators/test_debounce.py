@@ -235,3 +235,17 @@ def test_whatever_the_gate_does_the_order_is_kept_and_the_last_one_comes(
         stop.cancel()
 
     main()
+
+
+@virtual_time
+async def test_what_a_listener_raises_comes_back_to_it() -> None:
+    said: list[Exception] = []
+    source = Timed((1, "a"), (7, "b"), (50, END))
+
+    def on_next(_: object) -> None:
+        raise ValueError("no")
+
+    source.pipe(debounce(3)).subscribe(on_next, said.append)
+    await asyncio.sleep(100)
+    assert [type(error) for error in said] == [ValueError]
+    assert (source.running, alarms()) == (0, 0)

@@ -656,3 +656,18 @@ def test_nothing_is_lost_doubled_cut_or_put_out_of_order(
         assert (source.running, listener.watched, listener.gate.holds) == (0, 0, ())
 
     main()
+
+
+@virtual_time
+async def test_what_a_listener_raises_comes_back_to_it() -> None:
+    said: list[Exception] = []
+    source = Timed((1, TextDelta(text="abc")), (50, END))
+
+    def on_next(event: Any) -> None:
+        if event.text == "b":
+            raise ValueError("no")
+
+    source.pipe(pace(1)).subscribe(on_next, said.append)
+    await asyncio.sleep(100)
+    assert [type(error) for error in said] == [ValueError]
+    assert (source.running, alarms()) == (0, 0)

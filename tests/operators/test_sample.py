@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
-from rxstream.errors import ConfigurationError, Disconnected
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected
 from rxstream.events import TextDelta
 from rxstream.operators import sample
 from tests.support.scripted import Scripted, words
@@ -237,3 +237,28 @@ def test_whatever_the_gate_does_the_order_is_kept_and_the_last_one_comes(
         stop.cancel()
 
     main()
+
+
+@virtual_time
+async def test_what_a_listener_raises_comes_back_to_it() -> None:
+    said: list[Exception] = []
+    source = Timed((1, "a"), (7, "b"), (50, END))
+
+    def on_next(_: object) -> None:
+        raise ValueError("no")
+
+    source.pipe(sample(3)).subscribe(on_next, said.append)
+    await asyncio.sleep(100)
+    assert [type(error) for error in said] == [ValueError]
+    assert (source.running, alarms()) == (0, 0)
+
+
+def test_that_the_loop_goes_down_before_the_last_look_is_told() -> None:
+    said: list[Exception] = []
+
+    async def main() -> None:
+        rx.of(1).pipe(sample(1000)).subscribe(on_error=said.append)
+        await settle()
+
+    asyncio.run(main())
+    assert [type(error) for error in said] == [Cancelled]
