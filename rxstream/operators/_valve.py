@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeVar
 
 from reactivex import Observable, abc
@@ -12,7 +13,7 @@ from rxstream._backlog import Backlog, BufferStatistics, Overflow
 from rxstream._check import count, one_of
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler
+from rxstream.loop import LoopScheduler, call_on
 
 __all__ = ["valve"]
 
@@ -73,8 +74,8 @@ def valve(
         [1, 2, 3]
 
     Args:
-        gate: What opens and closes it. An Observable says True for open; its end leaves the valve as it is, its error ends
-            the stream.
+        gate: What opens and closes it. An Observable, which may speak in any thread, says True for open; its end leaves the
+            valve as it is, its error ends the stream.
         closed: What to do with what comes while it is closed.
         read_ahead: Items that wait while it is closed; 64 by default. ``latest`` and ``error`` have no choice.
         initially_open: Of an Observable: whether the valve is open before it has said anything.
@@ -108,7 +109,11 @@ def valve(
             if isinstance(gate, Gate):
                 return backlog.connect(source)
             turn = _Turn(own, initially_open)
-            control = gate.subscribe(turn, backlog.give_up, scheduler=clock.with_gate(Gate()))
+
+            def failed(error: Exception) -> None:
+                call_on(clock.loop, partial(backlog.give_up, error))  # a control may be in any thread
+
+            control = gate.subscribe(turn, failed, scheduler=clock.with_gate(Gate()))
             return CompositeDisposable(control, backlog.connect(source))
 
         return Observable(subscribe)

@@ -337,6 +337,22 @@ async def test_the_error_of_its_control_ends_the_stream_after_what_waits() -> No
 
 
 @virtual_time
+async def test_a_control_may_be_in_another_thread() -> None:
+    """What it does is told on the stream's loop."""
+    control: Subject[bool] = Subject()
+    flow = Flow(valve(control, initially_open=False))
+    flow.send(1)
+    flow.recorder.and_then = lambda _: asyncio.get_running_loop()
+    await asyncio.to_thread(control.on_next, True)
+    await until(lambda: flow.items == [1])
+    control.on_next(False)
+    flow.send(2)
+    await asyncio.to_thread(control.on_error, error := ValueError("no more"))  # the recorder fails off a loop
+    await until(lambda: flow.recorder.error is error)
+    assert flow.items == [1, 2]
+
+
+@virtual_time
 async def test_a_control_that_fails_at_once_asks_for_nothing() -> None:
     def fail(observer: abc.ObserverBase[bool], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         observer.on_error(ValueError("no"))
