@@ -40,6 +40,11 @@ EVERY: dict[str, Combination] = {
     "prioritize": tracks.prioritize,
     "prioritize, strict": lambda *given: tracks.prioritize(*given, strict=True),
     "align": tracks.align,
+    "a merge of an align": lambda first, *rest: tracks.merge(first, tracks.align(*rest)),
+    "an order of interleaves": lambda first, *rest: tracks.prioritize(
+        tracks.interleave(*rest), tracks.interleave(first), strict=True
+    ),
+    "a row of orders": lambda first, *rest: tracks.concat_ordered(tracks.prioritize(*rest), first),
     "side by side": lambda first, second, *rest: tracks.merge(DualTrack(first, second, strategy="side_by_side"), *rest),
 }
 ONE: dict[str, Combination] = {
