@@ -30,8 +30,8 @@ def concat_unordered(
 
     A track gets its turn when it has ended or when `ahead` events of it wait, whichever comes first: then what waits goes
     out at once, the rest as it comes, and nothing of another track in between. So a track that is longer than `ahead` may
-    come before one that ends sooner, and however long they are, none of them waits for ever for another. A track that
-    fails gives, in its turn, what had arrived and the event `Failed`.
+    come before one that ends sooner, and a long track is not held for ever by its own length. One that never ends keeps
+    its turn (see `rxstream.Timeouts`). A track that fails gives, in its turn, what had arrived and the event `Failed`.
 
     Example:
         >>> import rxstream
