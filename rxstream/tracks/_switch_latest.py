@@ -107,12 +107,14 @@ class _Switch(Generic[P]):
         if self._lane is not None and not self._lane.over:
             self._outlet.items.extend(parting(self._lane, "a newer prompt came"))
             self._outlet.flush()
+        if self._outdated(number):
+            return
         try:
             (source,) = checked((self._ask(prompt),))
         except Exception as error:  # noqa: BLE001 - the user's own
             self._end(error)
             return
-        if number == self._number and not self._over:  # else a newer prompt came from within
+        if not self._outdated(number):
             self._lane = Lane(
                 number - 1,
                 source,
@@ -122,6 +124,10 @@ class _Switch(Generic[P]):
                 on_end=lambda _: self._complete(),
             )
             self._lane.start()
+
+    def _outdated(self, number: int) -> bool:
+        """Whether a newer prompt has come, or nobody listens any more: from within what was called."""
+        return self._over or number != self._number
 
     def _no_more(self) -> None:
         self._last = True

@@ -141,6 +141,34 @@ async def test_without_a_prompt_there_is_nothing() -> None:
     assert (told.items, told.completed) == ([], True)
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+@virtual_time
+async def test_a_prompt_that_is_outdated_by_the_time_it_could_be_asked_is_not(leaves: bool) -> None:
+    model, asked, prompts = Model(), list[str](), Subject[str]()
+
+    def ask(prompt: str) -> Stream[Event]:
+        asked.append(prompt)
+        return model(prompt)
+
+    told = Told(switch_latest(prompts, ask))
+
+    def react(event: Event) -> None:
+        if isinstance(event, Cancelled) and len(asked) == 1:
+            if leaves:
+                told.subscription.dispose()
+            else:
+                prompts.on_next("c")
+
+    told.and_then = react
+    prompts.on_next("a a")
+    await asyncio.sleep(1.5)
+    prompts.on_next("b")
+    await asyncio.sleep(10)
+    assert asked == (["a a"] if leaves else ["a a", "c"])
+    told.subscription.dispose()
+    await settle()
+
+
 @virtual_time
 async def test_when_the_prompts_fail_all_ends() -> None:
     model = Model()
