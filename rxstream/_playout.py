@@ -101,6 +101,11 @@ class Playout:
             self.due = self._played_at + played / rate
         return freed
 
+    def drain(self, out: deque[Event]) -> None:
+        """Move to `out` all that waits."""
+        out.extend(held.play(held.units) if held.units else held.event for held in self.waiting)
+        self.waiting.clear()
+
 
 class _Held:
     """An event that waits; of one of text, what is left."""

@@ -192,7 +192,9 @@ class _Player:
             self._alarm.set(at)
 
     def _end(self, error: Exception | None = None) -> None:
-        if isinstance(error, Cancelled):
+        if isinstance(error, Cancelled):  # the loop goes down: there is no time left to play
+            for track in self._tracks.values():
+                track.drain(self._outlet.items)
             self._outlet.on_error(error)
         elif self._last is None:
             self._last = (error,)

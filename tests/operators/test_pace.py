@@ -21,14 +21,15 @@ from reactivex.subject import Subject
 
 from rxstream import events as ev
 from rxstream._outlet import MOST
-from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded
 from rxstream.events import ErrorInfo, Event, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.operators import pace
 from rxstream.segment import characters
 from rxstream.usage import Usage
-from tests.support.scripted import DONE, Recorder, Scripted, words
+from tests.support.scripted import DONE, HANG, Recorder, Scripted, words
 from tests.support.timed import END, Listener, Timed, alarms
+from tests.support.until import until
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 GONE = Disconnected("gone")
@@ -671,3 +672,15 @@ async def test_what_a_listener_raises_comes_back_to_it() -> None:
     await asyncio.sleep(100)
     assert [type(error) for error in said] == [ValueError]
     assert (source.running, alarms()) == (0, 0)
+
+
+def test_when_the_loop_goes_down_what_waits_is_heard_before_that_is_told() -> None:
+    recorder, script = Recorder(), Scripted(["abc", HANG])
+
+    async def main() -> None:
+        script.events().pipe(pace(0.1)).subscribe(recorder.on_next, recorder.on_error)
+        await until(lambda: recorder.texts == ["a"])
+
+    asyncio.run(main())
+    assert recorder.texts == ["a", "bc"]
+    assert isinstance(recorder.error, Cancelled)
