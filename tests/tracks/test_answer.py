@@ -284,3 +284,17 @@ async def test_what_a_handler_brings_about_comes_after_what_had_come(name: str) 
     source.on_next(TextDelta(text="one", seq=1))
     assert told.texts == ["one", "two"]
     told.subscription.dispose()
+
+
+@virtual_time
+async def test_the_usage_of_an_answer_that_failed_is_never_final() -> None:
+    """Also where all that is known of it was reported, by another track."""
+    tracks = Field()
+    silent, winner = tracks.track("a", reported(3), DONE), tracks.track("b", 1, "b", 1, Disconnected("gone"))
+    told = Told(race(silent, winner))
+    await asyncio.sleep(9)
+    partial = told.failure.partial
+    assert partial is not None
+    assert (partial.text, partial.attempts) == ("b", 2)
+    assert (partial.usage.output_tokens, partial.usage.provenance) == (3, "partial")
+    assert partial.usage == told.response.usage
