@@ -11,7 +11,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from rxstream._alarm import Alarm
 from rxstream._check import count as checked_count
-from rxstream._check import positive
+from rxstream._check import function, positive
 from rxstream._outlet import MOST, Outlet
 from rxstream.errors import ConfigurationError
 from rxstream.events import CONTENT_EVENTS, Cancelled, EventBase, Failed, Finished
@@ -62,13 +62,15 @@ def buffer_tokens(
             the stream, after what is kept.
 
     Raises:
-        ConfigurationError: neither `count` nor `seconds` is given, or one is not greater than 0.
+        ConfigurationError: neither `count` nor `seconds` is given, or one is not greater than 0; or `tokens` cannot be called.
     """
     if count is None and seconds is None:
         raise ConfigurationError("give count= or seconds=, or both")
     most = math.inf if count is None else checked_count("count", count)
     if seconds is not None:
         positive("seconds", seconds)
+    if tokens is not None:
+        function("tokens", tokens)
 
     def buffered(source: Observable[T]) -> Observable[list[T]]:
         def subscribe(

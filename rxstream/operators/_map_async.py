@@ -11,9 +11,9 @@ from typing import Any, Final, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._check import count
+from rxstream._check import count, function
 from rxstream._outlet import MOST, Mark, Outlet, too_many
-from rxstream.errors import Cancelled, ConfigurationError
+from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler
 
 __all__ = ["map_async"]
@@ -67,8 +67,7 @@ def map_async(
         ConfigurationError: `max_concurrency` is less than 1, or `fn` cannot be called.
     """
     count("max_concurrency", max_concurrency)
-    if not callable(fn):
-        raise ConfigurationError(f"fn={fn!r}: must be a function that gives an awaitable")
+    function("fn", fn)
 
     def mapped(source: Observable[A]) -> Observable[B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from reactivex import Observable
 from reactivex import operators as ops
 
+from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 
 __all__ = ["of_track"]
@@ -30,7 +31,12 @@ def of_track(label: str) -> Callable[[Observable[Event]], Observable[Event]]:
 
     Args:
         label: The track's label.
+
+    Raises:
+        ConfigurationError: `label` is no string.
     """
+    if not isinstance(label, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"label={label!r}: must be the label of a track, a string")
 
     def is_of_it(event: Event) -> bool:
         return event.source == label

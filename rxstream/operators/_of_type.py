@@ -8,6 +8,8 @@ from typing import TypeVar, cast
 from reactivex import Observable
 from reactivex import operators as ops
 
+from rxstream.errors import ConfigurationError
+
 __all__ = ["of_type"]
 
 T = TypeVar("T")
@@ -32,7 +34,14 @@ def of_type(kind: type[T]) -> Callable[[Observable[object]], Observable[T]]:
 
     Args:
         kind: A class, such as `rxstream.events.TextDelta`.
+
+    Raises:
+        ConfigurationError: `kind` is no class.
     """
+    try:
+        isinstance(None, cast("type", kind))
+    except TypeError:
+        raise ConfigurationError(f"kind={kind!r}: must be a class") from None
 
     def keep(item: object) -> bool:
         return isinstance(item, kind)

@@ -290,3 +290,8 @@ async def test_an_endless_source_waits_for_a_consumer_that_stands_still() -> Non
 def test_options_that_do_not_fit(options: dict[str, Any], words_: str) -> None:
     with pytest.raises(ConfigurationError, match=words_):
         buffer_tokens(**options)
+
+
+def test_what_counts_is_a_function() -> None:
+    with pytest.raises(ConfigurationError, match="tokens=3"):
+        buffer_tokens(10, tokens=3)  # type: ignore[arg-type]

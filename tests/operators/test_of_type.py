@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex.scheduler import ImmediateScheduler
 
+from rxstream.errors import ConfigurationError
 from rxstream.events import EventBase, Finished, TextDelta
 from rxstream.operators import of_type
 
@@ -38,3 +39,8 @@ def test_errors_and_the_end_pass() -> None:
     error = ValueError("mine")
     rx.throw(error).pipe(of_type(int)).subscribe(said.append, said.append)
     assert said == ["end", error]
+
+
+def test_a_kind_is_a_class() -> None:
+    with pytest.raises(ConfigurationError, match="kind='TextDelta'"):
+        of_type("TextDelta")  # type: ignore[arg-type]
