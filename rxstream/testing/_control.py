@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rxstream.testing._lab import Lab, Probe
 from rxstream.testing._rules import Rule, rules_of
@@ -48,16 +47,11 @@ async def _disposed(lab: Lab) -> None:
 
 @_rule("2.3", "dispose in the midst of on_completed or on_error is harmless")
 async def _disposed_at_the_end(lab: Lab) -> None:
-    for make in lab.endings():
-        await _left_at_the_end(lab, await make())
-
-
-async def _left_at_the_end(lab: Lab, source: Any) -> None:
-    probe = lab.probe(last=lambda: probe.disposable.dispose())  # noqa: PLW0108 - there is none yet
-    await lab.whole(source, probe)
+    probes = await lab.each_ending(last=lambda probe: probe.disposable.dispose())
     await lab.calm()
-    lab.must(not probe.raised, f"it raised {probe.raised}")
-    lab.one_end(probe)
+    for probe in probes:
+        lab.must(not probe.raised, f"it raised {probe.raised}")
+        lab.one_end(probe)
     await lab.nothing_left()
 
 
@@ -93,7 +87,7 @@ def _presser(lab: Lab, seed: int) -> Callable[[], None]:
     chance = random.Random(seed)  # noqa: S311 - not for secrets
 
     def press() -> None:
-        for _ in range(40):
+        for _ in range(20):
             lab.gate.hold(f"thread-{seed}")
             time.sleep(chance.random() / 2000)
             lab.gate.release(f"thread-{seed}")
@@ -102,10 +96,14 @@ def _presser(lab: Lab, seed: int) -> Callable[[], None]:
     return press
 
 
-async def _held_until_calm(lab: Lab, probe: Probe, *, expected: Probe) -> None:
-    """Hold it at an item, release it, wait for its end, and compare."""
+async def _at_rest(lab: Lab, probe: Probe) -> None:
+    """Wait until it is held, and what is on its way has come."""
     await lab.until(lambda: lab.gate.closed or probe.ends, "nothing came")
     await lab.calm()
+
+
+async def _released(lab: Lab, probe: Probe, *, expected: Probe) -> None:
+    """Release it, wait for its end, and compare."""
     lab.gate.release("pause")
     await lab.ended(probe)
     await lab.calm()
@@ -127,14 +125,16 @@ async def _completed_while_held(lab: Lab) -> None:
     expected = await lab.whole(await lab.make())
     for at in (0, len(expected.items) - 1):
         probe = lab.subscribe(await lab.make(), lab.probe(react=_holding(lab, at)))
-        await _held_until_calm(lab, probe, expected=expected)
+        await _at_rest(lab, probe)
+        await _released(lab, probe, expected=expected)
 
 
 @_rule("2.10", "failed while it is held, it tells what was held first", "gate", "fails")
 async def _failed_while_held(lab: Lab) -> None:
     expected = await lab.whole(await lab.failing())
     probe = lab.subscribe(await lab.failing(), lab.probe(react=_holding(lab, 0)))
-    await _held_until_calm(lab, probe, expected=expected)
+    await _at_rest(lab, probe)
+    await _released(lab, probe, expected=expected)
 
 
 @_rule("3.2", "hold, release and dispose may be called in the midst of a signal")
@@ -208,7 +208,7 @@ async def _dispose_after_dispose(lab: Lab) -> None:
     at = probe.signals
     for _ in range(2):
         probe.disposable.dispose()
-        await lab.calm()
+    await lab.calm()
     lab.must(probe.signals == at, f"{probe.signals - at} signals came")
     await lab.nothing_left()
     lab.gate.release("pause")
@@ -267,11 +267,10 @@ async def _last_to_leave(lab: Lab) -> None:
 async def _held(lab: Lab) -> None:
     expected = await lab.whole(await lab.make())
     probe = lab.subscribe(await lab.make(), lab.probe(react=_holding(lab)))
-    await lab.until(lambda: lab.gate.closed or probe.ends, "nothing came")
-    await lab.calm()
+    await _at_rest(lab, probe)
     over = len(probe.items) - _AT - 1
     lab.must(over <= 1, f"{over} items came after it was held in the midst of one")
-    await _held_until_calm(lab, probe, expected=expected)
+    await _released(lab, probe, expected=expected)
     at = await _from_a_thread(lab, lambda _probe: lab.gate.hold("thread"))
     if at is not None:
         held, signals = at

@@ -25,7 +25,7 @@ from rxstream.events import EventBase
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 
-__all__ = ["Broken", "Lab", "NotApplicable", "Probe", "Specimen", "depth", "essence"]
+__all__ = ["Broken", "Lab", "NotApplicable", "Planted", "Probe", "Specimen", "Unmade", "depth", "essence"]
 
 
 class Broken(Exception):
@@ -34,6 +34,14 @@ class Broken(Exception):
 
 class NotApplicable(Exception):
     """The rule says nothing about this thing, and why."""
+
+
+class Unmade(Exception):
+    """There is nothing to try: making it failed, with the cause of this."""
+
+
+class Planted(Exception):
+    """Raised by an observer, to see what comes of it."""
 
 
 def essence(item: Any) -> object:
@@ -54,9 +62,9 @@ class Specimen:
     obeys_gate: bool = True
     cold: bool = True
     guarded: bool = False
-    many: int = 1000
+    many: int = 300
     patience: float = 10.0
-    calm: float = 0.02
+    calm: float = 0.01
     exempt: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -67,7 +75,7 @@ class Probe(abc.ObserverBase[Any]):
         thread: Where it is to be told.
         slow: Seconds that it takes over each of its first hundred items.
         react: Called with the number of each item, from 0, in its midst.
-        last: Called in the midst of its end.
+        last: Called with this probe in the midst of its end.
     """
 
     def __init__(
@@ -76,7 +84,7 @@ class Probe(abc.ObserverBase[Any]):
         *,
         slow: float = 0.0,
         react: Callable[[int], object] | None = None,
-        last: Callable[[], object] | None = None,
+        last: Callable[[Probe], object] | None = None,
     ) -> None:
         self.items: list[Any] = []
         self.ends: list[Exception | None] = []
@@ -85,6 +93,8 @@ class Probe(abc.ObserverBase[Any]):
         """What `last` raised."""
         self.overlaps = 0
         self.foreign = 0
+        self.late = 0
+        """Signals after the end."""
         self.depths = (sys.maxsize, 0)
         self.subscription = SingleAssignmentDisposable()
         self.disposable: abc.DisposableBase = self.subscription
@@ -125,6 +135,7 @@ class Probe(abc.ObserverBase[Any]):
 
     def _begin(self) -> None:
         self.overlaps += bool(self._inside)
+        self.late += bool(self.ends)
         self._inside.append(None)
         self.foreign += threading.get_ident() != self._thread
 
@@ -133,7 +144,7 @@ class Probe(abc.ObserverBase[Any]):
         self.ends.append(error)
         try:
             if self._last is not None:
-                self._last()
+                self._last(self)
         except Exception as raised:  # noqa: BLE001 - by what it called
             self.raised.append(raised)
         finally:
@@ -190,18 +201,20 @@ class Lab:
             self._hooks.firstiter(generator)
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.raised.append(str(context.get("exception") or context.get("message")))
+        error = context.get("exception")
+        if not isinstance(error, Planted):
+            self.raised.append(str(error or context.get("message")))
 
     # --- making -----------------------------------------------------------------------------------------------------------
 
     async def make(self, count: int | None = None) -> Any:
         """A fresh one of `count` items, by default many."""
-        return await _made(self.specimen.factory(self.specimen.many if count is None else count))
+        return await _made(partial(self.specimen.factory, self.specimen.many if count is None else count))
 
     async def failing(self) -> Any:
         """A fresh one that fails, for rules that need it."""
         assert self.specimen.fails is not None  # noqa: S101 - asked for only where the rule needs it
-        return await _made(self.specimen.fails())
+        return await _made(self.specimen.fails)
 
     def endings(self) -> list[Callable[[], Awaitable[Any]]]:
         """What makes one of each ending: after nothing, after many items, and by a failure, if there is such a one."""
@@ -210,14 +223,14 @@ class Lab:
 
     async def endless(self) -> Any:
         """A fresh one that does not end, or has many items at least."""
-        return await (self.make() if self.specimen.endless is None else _made(self.specimen.endless()))
+        return await (self.make() if self.specimen.endless is None else _made(self.specimen.endless))
 
     def probe(
         self,
         *,
         slow: float = 0.0,
         react: Callable[[int], object] | None = None,
-        last: Callable[[], object] | None = None,
+        last: Callable[[Probe], object] | None = None,
     ) -> Probe:
         """An observer that is to be told in this thread."""
         return Probe(self._thread, slow=slow, react=react, last=last)
@@ -238,6 +251,12 @@ class Lab:
         subscribed = self.subscribe(source, probe if probe is not None else self.probe())
         await self.ended(subscribed)
         return subscribed
+
+    async def each_ending(self, last: Callable[[Probe], object] | None = None) -> list[Probe]:
+        """Subscribe to one of each ending, and wait for the ends."""
+        probes = [self.subscribe(await make(), self.probe(last=last)) for make in self.endings()]
+        await self.ended(*probes)
+        return probes
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 
@@ -340,5 +359,13 @@ class _Worker(threading.Thread):
             self.error = error
 
 
-async def _made(made: Any) -> Any:
-    return await made if inspect.isawaitable(made) and not isinstance(made, Observable) else made
+async def _made(make: Callable[[], Any]) -> Any:
+    try:
+        made = make()
+        if inspect.isawaitable(made) and not isinstance(made, Observable):
+            made = await made
+    except Exception as error:
+        raise Unmade from error
+    if not hasattr(made, "subscribe"):
+        raise Unmade from TypeError(f"a factory gave {made!r}, which has no subscribe()")
+    return made

@@ -11,9 +11,9 @@ import gc
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from rxstream.testing._lab import Broken, Lab, NotApplicable, Specimen
+from rxstream.testing._lab import Broken, Lab, NotApplicable, Specimen, Unmade
 
 __all__ = ["CheckResult", "Need", "Outcome", "Rule", "examine", "rules_of"]
 
@@ -59,8 +59,9 @@ class Rule:
             "cold": specimen.cold,
             "once": not specimen.cold,
         }
-        exempt = specimen.exempt.get(self.number, "")
-        return exempt or "; ".join(_LACKING[need] for need in self.needs if not has[need])
+        if self.number in specimen.exempt:
+            return specimen.exempt[self.number] or "it is exempt"
+        return "; ".join(_LACKING[need] for need in self.needs if not has[need])
 
 
 def rules_of(
@@ -81,24 +82,25 @@ def rules_of(
 
 
 def examine(rule: Rule, specimen: Specimen) -> CheckResult:
-    """Hold `specimen` against `rule`."""
+    """Hold `specimen` against `rule`.
+
+    What a factory raises is raised.
+    """
     if lacking := rule.lacking(specimen):
         return CheckResult(rule.number, rule.means, "not applicable", lacking)
-    outcome: list[BaseException | None] = []
+    blocked = Broken("the event loop is blocked, for ever or for very long")
+    outcome: list[BaseException | None] = [blocked]
 
     def run() -> None:
-        try:
-            with asyncio.Runner() as runner:
-                runner.run(_experiment(rule, specimen))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the outcome
-            outcome.append(error)
-        else:
-            outcome.append(None)
+        with asyncio.Runner() as runner:
+            outcome[0] = runner.run(_outcome(rule, specimen))
 
     thread = threading.Thread(target=run, name=f"rxstream-rule-{rule.number}", daemon=True)
     thread.start()
     thread.join(specimen.patience * 6)
-    found: Any = outcome[0] if outcome else Broken("the event loop is blocked, for ever or for very long")
+    found = outcome[0] or (Broken("a task of its own cannot be cancelled") if thread.is_alive() else None)
+    if isinstance(found, Unmade) and found.__cause__ is not None:
+        raise found.__cause__
     if isinstance(found, NotApplicable):
         return CheckResult(rule.number, rule.means, "not applicable", str(found))
     if found is None:
@@ -107,13 +109,27 @@ def examine(rule: Rule, specimen: Specimen) -> CheckResult:
     return CheckResult(rule.number, rule.means, "failed", detail)
 
 
+async def _outcome(rule: Rule, specimen: Specimen) -> BaseException | None:
+    """How the rule is broken; None if it is kept."""
+    try:
+        await _experiment(rule, specimen)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the outcome
+        return error
+    return None
+
+
 async def _experiment(rule: Rule, specimen: Specimen) -> None:
     lab = Lab(specimen)
+    most = specimen.patience * 4
+    limit = asyncio.timeout(most)
     try:
-        async with asyncio.timeout(specimen.patience * 4):
+        async with limit:
             await rule.experiment(lab)
         gc.collect(1)  # a task that is forgotten tells the loop of what it raised
         lab.must(not lab.raised, f"it raised into the event loop: {'; '.join(lab.raised)}")
+    except TimeoutError:
+        lab.must(not limit.expired(), f"all in all it took more than {most:g} s")
+        raise
     finally:
         lab.leave()
         if specimen.cleanup is not None:

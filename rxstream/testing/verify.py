@@ -20,11 +20,13 @@ import unittest
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from inspect import signature
+from textwrap import shorten
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from reactivex import Observable
 
-from rxstream._check import count, positive
+from rxstream._check import count, one_of, positive
 from rxstream.sinks.publisher import Publisher
 from rxstream.testing._control import CONTROL
 from rxstream.testing._lab import Specimen, essence
@@ -79,7 +81,7 @@ class Verification:
 
 
 def _line(result: CheckResult) -> str:
-    detail = f": {result.detail}" if result.detail else ""
+    detail = f" -- {result.detail}" if result.detail else ""
     return f"  {result.rule:<5} {result.outcome.upper():<15} {result.means}{detail}"
 
 
@@ -116,7 +118,7 @@ class Check:
 
     def __str__(self) -> str:
         """The rule's number and first words: a name for a test."""
-        return f"{self.rule.number} {self.rule.means.partition(',')[0].partition(':')[0]}"
+        return f"{self.rule.number} {shorten(self.rule.means, 40, placeholder='')}"
 
 
 def source_checks(
@@ -130,7 +132,7 @@ def source_checks(
     obeys_gate: bool = True,
     cold: bool = True,
     guarded: bool = False,
-    many: int = 1000,
+    many: int = 300,
     patience: float = 10.0,
     exempt: Mapping[str, str] | None = None,
 ) -> list[Check]:
@@ -151,8 +153,9 @@ def source_checks(
         guarded: Whether RxPY's guard before every observer is left in place, which silences what a source does wrong and
             disposes at the end: for what operators give, which rely on it.
         many: How many items make a long stream.
-        patience: Seconds that what should happen at once may take.
-        exempt: Rules that it need not keep, by number, and why.
+        patience: Seconds that a whole stream of `many` items may take at most, and so what should happen at once. A rule
+            that is broken because something never comes takes so long.
+        exempt: Rules that it need not keep, by number, such as ``{"2.2": "it is not long"}``, and why.
 
     Raises:
         ConfigurationError: an option is not as described.
@@ -171,7 +174,7 @@ def source_checks(
         patience=positive("patience", patience),
         exempt=dict(exempt or {}),
     )
-    return [Check(rule, specimen) for rule in sorted((*SIGNALS, *CONTROL), key=_place)]
+    return _checks(sorted((*SIGNALS, *CONTROL), key=_place), specimen)
 
 
 def publisher_checks(
@@ -183,7 +186,7 @@ def publisher_checks(
     cleanup: Callable[[], Awaitable[object]] | None = None,
     key: Callable[[Any], object] = essence,
     cold: bool = True,
-    many: int = 1000,
+    many: int = 300,
     patience: float = 10.0,
     exempt: Mapping[str, str] | None = None,
 ) -> list[Check]:
@@ -218,7 +221,13 @@ def publisher_checks(
         patience=positive("patience", patience),
         exempt=dict(exempt or {}),
     )
-    return [Check(rule, specimen) for rule in PUBLISHER]
+    return _checks(PUBLISHER, specimen)
+
+
+def _checks(rules: list[Rule], specimen: Specimen) -> list[Check]:
+    for number in specimen.exempt:
+        one_of("exempt", number, [rule.number for rule in rules])
+    return [Check(rule, specimen) for rule in rules]
 
 
 def _place(rule: Rule) -> tuple[object, ...]:
@@ -243,6 +252,7 @@ def _verifying(checks: Callable[P, list[Check]], said: str) -> Callable[P, Verif
 
     verify.__name__ = verify.__qualname__ = f"verify_{checks.__name__.removesuffix('_checks')}"
     verify.__doc__ = said
+    vars(verify)["__signature__"] = signature(checks).replace(return_annotation="Verification")
     return verify
 
 
@@ -250,8 +260,11 @@ verify_source = _verifying(
     source_checks,
     """Make every check of a source, and give what came of them.
 
-    It takes what `source_checks` takes. It waits for the checks, which have event loops of their own: in a coroutine, call it
-    by ``asyncio.to_thread``.
+    It takes what `source_checks` takes: a factory that is given a number and makes a source of at least so many items, and
+    options. An Observable that does not obey the gate says ``obeys_gate=False``; one made by RxPY's operators, ``guarded=True``.
+    What a factory raises is raised.
+
+    It waits for the checks, which have event loops of their own: in a coroutine, call it by ``asyncio.to_thread``.
 
     Example:
         >>> from rxstream import from_iterable

@@ -211,7 +211,7 @@ class GoesOnTalking(Run):
     def finish(self) -> None:
         super().finish()
         self.gate.watch(self.talk)
-        self.loop.call_later(0.01, self.talk)
+        self.loop.call_later(0.005, self.talk)
 
     def talk(self) -> None:
         self.observer.on_next(99)
@@ -769,7 +769,7 @@ class KillsAll(FaultyPublisher):
         def on_next(self, item: Any) -> None:
             try:
                 super().on_next(item)
-            except ZeroDivisionError:
+            except Exception:  # noqa: BLE001 - the subscriber's own
                 for proxy in KillsAll.all:
                     proxy.cancel()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import subprocess
 import sys
 import threading
@@ -29,7 +31,7 @@ from rxstream.testing import (
 )
 from tests.support.faults import MANY, FaultyPublisher, Numbers, Run, faults_of
 
-PATIENCE = 0.25
+PATIENCE = 0.15
 """Seconds: what is faulty may be found so by its slowness, too."""
 
 
@@ -241,7 +243,7 @@ def test_what_is_kept_is_told_too() -> None:
     assert str(verification).splitlines() == [
         "0 rules broken, 1 kept, 1 not applicable",
         "  1.3   PASSED          one at a time",
-        "  1.6   NOT APPLICABLE  x: why",
+        "  1.6   NOT APPLICABLE  x -- why",
     ]
 
 
@@ -250,7 +252,7 @@ def test_a_check_is_a_test_of_its_own() -> None:
         next(c for c in source_checks(Numbers(Run), many=10) if c.rule.number == n) for n in ("1.9", "1.4")
     )
     kept()
-    assert str(kept) == "1.9 subscribing returns normally"
+    assert str(kept) == "1.9 subscribing returns normally, whatever"
     with pytest.raises(unittest.SkipTest, match="no fails= was given"):
         lacking()
     broken = next(check for check in checks_of(FailsTwice) if check.rule.number == "1.4")
@@ -283,6 +285,64 @@ def test_rules_stand_in_their_order() -> None:
 def test_bad_options_are_refused_by_name(make: Callable[..., Any], options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         make(lambda _count: rx.never(), **options)
+
+
+@pytest.mark.parametrize("make", [source_checks, publisher_checks])
+def test_only_rules_that_there_are_can_be_exempt(make: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"exempt='9\.9'"):
+        make(lambda _count: rx.never(), exempt={"9.9": "a slip"})
+
+
+def test_a_rule_may_be_exempt_without_a_reason() -> None:
+    [result] = results(checks_of(FailsTwice, exempt={"1.4": ""}), "1.4")
+    assert result.outcome == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("factory", "error"), [(lambda count: str(count)[9], IndexError), (lambda _count: None, TypeError)]
+)
+@pytest.mark.parametrize("verify", [verify_source, verify_publisher])
+def test_what_cannot_be_made_is_told_as_it_is(
+    verify: Callable[..., Any], factory: Callable[[int], Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        verify(factory)
+
+
+def test_what_makes_all_checks_gives_a_verification() -> None:
+    assert inspect.signature(verify_source).return_annotation == "Verification"
+    assert list(inspect.signature(verify_source).parameters) == list(inspect.signature(source_checks).parameters)
+
+
+def test_a_task_that_cannot_be_cancelled_is_found_out() -> None:
+    released = threading.Event()
+
+    class Stubborn(Run):
+        def close(self) -> None:
+            super().close()
+            self.numbers.kept.append(self.loop.create_task(self.stay()))
+
+        async def stay(self) -> None:
+            while not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+
+    try:
+        assert "cannot be cancelled" in detail(checks_of(Stubborn, patience=0.1), "1.3")
+        assert "a task of its own goes on" in detail(checks_of(Stubborn, patience=0.1), "G.5")
+    finally:
+        released.set()
+
+
+def test_a_whole_experiment_has_a_limit() -> None:
+    """Though no single wait in it is too long."""
+
+    async def make(count: int) -> Observable[Any]:
+        await asyncio.sleep(0.1)
+        return Numbers(Run)(count)
+
+    [check] = [check for check in source_checks(make, patience=0.05) if check.rule.number == "1.5"]
+    assert check.result().detail == "all in all it took more than 0.2 s"
 
 
 # --- how it works ---------------------------------------------------------------------------------------------------------
