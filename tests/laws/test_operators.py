@@ -54,6 +54,7 @@ OPERATORS: dict[str, Callable[[], Operator]] = {
     "valve(read_ahead=2)": lambda: rxo.valve(Gate(), read_ahead=2),
 }
 EVENTS_TO_EVENTS = [name for name in OPERATORS if not name.startswith("buffer_tokens")]
+SOON_FULL = [name for name in EVENTS_TO_EVENTS if name not in ("coalesce", "pace", "pace(20)")]
 
 steps = st.lists(
     st.one_of(st.sampled_from([0.1, 0.7, 3.0]), st.sampled_from(["a", "Hm. ", "wörd ", "日本。", "long " * 9])),
@@ -187,21 +188,21 @@ async def test_an_endless_source_and_a_consumer_that_has_stopped_come_to_rest(na
     trial.nothing_is_left()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(names=st.lists(st.sampled_from(EVENTS_TO_EVENTS), min_size=2, max_size=4), taken=st.integers(1, 50))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(names=st.lists(st.sampled_from(SOON_FULL), min_size=2, max_size=4), taken=st.integers(1, 50))
 def test_nor_does_any_chain_run_away(names: list[str], taken: int) -> None:
     """Each has a gate and a buffer of its own, and yet a pause stops the source in the end, and disposal closes it."""
 
     @virtual_time
     async def check() -> None:
-        trial = Trial(["word "] * 100_000, [OPERATORS[name]() for name in names])
+        trial = Trial(["These are words. "] * 100_000, [OPERATORS[name]() for name in names])
         trial.recorder.and_then = lambda _: (
             trial.scheduler.gate.hold("test") if len(trial.recorder.items) == taken else None
         )
         await asyncio.sleep(1000)
         at_rest = trial.script.given
         await asyncio.sleep(1000)
-        assert trial.script.given == at_rest < 70_000
+        assert trial.script.given == at_rest < 50_000
         assert len(trial.recorder.items) == taken
         trial.subscription.dispose()
         trial.scheduler.gate.release("test")
