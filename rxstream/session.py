@@ -17,7 +17,7 @@ from reactivex import Observable, Observer, abc
 
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
-from rxstream.errors import Cancelled, ConfigurationError, StreamError
+from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
@@ -266,14 +266,14 @@ class StreamSession:
         try:
             response = self._answers.response()
         except ConfigurationError as several:
-            self._result.set_exception(error or several)
+            self._result.set_exception(raisable(error or several))
         else:
             if isinstance(error, StreamError) and error.partial is None:
                 error.partial = response
             if error is None:
                 self._result.set_result(response)
             else:
-                self._result.set_exception(error)
+                self._result.set_exception(raisable(error))
         self.gate.release(_PAUSE)
         return True
 

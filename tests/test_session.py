@@ -736,3 +736,9 @@ async def test_a_stream_that_is_no_combination_has_its_one_answer_among_its_answ
     session, _ = begin(Scripted(words("Hel", "lo")))
     await session
     assert [answer.text for answer in session.responses.values()] == ["Hello"]
+
+
+async def test_an_error_that_cannot_be_raised_into_a_wait_hangs_none() -> None:
+    source: Stream[Event] = Stream.of(rx.throw(StopIteration()))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(source.start(), 5)
