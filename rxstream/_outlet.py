@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 
 from reactivex import abc
 
-from rxstream.errors import Cancelled, LimitExceeded
+from rxstream.errors import LimitExceeded, LoopShutDown
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 
@@ -47,9 +47,9 @@ def too_many(most: int) -> LimitExceeded:
     )
 
 
-def shut_down(before: Exception | None = None) -> Cancelled:
+def shut_down(before: Exception | None = None) -> LoopShutDown:
     """What a stream ends in when its loop goes down, in place of an error `before` that could not be told."""
-    error = Cancelled("the event loop that it ran on was shut down")
+    error = LoopShutDown()
     error.__cause__ = before
     return error
 
@@ -114,7 +114,7 @@ class Outlet(Generic[T]):
 
     def on_error(self, error: Exception) -> None:
         """End with `error`, after what waits; at once where it says that the loop goes down: no gate will open any more."""
-        if not isinstance(error, Cancelled):
+        if not isinstance(error, LoopShutDown):
             self._end(error)
             return
         self.flush()
@@ -206,7 +206,7 @@ class Outlet(Generic[T]):
             self.flush()
 
     def outlast(self) -> None:
-        """The source has ended, and what is kept is not emitted yet: now it is for us to tell that the loop goes down."""
+        """From now on it is for us to tell that the loop goes down: the source, which would, has ended or is waited for."""
         if self._vigil is None:
             call_on(self._loop, self._outlast)
 

@@ -25,6 +25,7 @@
         ├── CircuitOpen          this model failed too often of late; not asked
         ├── TracksFailed         every track of a combination failed; `errors` has each one's own
         └── Cancelled            somebody cancelled the stream; `reason`
+            └── LoopShutDown     the event loop that it ran on was shut down
 
 Errors are classified by the type and code in the provider's body, and by the HTTP status only where there are none. An
 error holds no request and no response object, and no key.
@@ -53,6 +54,7 @@ __all__ = [
     "ContentFiltered",
     "Disconnected",
     "LimitExceeded",
+    "LoopShutDown",
     "MissingDependency",
     "Overloaded",
     "ProtocolError",
@@ -329,3 +331,10 @@ class Cancelled(StreamError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(f"the stream was cancelled: {reason}" if reason else "the stream was cancelled")
         self.reason = reason
+
+
+class LoopShutDown(Cancelled):
+    """The event loop that the stream ran on was shut down: it is told at once, for no gate will open any more."""
+
+    def __init__(self, reason: str = "the event loop that it ran on was shut down") -> None:
+        super().__init__(reason)

@@ -29,10 +29,10 @@ _PATIENCE = 1.0
 
 
 class TokenBucket:
-    """A bucket that fills at a steady rate: what is taken may come in a burst, but never more than it holds.
+    """A bucket that fills at a steady rate, and from which as much may be taken at once as it holds.
 
-    The average is exact, and in any time there comes at most what the rate allows and one `burst`. More than `burst` at
-    once is given too, when the bucket is full: it is in debt then, and the next ones wait for it.
+    The average is exact, and in any time there comes at most what the rate allows and one `burst`; but who asks for more
+    than `burst` gets it when the bucket is full. It is in debt then, and the next ones wait for it.
 
     The algorithm is the token bucket of J. Turner, "New directions in communications" (1986).
 

@@ -22,7 +22,7 @@ from reactivex.observable import ConnectableObservable
 from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
 from rxstream.errors import ConfigurationError, raisable
-from rxstream.events import Event, EventBase
+from rxstream.events import Event, EventBase, Failed
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
 from rxstream.operators import chunks, of_type, text
 from rxstream.segment import TextUnit
@@ -285,9 +285,15 @@ class _Collector:
         settle: Callable[[Any], Any],
         fail: Callable[[Exception], Any],
     ) -> abc.DisposableBase:
-        safe: SafeObserver[Any] = SafeObserver(
-            self._add, lambda error: fail(raisable(error)), lambda: settle(self._outcome())
-        )
+        def end() -> None:
+            try:
+                outcome = self._outcome()
+            except ConfigurationError as several:
+                fail(several)
+            else:
+                settle(outcome)
+
+        safe: SafeObserver[Any] = SafeObserver(self._add, lambda error: fail(raisable(error)), end)
         safe.subscription.disposable = source.subscribe(safe, scheduler=scheduler)
         return safe.subscription
 
@@ -296,7 +302,7 @@ class _Collector:
             if self._answers is None:
                 self._answers = Answers()
             self._answers.add(cast("Event", item))
-            if self._answers.count > 1:
+            if self._answers.count > 1 and not isinstance(item, Failed):  # all may have failed: then that is told
                 self._answers.response()  # says at once, and not after the last token, that there is no one answer
         else:
             self._last = item

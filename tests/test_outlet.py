@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reactivex import Observer
 
 from rxstream._outlet import Mark, Outlet
-from rxstream.errors import Cancelled, LimitExceeded
+from rxstream.errors import Cancelled, LimitExceeded, LoopShutDown
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.operators import on_backpressure_buffer
@@ -87,7 +87,7 @@ async def test_that_the_loop_goes_down_is_told_at_once() -> None:
     out, scheduler = outlet(recorder)
     scheduler.gate.hold("test")
     out.on_next(1)
-    out.on_error(error := Cancelled("the loop was shut down"))
+    out.on_error(error := LoopShutDown())
     assert recorder.items == []
     assert recorder.error is error
     assert not scheduler.gate._watchers
@@ -100,7 +100,7 @@ async def test_even_then_what_waits_comes_first_where_the_gate_is_open() -> None
     scheduler.gate.hold("test")
     out.on_next(1)
     scheduler.gate.release("test")
-    out.on_error(Cancelled())
+    out.on_error(LoopShutDown())
     assert recorder.items == [1]
     assert isinstance(recorder.error, Cancelled)
 

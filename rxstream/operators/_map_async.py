@@ -171,6 +171,7 @@ class _Calls(Outlet[B], Generic[A, B]):
         else:
             _calls.add(future)
             future.add_done_callback(self._landed)
+            self.outlast()  # a call that is cancelled does not say whether the loop goes down
         if self.over:  # disposed by the function, or by who was told of its result
             self.forget()
 

@@ -15,7 +15,7 @@ from rxstream._check import count, one_of, positive
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream._playout import Playout
 from rxstream._units import Unit, text_of
-from rxstream.errors import Cancelled
+from rxstream.errors import LoopShutDown
 from rxstream.events import Event, RefusalDelta, TextDelta, ThinkingDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -192,7 +192,7 @@ class _Player:
             self._alarm.set(at)
 
     def _end(self, error: Exception | None = None) -> None:
-        if isinstance(error, Cancelled):  # the loop goes down: there is no time left to play
+        if isinstance(error, LoopShutDown):  # the loop goes down: there is no time left to play
             for track in self._tracks.values():
                 track.drain(self._outlet.items)
             self._outlet.on_error(error)

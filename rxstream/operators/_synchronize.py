@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._check import count
 from rxstream._outlet import MOST, Mark, too_many
-from rxstream.errors import Cancelled
+from rxstream.errors import LoopShutDown
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, running_loop
 
@@ -134,7 +134,7 @@ class _Serial(Generic[T]):
     def on_error(self, error: Exception) -> None:
         """End with `error`, after what waits; at once where it says that the loop goes down: no gate will open any more."""
         self._end(error)
-        if isinstance(error, Cancelled):
+        if isinstance(error, LoopShutDown):
             with self._lock:
                 mine = not (self._busy or self._over)
                 self._over = self._over or mine

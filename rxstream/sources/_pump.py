@@ -27,7 +27,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._outlet import shut_down
 from rxstream.aggregate import Aggregator
-from rxstream.errors import Cancelled, ConfigurationError, LimitExceeded, ServerFault, StreamError, TimedOut
+from rxstream.errors import ConfigurationError, LimitExceeded, LoopShutDown, ServerFault, StreamError, TimedOut
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -311,7 +311,7 @@ class _Pump(Generic[D]):
         if self._over:
             return
         self._leaving = False  # the connection is closed
-        if not isinstance(error, Cancelled):
+        if not isinstance(error, LoopShutDown):
             try:
                 await self._gate.wait()
             except asyncio.CancelledError:  # disposed; or no gate will open any more

@@ -242,6 +242,7 @@ async def test_any_awaitable_will_do() -> None:
     source.push(1)
     await asyncio.sleep(2)
     assert (recorder.items, recorder.times) == ([1], [1])
+    source.end()
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -311,6 +312,7 @@ async def test_each_call_has_the_subscribers_context_to_itself() -> None:
     source.push(1, 2)
     await asyncio.sleep(5)
     assert recorder.items == ["subscriber, then call 1", "subscriber, then call 2"]
+    source.end()
 
 
 @virtual_time
@@ -326,6 +328,7 @@ async def test_nor_does_a_plain_function_leave_anything_in_it() -> None:
     source.push(1, 2)
     await settle()
     assert seen == ["unset", "unset"]
+    source.end()
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -365,6 +368,7 @@ async def test_the_source_is_held_while_much_waits(ordered: bool) -> None:
     assert held == [False, True, True, False]
     await asyncio.sleep(100)
     assert (len(recorder.items), calls.most) == (66, 2)
+    source.end()
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -382,6 +386,7 @@ async def test_results_that_wait_for_the_gate_hold_the_source_as_well(ordered: b
     held.append(source.gate.holds)
     assert [len(holds) for holds in held] == [2, 1, 0]
     assert len(recorder.items) == 65
+    source.end()
 
 
 @virtual_time

@@ -19,7 +19,7 @@ from reactivex import abc
 from reactivex import operators as ops
 
 import rxstream
-from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded
+from rxstream.errors import ConfigurationError, Disconnected, LimitExceeded, LoopShutDown
 from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.operators import observe_on_loop
 from tests.support.manual import Manual
@@ -86,12 +86,12 @@ async def test_that_the_sources_loop_goes_down_is_told_on_ours_after_the_items()
     source, recorder, scheduler = Manual(), Placed(), LoopScheduler()
     listen(source.pipe(observe_on_loop()), recorder, scheduler)
     scheduler.gate.hold("test")
-    in_thread(pushes(source, 1, 2), partial(source.end, Cancelled("its loop was shut down")))
+    in_thread(pushes(source, 1, 2), partial(source.end, LoopShutDown()))
     await settle()
     assert (recorder.items, recorder.error) == ([], None)
     scheduler.gate.release("test")
     await settle()
-    assert (recorder.items, type(recorder.error)) == ([1, 2], Cancelled)
+    assert (recorder.items, type(recorder.error)) == ([1, 2], LoopShutDown)
     assert recorder.threads == {threading.get_ident()}
 
 

@@ -6,10 +6,11 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 
-from rxstream.errors import ConfigurationError, ConnectError
+from rxstream.errors import ConfigurationError, ConnectError, TracksFailed
 from rxstream.events import Event, Failed, Finished, TextDelta
 from rxstream.observable import Stream
 from rxstream.operators import responses
+from rxstream.tracks import merge
 
 MERGED: tuple[Event, ...] = (
     TextDelta(source="a", text="Hel"),
@@ -55,3 +56,15 @@ async def test_which_can_be_awaited_as_several() -> None:
 def test_an_item_that_is_no_event_ends_in_an_error() -> None:
     with pytest.raises(TypeError, match="not an event"):
         Stream.of(rx.of("text")).pipe(responses()).run()
+
+
+def test_if_all_tracks_fail_that_is_what_is_told() -> None:
+    """And not that there would have been several answers."""
+    with pytest.raises(TracksFailed, match="all 2 tracks failed: track-1: ConnectError"):
+        merge(rx.throw(ConnectError("no server")), rx.throw(ConnectError("no network"))).run(timeout=10)
+
+
+def test_a_combination_that_ends_without_one_answer_says_so() -> None:
+    failures = [Failed(source=label, error=ConnectError("gone").info()) for label in ("a", "b")]
+    with pytest.raises(ConfigurationError, match="several tracks"):
+        Stream.of(rx.of(*failures)).run(timeout=10)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
-from rxstream.errors import Cancelled, ConfigurationError, Disconnected
+from rxstream.errors import ConfigurationError, Disconnected, LoopShutDown
 from rxstream.events import TextDelta
 from rxstream.operators import sample
 from tests.support.scripted import Scripted, words
@@ -261,4 +261,4 @@ def test_that_the_loop_goes_down_before_the_last_look_is_told() -> None:
         await settle()
 
     asyncio.run(main())
-    assert [type(error) for error in said] == [Cancelled]
+    assert [type(error) for error in said] == [LoopShutDown]

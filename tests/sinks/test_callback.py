@@ -15,7 +15,7 @@ import reactivex as rx
 from reactivex import abc
 from reactivex.subject import Subject
 
-from rxstream.errors import Cancelled, Disconnected
+from rxstream.errors import Disconnected, LoopShutDown
 from rxstream.events import Event
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
@@ -97,7 +97,7 @@ def test_an_error_that_nobody_takes_is_logged_once(caplog: pytest.LogCaptureFixt
 
 def test_a_loop_that_is_shut_down_is_no_alarm(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        log_error(Cancelled("the event loop that it ran on was shut down"))
+        log_error(LoopShutDown())
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
