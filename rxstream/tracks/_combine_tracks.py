@@ -10,7 +10,7 @@ from reactivex.disposable import Disposable
 from rxstream._alarm import Alarm
 from rxstream._check import positive
 from rxstream._outlet import Outlet
-from rxstream.errors import Cancelled
+from rxstream.errors import Cancelled, ConfigurationError
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
@@ -46,7 +46,7 @@ def combine_tracks(*tracks: Observable[Event], every: float | None = None) -> St
         [('track-1', 'Hello', 'completed'), ('track-2', 'Yo', 'completed')]
 
     Args:
-        tracks: Streams of one answer each.
+        tracks: Streams of one answer each; one that holds several, such as a merge, fails.
         every: Seconds that lie between two items at least; the first change is told at once. None: every change.
 
     Raises:
@@ -80,6 +80,8 @@ class _States(Outlet[dict[str, Snapshot]]):
         super().__init__(observer, scheduler)
         self._lanes = lanes_of(tracks, scheduler, on_event=self._hear, on_end=self._ended)
         self._progress = [SnapshotFold(lane.label) for lane in self._lanes]
+        self._whose: dict[tuple[int, int], str] = {}
+        """Whose each attempt is: a track is one answer."""
         self._left = len(self._lanes)
         self._start = scheduler.loop.time()
         self._every = every
@@ -118,6 +120,11 @@ class _States(Outlet[dict[str, Snapshot]]):
         return {state.label: state for state in states}
 
     def _hear(self, lane: Lane, event: Event) -> None:
+        if not lane.over and self._whose.setdefault((lane.index, event.attempt), event.source) != event.source:
+            lane.fail(
+                ConfigurationError(f"{lane.label} holds the answers of several tracks, of which none is its state")
+            )
+            return
         changed = self._progress[lane.index].add(event, (event.at or self._loop.time()) - self._start)
         if changed and not lane.over:  # of a failure `_ended` tells
             self._changed = True

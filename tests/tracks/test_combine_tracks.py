@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import abc
 
+from rxstream.conversion import from_iterable
 from rxstream.errors import Cancelled, ConfigurationError
 from rxstream.events import Event, Finished, Heartbeat, Retracted, Started, TextDelta, ThinkingDelta, UsageReported
 from rxstream.loop import LoopScheduler
 from rxstream.snapshot import Snapshot
-from rxstream.tracks import combine_tracks
+from rxstream.tracks import combine_tracks, merge
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step, raising, words
 from tests.support.tracks import BROKEN, counting, track
@@ -329,3 +330,14 @@ def test_each_state_goes_on_from_the_one_before_and_the_last_is_whole(
         watched.assert_released()
 
     main()
+
+
+@virtual_time
+async def test_a_track_of_several_answers_fails_and_mixes_nothing() -> None:
+    """The others go on."""
+    both = merge(from_iterable(["a"], label="a"), from_iterable(["b"], label="b"))
+    states = await combine_tracks(both, from_iterable(["c"], label="c"))
+    assert [(state.status, state.text) for state in states.values()] == [("failed", "a"), ("completed", "c")]
+    error = next(iter(states.values())).error
+    assert error is not None
+    assert "several tracks" in error.message
