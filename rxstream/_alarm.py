@@ -17,7 +17,8 @@ __all__ = ["Alarm"]
 class Alarm:
     """Calls `ring` on the loop once the time it is set to has come.
 
-    Times are those of ``loop.time()``, in seconds. It may be set from any thread; it rings on the loop.
+    Times are those of ``loop.time()``, in seconds. It is set on the loop, as operators do: one that
+    another thread sets while it rings may be missed.
     """
 
     __slots__ = ("_at", "_handle", "_loop", "_ring")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from rxstream.errors import ConfigurationError
 
-__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "function", "one_of", "positive"]
+__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "function", "instance", "one_of", "positive"]
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:
@@ -78,6 +78,16 @@ def function(name: str, value: object) -> None:
     """
     if not callable(value):
         raise ConfigurationError(f"{name}={value!r}: must be a function")
+
+
+def instance(name: str, value: object, kind: type) -> None:
+    """`value` is a `kind`, or None.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name}={value!r}: must be a {kind.__name__}")
 
 
 def at_most_one(**options: object) -> None:

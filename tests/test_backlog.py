@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxstream._backlog import BufferStatistics
-from rxstream.errors import Disconnected
+from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.gate import Gate
 from rxstream.operators import (
     coalesce,
@@ -162,3 +163,20 @@ async def test_a_source_that_has_ended_before_subscribe_returns_is_heard_and_lef
     assert left == [True]
     assert not gate._watchers
     assert not flow.gate._watchers
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        on_backpressure_buffer,
+        on_backpressure_drop,
+        on_backpressure_latest,
+        on_backpressure_error,
+        on_backpressure_coalesce,
+        coalesce,
+        partial(valve, Gate()),
+    ],
+)
+def test_statistics_are_statistics(operator: Callable[..., object]) -> None:
+    with pytest.raises(ConfigurationError, match=r"statistics=\{\}"):
+        operator(statistics={})

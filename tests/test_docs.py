@@ -121,4 +121,8 @@ def test_and_no_other_is() -> None:
     homes = {"rxo": operators, "tracks": tracks, "ops": ops, "rxstream": rxstream}
     found = re.findall(r"`[^`]*?\b(rxo|tracks|ops|rxstream)\.(\w+)", page)
     assert found
-    assert not [f"{home}.{name}" for home, name in found if name not in ("operators", "testing") and not hasattr(homes[home], name)]
+    assert not [
+        f"{home}.{name}"
+        for home, name in found
+        if name not in ("operators", "testing") and not hasattr(homes[home], name)
+    ]

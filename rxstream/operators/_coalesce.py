@@ -8,7 +8,7 @@ from typing import TypeVar
 from reactivex import Observable
 
 from rxstream._backlog import BufferStatistics, Merger, buffered
-from rxstream._check import count
+from rxstream._check import count, instance
 
 __all__ = ["coalesce"]
 
@@ -57,6 +57,7 @@ def coalesce(
         ConfigurationError: `max_bytes` is less than 1. A subscriber gets `LimitExceeded`.
     """
     count("max_bytes", max_bytes)
+    instance("statistics", statistics, BufferStatistics)
     return buffered(
         lambda observer, scheduler: Merger(
             observer, scheduler, capacity=max_bytes, overflow="hold", statistics=statistics

@@ -8,7 +8,7 @@ from typing import TypeVar, get_args
 from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, Overflow, buffered
-from rxstream._check import count, one_of
+from rxstream._check import count, instance, one_of
 from rxstream.errors import ConfigurationError
 
 __all__ = ["on_backpressure_buffer"]
@@ -75,6 +75,7 @@ def on_backpressure_buffer(
         raise ConfigurationError(f"high={high!r}: must be at most capacity={capacity}")
     if low is not None and count("low", low, least=0) >= most:
         raise ConfigurationError(f"low={low!r}: must be less than high={most}")
+    instance("statistics", statistics, BufferStatistics)
     return buffered(
         lambda observer, scheduler: Backlog(
             observer,

@@ -8,7 +8,7 @@ from typing import TypeVar
 from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
-from rxstream._check import count
+from rxstream._check import count, function, instance
 
 __all__ = ["on_backpressure_drop"]
 
@@ -53,6 +53,9 @@ def on_backpressure_drop(
         ConfigurationError: `capacity` is negative.
     """
     count("capacity", capacity, least=0)
+    if on_drop is not None:
+        function("on_drop", on_drop)
+    instance("statistics", statistics, BufferStatistics)
     return buffered(
         lambda observer, scheduler: Backlog(
             observer,

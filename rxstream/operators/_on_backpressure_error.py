@@ -8,7 +8,7 @@ from typing import TypeVar
 from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
-from rxstream._check import count
+from rxstream._check import count, instance
 
 __all__ = ["on_backpressure_error"]
 
@@ -48,6 +48,7 @@ def on_backpressure_error(
         ConfigurationError: `capacity` is negative. A subscriber gets `LimitExceeded`.
     """
     count("capacity", capacity, least=0)
+    instance("statistics", statistics, BufferStatistics)
     return buffered(
         lambda observer, scheduler: Backlog(
             observer, scheduler, capacity=capacity, overflow="error", statistics=statistics

@@ -8,6 +8,7 @@ from typing import TypeVar
 from reactivex import Observable
 
 from rxstream._backlog import Backlog, BufferStatistics, buffered
+from rxstream._check import instance
 
 __all__ = ["on_backpressure_latest"]
 
@@ -40,7 +41,11 @@ def on_backpressure_latest(*, statistics: BufferStatistics | None = None) -> Cal
 
     Args:
         statistics: Filled in; may be read from any thread.
+
+    Raises:
+        ConfigurationError: `statistics` is something else.
     """
+    instance("statistics", statistics, BufferStatistics)
     return buffered(
         lambda observer, scheduler: Backlog(
             observer, scheduler, capacity=1, overflow="drop_oldest", statistics=statistics

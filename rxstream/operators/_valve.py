@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from rxstream._backlog import Backlog, BufferStatistics, Overflow
-from rxstream._check import count, one_of
+from rxstream._check import count, instance, one_of
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -93,6 +93,8 @@ def valve(
         raise ConfigurationError(f"read_ahead={read_ahead!r}: closed={closed!r} keeps {_FIXED[closed]}")
     ahead = _READ_AHEAD if read_ahead is None else count("read_ahead", read_ahead, least=int(closed == "hold"))
     capacity = _FIXED.get(closed, ahead)
+
+    instance("statistics", statistics, BufferStatistics)
 
     def valved(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
