@@ -15,6 +15,7 @@ import itertools
 from collections import deque
 from typing import Generic, Literal, TypeAlias, TypeVar
 
+from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream._check import count, one_of
@@ -22,7 +23,7 @@ from rxstream._outlet import MOST
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.gate import Gate
 
-__all__ = ["HIGH", "LOW", "Buffer", "Overflow"]
+__all__ = ["HIGH", "LOW", "Buffer", "Overflow", "refuse_other"]
 
 T = TypeVar("T")
 HIGH, LOW = 64, 16
@@ -31,6 +32,18 @@ Overflow: TypeAlias = Literal["hold", "drop_oldest", "drop_newest", "latest", "e
 """What a full buffer does: hold the source; drop what has waited longest, or what comes; keep but the last; fail."""
 _OVERFLOWS = ("hold", "drop_oldest", "drop_newest", "latest", "error")
 _numbers = itertools.count(1)
+
+
+def refuse_other(source: object) -> None:
+    """Refuse what is no Observable.
+
+    Raises:
+        ConfigurationError: `source` is none.
+    """
+    if not isinstance(source, Observable):
+        raise ConfigurationError(
+            f"source is a {type(source).__name__}, not a Stream or another Observable; rxstream.from_iterable makes one"
+        )
 
 
 class Buffer(Generic[T]):

@@ -17,7 +17,7 @@ from reactivex import Observable
 from rxstream.errors import raisable
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
-from rxstream.sinks._buffer import HIGH, LOW, Buffer, Overflow
+from rxstream.sinks._buffer import HIGH, LOW, Buffer, Overflow, refuse_other
 
 __all__ = ["HIGH", "LOW", "AsyncItems", "Items", "Overflow", "to_async_iterable", "to_iterable"]
 
@@ -56,7 +56,7 @@ def to_async_iterable(
             too, ends so when 65 536 items wait of a source that does not stop.
 
     Raises:
-        ConfigurationError: an option is not as described.
+        ConfigurationError: `source` is no Observable, or an option is not as described.
     """
     return AsyncItems(source, high=high, low=low, overflow=overflow)
 
@@ -79,7 +79,7 @@ def to_iterable(
         overflow: As there.
 
     Raises:
-        ConfigurationError: an option is not as described.
+        ConfigurationError: `source` is no Observable, or an option is not as described.
     """
     return Items(source, high=high, low=low, overflow=overflow)
 
@@ -138,6 +138,7 @@ class _Edge(Generic[T]):
         self._source = source
         self._buffer = buffer
         self._subscribed = False
+        refuse_other(source)
 
     @property
     def dropped(self) -> int:
@@ -176,7 +177,7 @@ class AsyncItems(_Edge[T]):
         overflow: As there.
 
     Raises:
-        ConfigurationError: an option is not as described.
+        ConfigurationError: `source` is no Observable, or an option is not as described.
         StreamError: while iterating, after all that arrived before it.
     """
 
@@ -233,7 +234,7 @@ class Items(_Edge[T]):
 
     Raises:
         StreamError: while iterating, after all that arrived before it.
-        ConfigurationError: an option is not as described; or, while iterating, on the shared loop's own thread, where
+        ConfigurationError: `source` is no Observable, or an option is not as described; or, while iterating, on the shared loop's own thread, where
             waiting would never end.
     """
 

@@ -26,7 +26,7 @@ from reactivex import Observable
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, current_loop
-from rxstream.sinks._buffer import HIGH, Buffer, Overflow
+from rxstream.sinks._buffer import HIGH, Buffer, Overflow, refuse_other
 from rxstream.sinks.callback import call_last, is_async
 
 __all__ = ["Publisher", "Subscriber", "Subscription"]
@@ -110,12 +110,13 @@ class Publisher(Generic[T]):
         overflow: What is done at `high`; see `rxstream.to_async_iterable`.
 
     Raises:
-        ConfigurationError: an option is not as described.
+        ConfigurationError: `source` is no Observable, or an option is not as described.
     """
 
     def __init__(
         self, source: Observable[T], *, high: int = HIGH, low: int | None = None, overflow: Overflow = "hold"
     ) -> None:
+        refuse_other(source)
         self._source = source
         self._requests = partial(_Requests[T], high=high, low=low, overflow=overflow)
         Buffer[T]("publisher", Gate(), high=high, low=low, overflow=overflow)  # refuses now what it would refuse then

@@ -308,4 +308,4 @@ def test_a_stream_in_a_loop_that_is_closed_under_it() -> None:
     with ScriptedServer(script) as server:
         asyncio.run(leave())
         server.requests[0].left.wait()
-    assert [type(error) for error in told] == [errors.Cancelled]
+    assert [type(error) for error in told] == [errors.LoopShutDown]

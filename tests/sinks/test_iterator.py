@@ -31,6 +31,7 @@ from rxstream.gate import Gate
 from rxstream.loop import shared_loop
 from rxstream.operators import text
 from rxstream.sinks.iterator import HIGH, LOW, AsyncItems, Items, Overflow, to_async_iterable, to_iterable
+from rxstream.sinks.publisher import Publisher
 from tests.support.scripted import HANG, Scripted, numbered, raising, words
 from tests.support.steps import Signal
 from tests.support.virtual_loop import settle, virtual_time
@@ -675,3 +676,9 @@ def test_ctrl_c_while_waiting_closes_the_request(wait: str) -> None:
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},
     )
     assert (done.stdout, done.stderr, done.returncode) == ("interrupted and closed\n", "", 0)
+
+
+@pytest.mark.parametrize("make", [to_iterable, to_async_iterable, Publisher])
+def test_what_is_no_observable_is_refused(make: Callable[[Any], object]) -> None:
+    with pytest.raises(ConfigurationError, match="source is a list, not a Stream"):
+        make([1, 2])
