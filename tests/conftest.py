@@ -10,7 +10,8 @@ from hypothesis import settings
 
 from rxstream.sources.local import LocalServer, missing
 
-settings.register_profile("suite", deadline=None)  # a busy machine is not a fault of the example
+# A busy machine is not a fault of the example. Each run tries others: what one does not find the next may.
+settings.register_profile("suite", deadline=None, max_examples=60)
 settings.load_profile("suite")
 
 

@@ -427,12 +427,22 @@ def interrupted(script: str, phase: Phase) -> Iterator[Callable[[], tuple[float,
                 process.kill()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-def test_ctrl_c() -> None:
-    """Closes the connection and ends the script with nothing but its own KeyboardInterrupt."""
+def interrupt_all() -> dict[str, tuple[float, str]]:
     with contextlib.ExitStack() as stack:
         running = {script: stack.enter_context(interrupted(script, phase)) for script, phase in SCRIPTS.items()}
-        ends = {script: interrupt() for script, interrupt in running.items()}
+        return {script: interrupt() for script, interrupt in running.items()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
+def test_ctrl_c() -> None:
+    """Closes the connection and ends the script with nothing but its own KeyboardInterrupt.
+
+    Python loses an interrupt that falls into a finalizer, as it would in any script: that is tried once more.
+    """
+    try:
+        ends = interrupt_all()
+    except TimeoutError:
+        ends = interrupt_all()
     for script, (_, said) in ends.items():
         assert said.splitlines()[-1] == "KeyboardInterrupt", f"{script}: {said}"
         assert not any(word in said for word in ("never", "destroyed", "ignored", "Warning")), f"{script}: {said}"
