@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 import rxstream
+from rxstream.sources.local import missing
 
 MODULES = [
     found.name
@@ -18,14 +21,22 @@ MODULES = [
 ]
 
 
-def examples() -> list[doctest.DocTest]:
+def examples() -> list[ParameterSet]:
+    """Those that ask the local model are marked so."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    return [test for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
+    tests = [test for name in MODULES for test in finder.find(importlib.import_module(name)) if test.examples]
+    return [pytest.param(test, id=test.name, marks=[pytest.mark.local] if _is_local(test) else []) for test in tests]
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def _is_local(test: doctest.DocTest) -> bool:
+    return any('"local:' in example.source for example in test.examples)
+
+
+@pytest.mark.parametrize("example", examples())
 def test_an_example_gives_what_it_says(example: doctest.DocTest) -> None:
     """A reader can type it in."""
+    if _is_local(example) and (lacking := missing()) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
     told: list[str] = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=told.append)
     assert not told, "".join(told)
