@@ -317,6 +317,11 @@ def rows() -> list[Row]:
         Row("align, 2", combined(tracks.align, 2), width=2),
         Row("race, 2", combined(tracks.race, 2), "amb", combined(rx.amb, 2), width=2),
         Row("supersede, 2", combined(tracks.supersede, 2), width=2),
+        Row("hedge, 2", combined(partial(tracks.hedge, after=1.0), 2), width=2),
+        Row("failover, 2", combined(tracks.failover, 2), width=2),
+        Row("best_of, 2", combined(partial(tracks.best_of, score=lambda answer: len(answer.text)), 2), width=2),
+        Row("vote, 2", combined(tracks.vote, 2), width=2),
+        Row("compare, 2", combined(tracks.compare, 2), width=2),
         Row(
             "combine_tracks, 2",
             combined(tracks.combine_tracks, 2),
