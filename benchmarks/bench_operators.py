@@ -42,7 +42,7 @@ def events(count: int, label: str = "") -> list[Event]:
     """Deltas as a model sends them, and the end."""
     return [
         *(TextDelta(source=label, text=f"word{n % 7} ", seq=n, at=1.0) for n in range(count)),
-        Finished(reason="stop"),
+        Finished(source=label, reason="stop"),
     ]
 
 
