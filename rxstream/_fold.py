@@ -201,7 +201,7 @@ class Fold:
         ev.UsageReported: _add_usage,
         ev.Finished: _add_finished,
         ev.Retracted: _add_retracted,
-        **dict.fromkeys((ev.Status, ev.Heartbeat, ev.Seam, ev.Failed, ev.Cancelled, ev.Raw), _add_nothing),
+        **dict.fromkeys((ev.Status, ev.Heartbeat, ev.Seam, ev.Failed, ev.Retrying, ev.Cancelled, ev.Raw), _add_nothing),
     }
 
     def total_usage(self) -> Usage:

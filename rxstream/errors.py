@@ -23,6 +23,7 @@
         ├── ContentFiltered      the provider withheld the answer
         ├── BudgetExceeded       a limit of ours on tokens or money
         ├── CircuitOpen          this model failed too often of late; not asked
+        ├── BulkheadFull         too many streams run and wait already; not asked
         ├── TracksFailed         every track of a combination failed; `errors` has each one's own
         └── Cancelled            somebody cancelled the stream; `reason`
             └── LoopShutDown     the event loop that it ran on was shut down
@@ -46,6 +47,7 @@ __all__ = [
     "AuthError",
     "BadRequest",
     "BudgetExceeded",
+    "BulkheadFull",
     "Cancelled",
     "CircuitOpen",
     "Clock",
@@ -305,6 +307,12 @@ class BudgetExceeded(StreamError):
 
 class CircuitOpen(StreamError):
     """The model failed too often of late and was not asked."""
+
+    retryable = True
+
+
+class BulkheadFull(StreamError):
+    """As many streams run, and wait, as are allowed at a time: the model was not asked."""
 
     retryable = True
 

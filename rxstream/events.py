@@ -35,9 +35,11 @@ __all__ = [
     "Media",
     "PartEnd",
     "Phase",
+    "RateLimits",
     "Raw",
     "RefusalDelta",
     "Retracted",
+    "Retrying",
     "Seam",
     "ServerTool",
     "Started",
@@ -51,6 +53,7 @@ __all__ = [
     "UsageReported",
     "decode",
     "encode",
+    "is_content",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error", "other"]
@@ -77,12 +80,29 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omi
     """The provider's bytes behind the event (one payload may be behind several), or None where they were not kept."""
 
 
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the provider's response headers say of its limits; None where they do not."""
+
+    requests_limit: int | None = None
+    """Requests that are allowed in the provider's period, mostly a minute."""
+    requests_remaining: int | None = None
+    requests_reset: float | None = None
+    """Seconds until all requests are there again."""
+    tokens_limit: int | None = None
+    """Tokens, of input and output together; where the provider counts them apart, the scarcer of the two."""
+    tokens_remaining: int | None = None
+    tokens_reset: float | None = None
+    """Seconds until all tokens are there again."""
+
+
 class Started(EventBase, frozen=True, kw_only=True, tag="started"):
     """The provider took the request and names the answer."""
 
     id: str = ""
     model: str = ""
     provider: str = ""
+    rate_limits: RateLimits | None = None
+    """Its limits, where its response headers tell them."""
 
 
 class _Part(EventBase, frozen=True, kw_only=True):
@@ -278,6 +298,17 @@ class Failed(EventBase, frozen=True, kw_only=True, tag="failed"):
     error: ErrorInfo
 
 
+class Retrying(EventBase, frozen=True, kw_only=True, tag="retrying"):
+    """An attempt, that of this event, has failed; another one will be made."""
+
+    error: ErrorInfo
+    delay: float = 0.0
+    """Seconds until it is made."""
+    how: Literal["again", "resume", "restart", "continue"] = "again"
+    """``again`` before any content was delivered; ``resume`` exactly where it was cut; ``restart`` from the start, so that
+    what was said will be retracted; ``continue`` the model is asked to go on."""
+
+
 class Cancelled(EventBase, frozen=True, kw_only=True, tag="cancelled"):
     """A track of a combined stream was cancelled; the others go on."""
 
@@ -314,6 +345,7 @@ Event = (
     | Retracted
     | Seam
     | Failed
+    | Retrying
     | Cancelled
     | Raw
 )
@@ -330,6 +362,14 @@ CONTENT_EVENTS: Final = (
     Media,
 )
 """The events that are output: they end the wait for a first output, re-arm the idle clock, and are the commit point."""
+
+_CONTENT: Final = frozenset(CONTENT_EVENTS)
+
+
+def is_content(event: Event) -> bool:
+    """Whether the event is content, and so the commit point of an answer that had none: an empty text is none."""
+    return type(event) in _CONTENT and getattr(event, "text", None) != ""
+
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

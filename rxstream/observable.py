@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from reactivex import Observable, Observer, abc
 from reactivex.observable import ConnectableObservable
 
+from rxstream._asking import Asking, asking_of
 from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
 from rxstream.errors import ConfigurationError, raisable
@@ -53,6 +54,8 @@ class Stream(Observable[T_co]):
 
     label: str = ""
     """What the track is called; the ``source`` of its events."""
+    asking: Asking | None = None
+    """How the model behind it can be asked again, where its events are the model's own."""
 
     @classmethod
     def of(cls, source: Observable[A], *, label: str = "") -> Stream[A]:
@@ -63,6 +66,7 @@ class Stream(Observable[T_co]):
         subscribe = source._subscribe if type(source) is Observable else source._subscribe_core
         result: Stream[A] = Stream(subscribe)
         result.label = label
+        result.asking = asking_of(source)
         return result
 
     # --- Observable -------------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_which_errors_are_retryable() -> None:
     """Those after which the same request may succeed."""
     assert {kind.__name__ for kind in STREAM_ERRORS if kind.retryable} == {
         "ConnectError", "RateLimited", "Overloaded", "ServerFault", "Disconnected", "StreamIncomplete",
-        "ToolCallIncomplete", "SequenceGap", "TimedOut", "CircuitOpen",
+        "ToolCallIncomplete", "SequenceGap", "TimedOut", "CircuitOpen", "BulkheadFull",
     }  # fmt: skip
 
 

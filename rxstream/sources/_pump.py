@@ -26,13 +26,13 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxstream._outlet import shut_down
+from rxstream._watchdog import Watchdog
 from rxstream.aggregate import Aggregator
 from rxstream.errors import ConfigurationError, LimitExceeded, LoopShutDown, ServerFault, StreamError, TimedOut
 from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sources._source import Source
-from rxstream.sources._watchdog import Watchdog
 
 __all__ = ["pump"]
 

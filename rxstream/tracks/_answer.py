@@ -21,22 +21,17 @@ from reactivex.disposable import Disposable
 
 from rxstream._outlet import Outlet
 from rxstream.errors import LimitExceeded, StreamError, TracksFailed
-from rxstream.events import Event, Failed
+from rxstream.events import Event, Failed, is_content
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
-from rxstream.tracks._lane import CONTENT, Labels, Lane, lanes_of
+from rxstream.tracks._lane import Labels, Lane, lanes_of
 from rxstream.usage import Usage
 
-__all__ = ["KEPT", "Contest", "OneAnswer", "answer_of", "speaks"]
+__all__ = ["KEPT", "Contest", "OneAnswer", "answer_of"]
 
 KEPT: Final = 65_536
 """Events of one track that may be kept back, where nothing else is said."""
-
-
-def speaks(event: Event) -> bool:
-    """Whether the event is content: an empty text is none."""
-    return type(event) in CONTENT and getattr(event, "text", None) != ""
 
 
 def answer_of(
@@ -222,7 +217,7 @@ class Contest(OneAnswer):
 
     def heard(self, lane: Lane, event: Event) -> None:
         """Its first content decides; what comes before it is kept back."""
-        if speaks(event):
+        if is_content(event):
             self.choose(lane, f"{lane.label} was first", event)
         else:
             self.keep(lane, event)

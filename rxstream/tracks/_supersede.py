@@ -10,11 +10,11 @@ from reactivex import Observable, abc
 
 from rxstream._check import one_of
 from rxstream._fold import Fold
-from rxstream.events import Event, Finished, TextDelta
+from rxstream.events import Event, Finished, TextDelta, is_content
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.segment import split
-from rxstream.tracks._answer import OneAnswer, answer_of, speaks
+from rxstream.tracks._answer import OneAnswer, answer_of
 from rxstream.tracks._lane import Lane, checked
 from rxstream.tracks._prefix import Prefix
 
@@ -104,7 +104,7 @@ class _Supersede(OneAnswer):
         if lane is self._final:
             self.keep(lane, event)
             self._listen(event)
-        elif isinstance(event, Finished) or not (self.shown is lane or speaks(event)):
+        elif isinstance(event, Finished) or not (self.shown is lane or is_content(event)):
             self.keep(lane, event)  # it may not be the answer; it may have nothing to say
         elif self.shown is lane:
             self._show(event)
@@ -145,7 +145,7 @@ class _Supersede(OneAnswer):
 
     def _listen(self, event: Event) -> None:
         """An event of the final answer, which is kept back."""
-        if not self._spoken and speaks(event):
+        if not self._spoken and is_content(event):
             self._spoken = True
             self._ready = self._at == "first_output"
         if self._at == "first_sentence" and isinstance(event, TextDelta) and not event.choice:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from rxstream._watchdog import Watchdog
 from rxstream.config import Timeouts
 from rxstream.errors import Clock, TimedOut
-from rxstream.sources._watchdog import Watchdog
 from tests.support.virtual_loop import VirtualLoop, virtual_time
 
 OFF: dict[str, None] = dict.fromkeys(("connect", "first_event", "first_output", "idle", "step", "total"))
