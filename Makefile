@@ -23,7 +23,9 @@ demo: $(VENV)/.installed
 	$(BIN)/rxstream demo
 
 test: $(VENV)/.tests
-	$(RUN) coverage run -m pytest $(ARGS)
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
 lint: $(VENV)/.checks

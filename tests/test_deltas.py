@@ -38,6 +38,7 @@ OTHERS: list[Any] = [
     ev.Retracted(),
     ev.Seam(kind="prefill", offset=0),
     ev.Failed(error=ev.ErrorInfo(kind="x", message="y")),
+    ev.Retrying(error=ev.ErrorInfo(kind="x", message="y")),
     ev.Cancelled(),
     ev.Raw(),
     7,
