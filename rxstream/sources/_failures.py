@@ -10,13 +10,13 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TypeVar
 
-from rxstream.errors import ConfigurationError, ConnectError, Disconnected, RxstreamError, StreamError
-from rxstream.providers._shared import mask
+from rxstream.errors import ConfigurationError, ConnectError, Disconnected, RxstreamError
+from rxstream.sources._secrets import Secrets
 
-__all__ = ["Secrets", "TransportError", "not_connected", "torn"]
+__all__ = ["TransportError", "not_connected", "torn"]
 
 _E = TypeVar("_E", bound=RxstreamError)
 _REFUSED = frozenset({"InvalidURL", "UnsupportedProtocol", "OpenAIError", "AnthropicError"})
@@ -25,25 +25,6 @@ _REFUSED = frozenset({"InvalidURL", "UnsupportedProtocol", "OpenAIError", "Anthr
 
 class TransportError(Exception):
     """What the HTTP library raised, and what that came from, as text."""
-
-
-class Secrets:
-    """The keys of one connection, to be struck out of every text that leaves it."""
-
-    def __init__(self, values: Iterable[object]) -> None:
-        self._values = sorted({value for value in values if isinstance(value, str) and len(value) > 3}, key=len)
-
-    def strike(self, text: str) -> str:
-        """`text` without keys."""
-        for value in reversed(self._values):
-            for form in (value, repr(value)[1:-1], ascii(value)[1:-1]):
-                text = text.replace(form, "***")
-        return mask(text)
-
-    def clean(self, error: StreamError) -> None:
-        """Strike the keys out of `error`: providers quote them back, before a stream and in its midst."""
-        error.message, error.code, error.body = map(self.strike, (error.message, error.code, error.body))
-        error.args = (error.message,)
 
 
 def not_connected(exc: Exception, *, host: str, secrets: Secrets) -> RxstreamError:

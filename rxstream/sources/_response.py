@@ -20,7 +20,8 @@ from rxstream.providers.compatible import Dialect
 from rxstream.providers.openai_chat import errors as openai_chat
 from rxstream.providers.openai_responses import errors as openai_responses
 from rxstream.sources._body import Body
-from rxstream.sources._failures import Secrets, not_connected, torn
+from rxstream.sources._failures import not_connected, torn
+from rxstream.sources._secrets import Secrets
 
 __all__ = ["Origin", "ResponseLike", "event_stream", "host_of", "secret_headers"]
 

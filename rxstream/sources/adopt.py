@@ -24,8 +24,8 @@ from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import PROVIDERS, decoder_for
 from rxstream.providers.compatible import Dialect
 from rxstream.sources._body import Body
-from rxstream.sources._failures import Secrets
 from rxstream.sources._response import Origin, event_stream, host_of, secret_headers
+from rxstream.sources._secrets import Secrets
 from rxstream.typing import Decoder
 from rxstream.wire.sse import ServerSentEvent, encode
 

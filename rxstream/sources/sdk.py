@@ -26,8 +26,8 @@ from rxstream.providers.openai_chat import encode as openai_chat
 from rxstream.providers.openai_responses import encode as openai_responses
 from rxstream.sources._body import Body
 from rxstream.sources._clients import ClientKey, Transport, close_clients, lease, no_clock, pick_transport
-from rxstream.sources._failures import Secrets
 from rxstream.sources._response import Origin, event_stream, host_of, secret_headers
+from rxstream.sources._secrets import Secrets
 
 if TYPE_CHECKING:
     import httpx2
