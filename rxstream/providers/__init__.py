@@ -8,6 +8,6 @@ Rules of this package:
 """
 
 from rxstream.providers._registry import PROVIDERS, decoder_for, provider
-from rxstream.providers.compatible import Dialect, Evidence, Provider, Quirks
+from rxstream.providers.compatible import Cursor, Dialect, Evidence, Prefill, Provider, Quirks
 
-__all__ = ["PROVIDERS", "Dialect", "Evidence", "Provider", "Quirks", "decoder_for", "provider"]
+__all__ = ["PROVIDERS", "Cursor", "Dialect", "Evidence", "Prefill", "Provider", "Quirks", "decoder_for", "provider"]

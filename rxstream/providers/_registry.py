@@ -24,6 +24,7 @@ _OPENAI: Final = Provider(
     base_url="https://api.openai.com/v1",
     base_url_env=("OPENAI_BASE_URL",),
     api_key_env=("OPENAI_API_KEY",),
+    cursor="events",
 )
 _OPENAI_CHAT: Final = Provider(
     name="openai-chat",
@@ -38,6 +39,9 @@ _ANTHROPIC: Final = Provider(
     base_url="https://api.anthropic.com",
     base_url_env=("ANTHROPIC_BASE_URL",),
     api_key_env=("ANTHROPIC_API_KEY",),
+    prefill="last",
+    # Those before 4.6; all later ones refuse a conversation that does not end with a turn of the user.
+    prefill_models=r"claude-(?:instant|2|3|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:$|[-@:]\d{8}|-latest|@))",
 )
 _XAI_RESPONSES: Final = Provider(
     name="xai-responses", dialect="openai-responses", base_url="https://api.x.ai/v1", api_key_env=("XAI_API_KEY",)

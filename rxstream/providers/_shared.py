@@ -19,7 +19,7 @@ from typing import Any, Final, TypeGuard
 
 import msgspec
 
-from rxstream.errors import ProtocolError, StreamError
+from rxstream.errors import ProtocolError, SequenceGap, StreamError
 from rxstream.events import Event, Heartbeat
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
@@ -121,6 +121,7 @@ class SSEDialect(ABC):
         self.provider = ""
         """Who serves the stream, for `rxstream.events.Started` to tell; the registry sets it."""
         self._frames = SSEDecoder(max_event_bytes=max_event_bytes)
+        self._max_event_bytes = max_event_bytes
         self._keep_raw = keep_raw
         self._closed = False
 
@@ -150,7 +151,7 @@ class SSEDialect(ABC):
         try:
             self._read(self._frames.feed(data), out)
         except StreamError as error:
-            self.failure = error
+            self.failure = _alone(error)
         if self._frames.failure is not None and not self.finished:
             self.failure = self.failure or self._frames.failure
         if self.failure is not None and not out:
@@ -176,10 +177,19 @@ class SSEDialect(ABC):
             if not self.finished:
                 self._end(out)
         except StreamError as error:
-            self.failure = error
-            if not out:
-                raise
+            self.failure = _alone(error)
+        if self.failure is not None and not out:
+            raise self.failure
         return out
+
+    def reconnect(self) -> None:
+        """What follows comes over another connection, from the beginning of an event: one that was half read comes again.
+
+        A `SequenceGap` is forgotten: what was missing comes now.
+        """
+        self._frames = SSEDecoder(max_event_bytes=self._max_event_bytes)
+        if isinstance(self.failure, SequenceGap):
+            self.failure = None
 
     def _read(self, frames: Iterable[ServerSentEvent], out: list[Event]) -> None:
         for frame in frames:
@@ -203,4 +213,10 @@ class SSEDialect(ABC):
                 raise fault
             self._payload(frame.event, data, frame.data if self._keep_raw else None, out)
         except _NOT_READABLE as error:
-            raise ProtocolError(f"not the provider's protocol: {error}", body=head(frame.data)) from error
+            raise ProtocolError(f"not the provider's protocol: {error}", body=head(frame.data)) from None
+
+
+def _alone(error: StreamError) -> StreamError:
+    """`error` without what it came from: that would keep the whole payload, with all that a provider may say back in it."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error

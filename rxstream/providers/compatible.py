@@ -12,13 +12,21 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["COMPATIBLE", "Dialect", "Evidence", "Provider", "Quirks"]
+__all__ = ["COMPATIBLE", "Cursor", "Dialect", "Evidence", "Prefill", "Provider", "Quirks"]
 
 Dialect = Literal["anthropic", "openai-chat", "openai-responses"]
 """Anthropic's Messages, OpenAI's Chat Completions, OpenAI's Responses."""
 
 Evidence = Literal["done", "finish", "usage"]
 """What shows that an answer is whole: the ``[DONE]`` mark; a ``finish_reason`` for each choice; a usage report."""
+
+Cursor = Literal["bytes", "events"]
+"""How an answer that was cut is taken up again: llama.cpp's streams from a byte on; OpenAI's background responses from the
+event after a sequence number."""
+
+Prefill = Literal["last", "partial", "continue"]
+"""How a model is made to go on after an assistant's text: it does wherever that comes last; where the message is marked
+``partial``; where the request says ``continue_final_message``."""
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +60,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_required: bool = True
     local: bool = False
     """Whether it usually runs on the user's own machine, where tokens cost nothing."""
+    cursor: Cursor | None = None
+    """How it gives the rest of an answer that was cut; None where it cannot."""
+    prefill: Prefill | None = None
+    """How its models go on after a text of theirs; None where that is not documented, or where they would say it again."""
+    prefill_models: str = ""
+    """A pattern found in the names of the models that do; empty where all do."""
     quirks: Quirks = Quirks()
 
 
@@ -60,12 +74,33 @@ _THINKS: Final = Quirks(reasoning_field="reasoning_content")
 
 
 def _hosted(
-    name: str, base_url: str, *keys: str, quirks: Quirks = _TOLERANT, base_url_env: tuple[str, ...] = ()
+    name: str,
+    base_url: str,
+    *keys: str,
+    quirks: Quirks = _TOLERANT,
+    base_url_env: tuple[str, ...] = (),
+    partial: str = "",
 ) -> Provider:
-    return Provider(name=name, base_url=base_url, api_key_env=keys, quirks=quirks, base_url_env=base_url_env)
+    return Provider(
+        name=name,
+        base_url=base_url,
+        api_key_env=keys,
+        quirks=quirks,
+        base_url_env=base_url_env,
+        prefill="partial" if partial else None,
+        prefill_models=partial,
+    )
 
 
-def _local(name: str, port: int, *keys: str, quirks: Quirks, base_url_env: tuple[str, ...] = ()) -> Provider:
+def _local(
+    name: str,
+    port: int,
+    *keys: str,
+    quirks: Quirks,
+    base_url_env: tuple[str, ...] = (),
+    cursor: Cursor | None = None,
+    prefill: Prefill | None = None,
+) -> Provider:
     return Provider(
         name=name,
         base_url=f"http://127.0.0.1:{port}/v1",
@@ -74,6 +109,8 @@ def _local(name: str, port: int, *keys: str, quirks: Quirks, base_url_env: tuple
         key_required=False,
         local=True,
         quirks=quirks,
+        cursor=cursor,
+        prefill=prefill,
     )
 
 
@@ -84,8 +121,8 @@ _LLAMACPP: Final = Quirks(terminal=("finish",), reasoning_field="reasoning_conte
 COMPATIBLE: Final = (
     Provider(name="compatible", key_required=False),
     # On the user's machine.
-    _local("llamacpp", 8080, "LLAMA_API_KEY", quirks=_LLAMACPP),
-    _local("local", 8080, quirks=_LLAMACPP),
+    _local("llamacpp", 8080, "LLAMA_API_KEY", quirks=_LLAMACPP, cursor="bytes", prefill="last"),
+    _local("local", 8080, quirks=_LLAMACPP, cursor="bytes", prefill="last"),
     _local("lmstudio", 1234, "LM_API_TOKEN", quirks=_THINKS),
     _local(
         "ollama",
@@ -95,10 +132,16 @@ COMPATIBLE: Final = (
         # It ends whole answers with a null finish_reason now and then; its usage report comes last.
         quirks=Quirks(terminal=("done", "finish", "usage"), reasoning_field="reasoning"),
     ),
-    _local("vllm", 8000, "VLLM_API_KEY", quirks=Quirks(reasoning_field="reasoning")),
+    _local("vllm", 8000, "VLLM_API_KEY", quirks=Quirks(reasoning_field="reasoning"), prefill="continue"),
     _local("litellm", 4000, "LITELLM_API_KEY", quirks=_THINKS),
     # Hosted.
-    _hosted("alibaba", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY", quirks=_THINKS),
+    _hosted(
+        "alibaba",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "DASHSCOPE_API_KEY",
+        quirks=_THINKS,
+        partial=r"^qwen",
+    ),
     _hosted(
         "azure",
         "",
@@ -114,7 +157,9 @@ COMPATIBLE: Final = (
     _hosted("huggingface", "https://router.huggingface.co/v1", "HF_TOKEN"),
     # Usage comes unasked, and unknown fields of the request are refused.
     _hosted("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", quirks=Quirks(ask_usage=False)),
-    _hosted("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", quirks=_THINKS),
+    _hosted(
+        "moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", quirks=_THINKS, partial=r"^(?:kimi|moonshot)-"
+    ),
     _hosted(
         "openrouter",
         "https://openrouter.ai/api/v1",

@@ -4,8 +4,8 @@ Rules of this module:
 
 * An SDK does what it is good at (authentication, proxies, the provider's own headers), through its public methods.
   It parses nothing, retries nothing and times nothing but the making of a connection: the bytes are ours.
-* Entering `open_stream` sends the request and returns when the response is known to be an event stream. Leaving it closes
-  the connection, at once; one that was read to its end is used again.
+* Entering `open_stream` or `open_rest` sends the request and returns when the response is known to be an event stream.
+  Leaving it closes the connection, at once; one that was read to its end is used again.
 * Everything that leaves here is a `StreamError` or a `ConfigurationError`, and holds no key.
 * SDKs are loaded by the first request that needs them.
 """
@@ -13,7 +13,8 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-__all__ = ["Connection", "close_clients", "open_stream"]
+__all__ = ["Connection", "address_of", "call_off", "close_clients", "open_rest", "open_stream"]
 
 _CONNECT_SECONDS: Final = 10.0
 _NO_KEY: Final = "no-key"
@@ -93,12 +94,10 @@ class Connection:
             if base_url is not None or api_key is not None:
                 raise ConfigurationError("give either client= or base_url= and api_key=: a client has its own")
             _check_client(client, provider)
-            url, key = str(client.base_url), ""
-        else:
-            url = base_url or _first_set(provider.base_url_env) or provider.base_url
-            if not url:
-                raise ConfigurationError(f"{provider.name} has no URL of its own: give base_url=")
-            key = _key_for(provider, api_key)
+        url = address_of(provider, base_url=base_url, client=client)
+        if not url:
+            raise ConfigurationError(f"{provider.name} has no URL of its own: give base_url=")
+        key = "" if client is not None else _key_for(provider, api_key)
         host_of(url)
         return cls(
             provider=provider,
@@ -145,7 +144,34 @@ async def open_stream(request: Request, connection: Connection) -> AsyncGenerato
         UnexpectedContentType: the answer is not an event stream.
         StreamError: what the provider answered in place of a stream, by its own type and code.
     """
-    exchange = _Exchange(request, connection)
+    async with _opened(_Question(request, connection)) as body:
+        yield body
+
+
+@asynccontextmanager
+async def open_rest(
+    path: str, query: Mapping[str, object], request: Request, connection: Connection
+) -> AsyncGenerator[Body, None]:
+    """The body of what the provider keeps of the answer to `request`: ``GET path?query``, below the base URL.
+
+    Raises:
+        StreamError: as `open_stream`; `BadRequest` where it is kept no longer.
+    """
+    async with _opened(_Rest(path, query, request, connection)) as body:
+        yield body
+
+
+async def call_off(
+    method: Literal["post", "delete"], path: str, query: Mapping[str, object], request: Request, connection: Connection
+) -> None:
+    """Tell the provider that the answer to `request` is not wanted any more. Whatever goes wrong is raised as it is."""
+    options = {"params": query, "headers": _headers(request, connection), "timeout": no_clock(connect=_CONNECT_SECONDS)}
+    async with connection.lease() as client:
+        await getattr(client, method)(path, cast_to=object, options=options)
+
+
+@asynccontextmanager
+async def _opened(exchange: _Exchange) -> AsyncGenerator[Body, None]:
     async with AsyncExitStack() as stack:
         body = await exchange.open(stack)
         stack.push_async_callback(body.aclose)
@@ -156,14 +182,12 @@ async def open_stream(request: Request, connection: Connection) -> AsyncGenerato
             raise
 
 
-class _Exchange:
+class _Exchange(ABC):
     """One request, up to the response headers."""
 
     def __init__(self, request: Request, connection: Connection) -> None:
         self._connection = connection
-        self._payload = _encode(request, connection.provider)
-        once = {} if connection.provider.quirks.keeps_connections else {"Connection": "close"}
-        self._headers = {"Accept-Encoding": "identity", **once, **request.extra_headers}
+        self._headers = _headers(request, connection)
         self.origin = Origin(
             host=host_of(connection.base_url),
             dialect=connection.provider.dialect,
@@ -171,22 +195,14 @@ class _Exchange:
             max_bytes=connection.max_bytes,
         )
 
+    @abstractmethod
+    async def _send(self, client: Any) -> httpx2.Response:
+        """The response, unread."""
+
     async def open(self, stack: AsyncExitStack) -> Body:
-        if self._connection.base_url in _refuse_usage:
-            self._payload.pop("stream_options", None)
-        response = await self._answer(stack)
+        response = await self._ask(stack)
         pieces = cast("AsyncIterable[bytes]", response.stream)  # a microsecond a piece less than through aiter_raw()
         return await event_stream(response, self.origin, pieces=aiter(pieces), close=response.aclose)
-
-    async def _answer(self, stack: AsyncExitStack) -> httpx2.Response:
-        try:
-            return await self._ask(stack)
-        except StreamError as error:
-            if not self._is_about_usage(error):
-                raise
-        _refuse_usage.add(self._connection.base_url)
-        del self._payload["stream_options"]
-        return await self._ask(stack)
 
     async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
@@ -195,6 +211,26 @@ class _Exchange:
         except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
             error = self.origin.not_connected(exc)
         raise error
+
+
+class _Question(_Exchange):
+    """What the model is asked."""
+
+    def __init__(self, request: Request, connection: Connection) -> None:
+        super().__init__(request, connection)
+        self._payload = _encode(request, connection.provider)
+
+    async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
+        if self._connection.base_url in _refuse_usage:
+            self._payload.pop("stream_options", None)
+        try:
+            return await super()._ask(stack)
+        except StreamError as error:
+            if not self._is_about_usage(error):
+                raise
+        _refuse_usage.add(self._connection.base_url)
+        del self._payload["stream_options"]
+        return await super()._ask(stack)
 
     def _is_about_usage(self, error: StreamError) -> bool:
         words = error.message + error.body
@@ -218,6 +254,43 @@ class _Exchange:
         ).__aenter__()
         raw: httpx2.Response = response.http_response
         return raw
+
+
+class _Rest(_Exchange):
+    """What follows of an answer that the provider keeps. Only OpenAI's SDK has such a thing."""
+
+    def __init__(self, path: str, query: Mapping[str, object], request: Request, connection: Connection) -> None:
+        super().__init__(request, connection)
+        self._path = path
+        self._query = query
+
+    async def _send(self, client: Any) -> httpx2.Response:
+        from openai import AsyncStream  # noqa: PLC0415 - loaded by now
+
+        options = {
+            "params": self._query,
+            "headers": {"Accept": "text/event-stream", **self._headers},
+            "timeout": no_clock(connect=self._connection.connect_seconds),
+        }
+        opened = await client.get(
+            self._path, cast_to=object, options=options, stream=True, stream_cls=AsyncStream[object]
+        )
+        raw: httpx2.Response = opened.response
+        return raw
+
+
+def _headers(request: Request, connection: Connection) -> dict[str, str]:
+    once = {} if connection.provider.quirks.keeps_connections else {"Connection": "close"}
+    return {"Accept-Encoding": "identity", **once, **request.extra_headers}
+
+
+def address_of(
+    provider: Provider, *, base_url: str | None = None, client: AsyncOpenAI | AsyncAnthropic | None = None
+) -> str:
+    """Where requests to `provider` go, as the environment says now; empty where only the caller can know."""
+    if client is not None:
+        return str(client.base_url)
+    return base_url or _first_set(provider.base_url_env) or provider.base_url
 
 
 def _encode(request: Request, provider: Provider) -> dict[str, Any]:

@@ -8,7 +8,8 @@ Rules of this module:
 * Deltas are typed and decoded once. All else is rare: it is decoded again, as plain JSON, in which a field of the wrong type
   is as good as absent.
 * Where ``sequence_number`` counts upwards, an event whose number is not above the last is a repeat and dropped. A number left
-  out is no fault by itself, for gateways swallow events: it becomes a `SequenceGap` where nothing restates the answer.
+  out is no fault by itself, for gateways swallow events: it becomes a `SequenceGap` where nothing restates the answer, and
+  at once where the answer is to be exact (`strict`): then the events that are missing can be asked for (`cursor`).
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ class ResponsesDecoder(SSEDialect):
 
     def __init__(self, *, keep_raw: bool = True, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
         super().__init__(keep_raw=keep_raw, max_event_bytes=max_event_bytes)
+        self.strict = False
+        """Whether no event may be missing, whatever follows."""
         self._items = Items()
         self._audio: Item | None = None
         self._hot: Part | None = None  # where the last piece of text went, and what its event said of that
@@ -115,6 +118,11 @@ class ResponsesDecoder(SSEDialect):
         self._first: int | None = None  # sequence number
         self._due = -1
         self._gap: SequenceGap | None = None
+
+    @property
+    def cursor(self) -> int | None:
+        """The number of the last event that was read, or None while there is none."""
+        return None if self._first is None else self._due - 1
 
     def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         try:
@@ -154,7 +162,10 @@ class ResponsesDecoder(SSEDialect):
         if self._first is None:
             self._first = number
         elif number > self._due:
-            self._gap = self._gap or SequenceGap(f"events {self._due} to {number - 1} of the stream are missing")
+            gap = SequenceGap(f"events {self._due} to {number - 1} of the stream are missing")
+            if self.strict:
+                raise gap
+            self._gap = self._gap or gap
         elif self._due > self._first + 1:  # it does count upwards
             return name not in _ENDINGS and name not in _ERRORS
         self._due = number + 1
