@@ -9,23 +9,23 @@ Rules of this module:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 
-from rxstream._check import positive
+from rxstream._check import finite, positive
+from rxstream._waiter import PATIENCE, Waiter, living
 from rxstream.errors import ConfigurationError
+from rxstream.typing import Acquire
 
-__all__ = ["TokenBucket"]
+__all__ = ["TokenBucket", "acquiring"]
 
 _NOW = 1e-6
 """Seconds that are no wait: less than a loop's timers can tell."""
-_PATIENCE = 1.0
-"""Seconds after which who waits behind others looks whether they are still alive."""
 
 
 class TokenBucket:
@@ -69,7 +69,7 @@ class TokenBucket:
         self._lock = threading.Lock()
         self._level = float(self.burst)
         self._filled = clock()
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
 
     @property
     def available(self) -> float:
@@ -94,10 +94,33 @@ class TokenBucket:
         if not 0 <= amount < inf:
             raise ConfigurationError(f"amount={amount!r}: must be a finite number of at least 0")
         with self._lock:
-            if not self._waiters or not self._living():
+            if not self._waiters or not living(self._waiters):
                 return self._take(amount)
-            before = sum(waiter.amount for waiter in self._waiters)
-            return max(_NOW, (before + min(amount, self.burst) - self._fill()) / self.rate)
+            return max(_NOW, self._delay(amount, sum(waiter.amount for waiter in self._waiters)))
+
+    def delay(self, amount: float = 1, *, before: float = 0) -> float:
+        """Seconds until `amount` units can be taken, if nobody but those who wait takes any; 0.0 if they are there.
+
+        Args:
+            amount: Units.
+            before: Units that others will have taken by then, besides those who wait here.
+        """
+        with self._lock:
+            return self._delay(amount, before + sum(waiter.amount for waiter in self._waiters))
+
+    def charge(self, amount: float) -> None:
+        """Take `amount` units at once, whoever waits: it goes into debt where they are not there.
+
+        A negative amount puts units back, up to `burst`: of what was taken and not used.
+
+        Raises:
+            ConfigurationError: `amount` is not finite.
+        """
+        finite("amount", amount)
+        with self._lock:
+            self._level = min(self._fill() - amount, float(self.burst))
+            if amount < 0 and living(self._waiters):
+                self._waiters[0].wake()
 
     async def acquire(self, amount: float = 1) -> None:
         """Take `amount` units, when all who came before have theirs.
@@ -107,7 +130,7 @@ class TokenBucket:
         """
         if not self.try_acquire(amount):
             return
-        waiter = _Waiter(amount)
+        waiter = Waiter(amount)
         with self._lock:
             self._waiters.append(waiter)
         try:
@@ -116,24 +139,22 @@ class TokenBucket:
         finally:
             self._leave(waiter)
 
-    def _turn(self, waiter: _Waiter) -> float:
+    def _turn(self, waiter: Waiter) -> float:
         """Seconds until it is worth asking again; 0.0 when `waiter` has its units."""
         with self._lock:
-            return self._take(waiter.amount) if self._living()[0] is waiter else _PATIENCE
+            return self._take(waiter.amount) if living(self._waiters)[0] is waiter else PATIENCE
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """`waiter` has its units or wants them no more: the next, please."""
         with self._lock:
             with contextlib.suppress(ValueError):  # it was given up for dead
                 self._waiters.remove(waiter)
-            if self._living():
+            if living(self._waiters):
                 self._waiters[0].wake()
 
-    def _living(self) -> deque[_Waiter]:
-        """Who waits, the first being alive."""
-        while self._waiters and self._waiters[0].dead:
-            self._waiters.popleft()
-        return self._waiters
+    def _delay(self, amount: float, before: float) -> float:
+        wait = (before + min(amount, self.burst) - self._fill()) / self.rate if amount else 0.0
+        return wait if wait > _NOW else 0.0
 
     def _take(self, amount: float) -> float:
         level = self._fill()
@@ -156,31 +177,22 @@ class TokenBucket:
         return f"TokenBucket({self.rate:g} a second, burst={self.burst:g}, available={self.available:g})"
 
 
-class _Waiter:
-    """Somebody in the queue, on his own loop."""
+def acquiring(limiter: Acquire) -> Callable[[int], Awaitable[object]]:
+    """The `acquire` of a limiter, made to take an amount: one that takes none is called once for each unit.
 
-    __slots__ = ("_loop", "_woken", "amount")
+    Raises:
+        ConfigurationError: it has no coroutine function `acquire`.
+    """
+    acquire = getattr(limiter, "acquire", None)
+    if not inspect.iscoroutinefunction(acquire):
+        raise ConfigurationError(f"limiter={limiter!r}: must have a coroutine function acquire")
+    try:
+        inspect.signature(acquire).bind(1)
+    except TypeError:
 
-    def __init__(self, amount: float) -> None:
-        self.amount = amount
-        self._loop = asyncio.get_running_loop()
-        self._woken = asyncio.Event()
+        async def acquire_each(amount: int) -> None:
+            for _ in range(amount):
+                await acquire()
 
-    async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`, or when woken since the last time."""
-        timer = self._loop.call_later(seconds, self._woken.set)
-        try:
-            await self._woken.wait()
-            self._woken.clear()
-        finally:
-            timer.cancel()
-
-    def wake(self) -> None:
-        """Let `sleep` return, from any thread."""
-        with contextlib.suppress(RuntimeError):  # its loop is closed
-            self._loop.call_soon_threadsafe(self._woken.set)
-
-    @property
-    def dead(self) -> bool:
-        """Whether there is no loop any more to wake it on."""
-        return self._loop.is_closed()
+        return acquire_each
+    return acquire

@@ -14,6 +14,7 @@ from rxstream.operators._buffer_tokens import buffer_tokens
 from rxstream.operators._chunks import chunks
 from rxstream.operators._coalesce import coalesce
 from rxstream.operators._debounce import debounce
+from rxstream.operators._guard import guard
 from rxstream.operators._map_async import map_async
 from rxstream.operators._observe_on_loop import observe_on_loop
 from rxstream.operators._of_track import of_track
@@ -42,6 +43,7 @@ __all__ = [
     "chunks",
     "coalesce",
     "debounce",
+    "guard",
     "map_async",
     "observe_on_loop",
     "of_track",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
 from reactivex import Observable, abc
@@ -15,7 +15,7 @@ from rxstream._check import one_of, positive
 from rxstream._outlet import MOST, Mark, Outlet, shut_down
 from rxstream._units import BYTES_A_TOKEN, bytes_in, characters_in, text_of
 from rxstream.errors import ConfigurationError, LimitExceeded
-from rxstream.limiter import TokenBucket
+from rxstream.limiter import TokenBucket, acquiring
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.typing import Acquire
 
@@ -89,7 +89,7 @@ class _Limited(Generic[T]):
         self._loop = scheduler.loop
         self._amount = _amounts(unit)
         self._try = limiter.try_acquire if isinstance(limiter, TokenBucket) else None
-        self._acquire = _acquiring(limiter)
+        self._acquire = acquiring(limiter)
         self._waiting: deque[tuple[T, int]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._last: tuple[Exception | None] | None = None
@@ -183,21 +183,6 @@ class _Limited(Generic[T]):
         # Where the task itself emits to whom disposes us, it finds nothing left to do.
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-
-
-def _acquiring(limiter: Acquire) -> Callable[[int], Awaitable[object]]:
-    """Its `acquire`, made to take an amount."""
-    acquire = limiter.acquire
-    try:
-        inspect.signature(acquire).bind(1)
-    except TypeError:
-
-        async def acquire_each(amount: int) -> None:
-            for _ in range(amount):
-                await acquire()
-
-        return acquire_each
-    return acquire
 
 
 def _amounts(unit: str) -> Callable[[object], int] | None:
