@@ -11,7 +11,18 @@ from collections.abc import Iterable
 
 from rxstream.errors import ConfigurationError
 
-__all__ = ["at_least", "at_most_one", "count", "exactly_one", "finite", "function", "instance", "one_of", "positive"]
+__all__ = [
+    "at_least",
+    "at_least_one",
+    "at_most_one",
+    "count",
+    "exactly_one",
+    "finite",
+    "function",
+    "instance",
+    "one_of",
+    "positive",
+]
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:
@@ -88,6 +99,16 @@ def instance(name: str, value: object, kind: type) -> None:
     """
     if value is not None and not isinstance(value, kind):
         raise ConfigurationError(f"{name}={value!r}: must be a {kind.__name__}")
+
+
+def at_least_one(**options: object) -> None:
+    """Of these options, at least one was given (is not None).
+
+    Raises:
+        ConfigurationError: none was.
+    """
+    if all(value is None for value in options.values()):
+        raise ConfigurationError(f"give one at least of {', '.join(f'{name}=' for name in options)}")
 
 
 def at_most_one(**options: object) -> None:

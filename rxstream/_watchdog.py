@@ -1,4 +1,4 @@
-"""The six clocks of one attempt, on one timer.
+"""The six clocks, on one timer.
 
 The timer is armed for the earliest deadline and looks again when it fires: an event on the hot path only notes the time
 (150 ns, where a timer of its own for every event costs 4 µs). Only output re-arms ``idle``; pings never do. While the
@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rxstream.errors import Clock, TimedOut
 
 if TYPE_CHECKING:
     from rxstream.config import Timeouts
 
-__all__ = ["Watchdog"]
+__all__ = ["Clocks", "Watchdog"]
 
 _WHAT: dict[Clock, str] = {
     "connect": "no response headers",
-    "first_event": "headers, but no event",
+    "first_event": "no event",
     "first_output": "no content",
     "idle": "no further content",
     "step": "the answer was not complete",
@@ -28,11 +28,24 @@ _WHAT: dict[Clock, str] = {
 }
 
 
+class Clocks(NamedTuple):
+    """What clocks are set to, in seconds, where `rxstream.Timeouts`, which needs pydantic, would be too much."""
+
+    first_event: float | None = None
+    first_output: float | None = None
+    idle: float | None = None
+    step: float | None = None
+    total: float | None = None
+
+
 class Watchdog:
     """Calls `expired` once, with the error, when a clock of `timeouts` runs out; without any, never."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts | None, expired: Callable[[TimedOut], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: Timeouts | Clocks | None,
+        expired: Callable[[TimedOut], None],
     ) -> None:
         self._loop = loop
         self._timeouts = timeouts
@@ -64,6 +77,12 @@ class Watchdog:
         """The first content is here; from now on `last_output` is kept."""
         self._since.pop("first_output", None)
         self._since["idle"] = self.last_output
+        self._arm()
+
+    def again(self, delay: float) -> None:
+        """The attempt has failed, and another one is made in `delay` seconds: all its clocks start anew then."""
+        start = (self._loop.time() if self._paused_at is None else self._paused_at) + delay
+        self._since = {"total": self._since["total"], **dict.fromkeys(("first_event", "first_output", "step"), start)}
         self._arm()
 
     def pause(self) -> None:

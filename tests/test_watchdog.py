@@ -156,6 +156,31 @@ async def test_step_and_total_are_not_re_armed_by_output() -> None:
     assert watched.fired == [(7, "step")]
 
 
+@pytest.mark.parametrize(("clock", "at"), [("first_event", 18), ("first_output", 18), ("step", 18), ("total", 10)])
+@virtual_time
+async def test_another_attempt_has_clocks_of_its_own_but_one_total(clock: Clock, at: float) -> None:
+    watched = Watched(idle=3, **{clock: 10})
+    reach(watched, "idle")
+    await asyncio.sleep(2)
+    watched.watchdog.again(6)
+    await asyncio.sleep(100)
+    assert watched.fired == [(at, clock)]
+
+
+@virtual_time
+async def test_another_attempt_that_is_told_of_in_a_pause_begins_after_it() -> None:
+    watched = Watched(step=10)
+    watched.watchdog.start()
+    await asyncio.sleep(2)
+    watched.watchdog.pause()
+    await asyncio.sleep(50)
+    watched.watchdog.again(6)
+    await asyncio.sleep(50)
+    watched.watchdog.resume()
+    await asyncio.sleep(100)
+    assert watched.fired == [(118, "step")]
+
+
 @virtual_time
 async def test_the_earliest_deadline_wins() -> None:
     watched = Watched(connect=4, first_output=3, step=9, total=2)

@@ -15,6 +15,7 @@ from rxstream.operators._chunks import chunks
 from rxstream.operators._coalesce import coalesce
 from rxstream.operators._debounce import debounce
 from rxstream.operators._guard import guard
+from rxstream.operators._limit import limit
 from rxstream.operators._map_async import map_async
 from rxstream.operators._observe_on_loop import observe_on_loop
 from rxstream.operators._of_track import of_track
@@ -24,6 +25,7 @@ from rxstream.operators._on_backpressure_coalesce import on_backpressure_coalesc
 from rxstream.operators._on_backpressure_drop import on_backpressure_drop
 from rxstream.operators._on_backpressure_error import on_backpressure_error
 from rxstream.operators._on_backpressure_latest import on_backpressure_latest
+from rxstream.operators._on_error_complete import on_error_complete
 from rxstream.operators._pace import pace
 from rxstream.operators._progress import Progress, progress
 from rxstream.operators._rate_limit import rate_limit
@@ -34,6 +36,7 @@ from rxstream.operators._share import share
 from rxstream.operators._share_replay import share_replay
 from rxstream.operators._synchronize import synchronize
 from rxstream.operators._text import text
+from rxstream.operators._timeouts import timeouts
 from rxstream.operators._valve import valve
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "coalesce",
     "debounce",
     "guard",
+    "limit",
     "map_async",
     "observe_on_loop",
     "of_track",
@@ -53,6 +57,7 @@ __all__ = [
     "on_backpressure_drop",
     "on_backpressure_error",
     "on_backpressure_latest",
+    "on_error_complete",
     "pace",
     "progress",
     "rate_limit",
@@ -63,5 +68,6 @@ __all__ = [
     "share_replay",
     "synchronize",
     "text",
+    "timeouts",
     "valve",
 ]
