@@ -1,0 +1,54 @@
+"""A server that fails as providers do, on demand: scripts, faults by name, and a record of what the client did."""
+
+from __future__ import annotations
+
+from rxstream.testing.chaos._engine import ScriptedServer, closed_port, page
+from rxstream.testing.chaos._exchange import Exchange, Headers, Play, Recorded
+from rxstream.testing.chaos._render import chat, messages, render, responses, sse
+from rxstream.testing.chaos._script import Call, Script, Thought
+from rxstream.testing.chaos._steps import (
+    CLOSE,
+    END,
+    HALF_CLOSE,
+    HANG,
+    RESET,
+    Ending,
+    Head,
+    Pause,
+    Signal,
+    Step,
+    Tell,
+    Wait,
+    Wire,
+)
+
+__all__ = [
+    "CLOSE",
+    "END",
+    "HALF_CLOSE",
+    "HANG",
+    "RESET",
+    "Call",
+    "Ending",
+    "Exchange",
+    "Head",
+    "Headers",
+    "Pause",
+    "Play",
+    "Recorded",
+    "Script",
+    "ScriptedServer",
+    "Signal",
+    "Step",
+    "Tell",
+    "Thought",
+    "Wait",
+    "Wire",
+    "chat",
+    "closed_port",
+    "messages",
+    "page",
+    "render",
+    "responses",
+    "sse",
+]

@@ -1,0 +1,261 @@
+"""What the model says, whatever the dialect: pieces of text, of thinking, and calls of tools.
+
+Rules of this module:
+
+* A script is plain data. How it looks on the wire is `rxstream.testing.chaos._render`'s business.
+* A piece of a script is one event on the wire.
+* What was recorded of a provider is sent byte for byte in its own dialect; in the others it is said anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from rxstream.errors import ConfigurationError, StreamError
+from rxstream.events import (
+    Event,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageReported,
+    decode,
+)
+from rxstream.providers import decoder_for
+from rxstream.providers.compatible import Dialect
+
+__all__ = ["DIALECTS", "Block", "Call", "Script", "Thought"]
+
+DIALECTS: Final[Mapping[Dialect, str]] = {
+    "anthropic": "anthropic",
+    "openai-chat": "compatible",
+    "openai-responses": "openai",
+}
+"""The dialects that the server speaks, and a provider of ours for each."""
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A piece of thinking."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call: its name, and the pieces in which its arguments come."""
+
+    name: str
+    arguments: Sequence[str] = ("{}",)
+    id: str = ""
+    """By default one is made up."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring pieces of one kind: what a dialect opens and closes."""
+
+    kind: Literal["text", "thinking", "tool"]
+    pieces: Sequence[str]
+    name: str = ""
+    id: str = ""
+
+
+class _Written(msgspec.Struct, forbid_unknown_fields=True):
+    """A script as a JSON file has it."""
+
+    parts: list[str | dict[str, Any]]
+    finish: FinishReason | Literal[""] = ""
+    usage: tuple[int, int] | None = (7, 3)
+    model: str = ""
+    interleaved: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Script:
+    """What the model answers.
+
+    Args:
+        *parts: A string is a piece of text, `Thought` one of thinking, `Call` the call of a tool.
+        finish: Why it ends, in our words; by default ``tool_calls`` where the last part is a call, else ``stop``.
+        usage: Tokens of input and of output that are reported; None for no report.
+        model: The model's name; by default the one that was asked for.
+        interleaved: Calls that stand next to each other come at once, their arguments in turns.
+        lifecycle: Also what providers send around the content: a ping, ``response.in_progress``.
+    """
+
+    parts: tuple[str | Thought | Call, ...]
+    finish: FinishReason | Literal[""] = ""
+    usage: tuple[int, int] | None = (7, 3)
+    model: str = ""
+    interleaved: bool = False
+    lifecycle: bool = True
+    tape: tuple[Dialect, bytes] | None = field(default=None, repr=False)
+    """A body as it was recorded, and the dialect it is in."""
+
+    def __init__(
+        self,
+        *parts: str | Thought | Call,
+        finish: FinishReason | Literal[""] = "",
+        usage: tuple[int, int] | None = (7, 3),
+        model: str = "",
+        interleaved: bool = False,
+        lifecycle: bool = True,
+    ) -> None:
+        given = {"parts": parts, "finish": finish, "usage": usage, "model": model, "interleaved": interleaved}
+        for name, value in (given | {"lifecycle": lifecycle, "tape": None}).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def text(self) -> str:
+        """All the text."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The parts, neighbours of one kind together; a call is a block of its own."""
+        found: list[Block] = []
+        for kind, run in groupby(self.parts, type):
+            parts = list(run)
+            groups = [[part] for part in parts] if kind is Call else [parts]
+            found.extend(_block(group) for group in groups)
+        return found
+
+    def rest(self, said: str) -> Script:
+        """What follows `said`, a beginning of the text: what was thought is left out."""
+        left, parts = len(said), list[str | Thought | Call]()
+        for part in self.parts:
+            if isinstance(part, Thought):
+                continue
+            if isinstance(part, str):
+                left, part = max(0, left - len(part)), part[left:]  # noqa: PLW2901 - the piece, cut
+            if part:
+                parts.append(part)
+        return self._with(parts)
+
+    def _with(self, parts: Iterable[str | Thought | Call]) -> Script:
+        return Script(
+            *parts,
+            finish=self.finish,
+            usage=self.usage,
+            model=self.model,
+            interleaved=self.interleaved,
+            lifecycle=self.lifecycle,
+        )
+
+    @classmethod
+    def of_events(cls, events: Iterable[Event]) -> Script:
+        """What events of ours say: text, thinking, calls of tools, the model, the reason of the end and the usage."""
+        parts: list[str | Thought | Call] = []
+        calls: dict[tuple[int, int], list[str]] = {}
+        finish: FinishReason | Literal[""] = ""
+        usage: tuple[int, int] | None = None
+        model = ""
+        for event in events:
+            match event:
+                case Started():
+                    model = event.model
+                case TextDelta():
+                    parts.append(event.text)
+                case ThinkingDelta():
+                    parts.append(Thought(event.text))
+                case ToolCallStart():
+                    pieces = calls[event.choice, event.part] = []
+                    parts.append(Call(event.name, pieces, event.id))
+                case ToolCallDelta() if (event.choice, event.part) in calls:
+                    calls[event.choice, event.part].append(event.arguments)
+                case UsageReported():
+                    usage = (event.usage.input_tokens or 0, event.usage.output_tokens or 0)
+                case Finished():
+                    finish = event.reason
+                case _:
+                    pass
+        return cls(*(part for part in parts if part), finish=finish, usage=usage, model=model)
+
+    @classmethod
+    def of_tape(cls, body: bytes, *, dialect: Dialect | None = None) -> Script:
+        """What a recorded body of server-sent events says.
+
+        Args:
+            body: The bytes, which are sent as they are to those who speak the dialect.
+            dialect: By default what the body looks like.
+
+        Raises:
+            ConfigurationError: it looks like none of the dialects.
+        """
+        spoken = dialect or _spoken(body)
+        decoder = decoder_for(DIALECTS[spoken], keep_raw=False)
+        events: list[Event] = []
+        try:
+            events += decoder.feed(body)
+            events += decoder.close()
+        except StreamError:
+            pass  # the recording of a failure: what it says is what came before
+        script = cls.of_events(events)
+        object.__setattr__(script, "tape", (spoken, body))
+        return script
+
+    @classmethod
+    def load(cls, path: str | Path) -> Script:
+        """The script in a file: JSON ``{"parts": ["text", {"thought": …}, {"call": …, "arguments": […]}], …}`` with the other
+        arguments of `Script`; JSON Lines of our events; or a recorded body of server-sent events.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is none of these.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}") from None
+        lines = data.strip().splitlines()
+        try:
+            if not data.lstrip().startswith(b"{"):
+                return cls.of_tape(data)
+            if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
+                return cls.of_events([decode(line) for line in lines])
+            return cls._read(msgspec.json.decode(data, type=_Written))
+        except msgspec.MsgspecError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
+
+    @classmethod
+    def _read(cls, written: _Written) -> Script:
+        parts = [part if isinstance(part, str) else _part(part) for part in written.parts]
+        more = {"usage": written.usage, "model": written.model, "interleaved": written.interleaved}
+        return cls(*parts, finish=written.finish, **more)
+
+
+def _block(group: Sequence[str | Thought | Call]) -> Block:
+    first = group[0]
+    if isinstance(first, Call):
+        return Block("tool", list(first.arguments), first.name, first.id)
+    kind: Literal["text", "thinking"] = "thinking" if isinstance(first, Thought) else "text"
+    return Block(kind, [part.text if isinstance(part, Thought) else str(part) for part in group])
+
+
+def _part(written: dict[str, Any]) -> Thought | Call:
+    if written.keys() == {"thought"}:
+        return Thought(str(written["thought"]))
+    if not written.keys() - {"call", "arguments", "id"} and "call" in written:
+        arguments: Any = written.get("arguments", "{}")
+        pieces = [arguments] if isinstance(arguments, str) else [str(piece) for piece in arguments]
+        return Call(str(written["call"]), pieces, str(written.get("id", "")))
+    raise ConfigurationError(f'parts: {written!r} is no part: allowed are "text", {{"thought": …}} and {{"call": …}}')
+
+
+def _spoken(body: bytes) -> Dialect:
+    if b"message_start" in body:
+        return "anthropic"
+    if b'"response.' in body or b"event: response." in body:
+        return "openai-responses"
+    if b'"choices"' in body:
+        return "openai-chat"
+    raise ConfigurationError("the tape is in none of the dialects anthropic, openai-chat and openai-responses")
