@@ -106,7 +106,7 @@ def stream(
     """
     from rxstream.config import Request, Target  # noqa: PLC0415 - see the rules above
     from rxstream.providers import PROVIDERS  # noqa: PLC0415
-    from rxstream.sources.model import model_source  # noqa: PLC0415
+    from rxstream.sources.model import model_asking  # noqa: PLC0415
 
     if not isinstance(target, str):
         return from_sdk(target, timeouts=timeouts, limits=limits, label=label or "")
@@ -133,7 +133,7 @@ def stream(
         extra=extra,
         extra_headers=extra_headers,
     )
-    source = model_source(
+    asking = model_asking(
         request,
         base_url=base_url,
         api_key=api_key,
@@ -145,7 +145,9 @@ def stream(
         keep_raw=keep_raw,
         keep_partial=keep_partial,
     )
-    return Stream.of(pump(source), label=source.label)
+    answer = Stream.of(pump(asking.source), label=asking.source.label)
+    answer.asking = asking
+    return answer
 
 
 def from_sdk(

@@ -5,7 +5,8 @@ Rules of this module:
 * A client costs 23 ms to make, so there is one for each (SDK, base URL, key, transport) and event loop.
 * httpx2's connection pool takes quadratic time in open streams, so a client of it serves at most a hundred streams at a
   time, and the next one is made beside it. aiohttp's does not, but is limited to 100 unless told otherwise.
-* A loop that shuts down closes its clients: an async generator of ours stands among those that the loop ends.
+* A loop that shuts down closes its clients, after the last farewell: an async generator of ours stands among those that
+  the loop ends.
 * No redirect is followed: the other server would get the prompt, and every header that the caller has added.
 * SDKs are imported by the functions that make their clients, nowhere else; the first time in a thread of its own, for
   it takes a second or two, in which the loop would stand still.
@@ -20,10 +21,11 @@ import importlib.util
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from rxstream.errors import MissingDependency
+from rxstream.sources._farewell import said
 
 if TYPE_CHECKING:
     import httpx2
@@ -50,7 +52,7 @@ class ClientKey:
 
     sdk: Literal["openai", "anthropic"]
     base_url: str
-    api_key: str
+    api_key: str = field(repr=False)
     transport: Literal["httpx2", "aiohttp"]
 
 
@@ -74,6 +76,7 @@ class _Clients:
         try:
             yield
         finally:
+            await said()
             _loops.pop(asyncio.get_running_loop(), None)
             for shard in [shard for group in self._shards.values() for shard in group]:
                 with suppress(Exception):  # the others must be closed, too

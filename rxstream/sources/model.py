@@ -6,8 +6,7 @@ Keys and addresses are read from the environment when the request is made, not w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -15,19 +14,20 @@ from rxstream.config import Limits, Request, Target, Timeouts
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
 from rxstream.sources import local
-from rxstream.sources._body import Body
+from rxstream.sources._address import check_address, check_key
 from rxstream.sources._clients import Transport, load, loaded
+from rxstream.sources._conversation import ModelAsking, asked
 from rxstream.sources._source import Source
-from rxstream.sources.sdk import Connection, open_stream
+from rxstream.sources.sdk import Connection, address_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-__all__ = ["model_source", "preload"]
+__all__ = ["model_asking", "preload"]
 
 
-def model_source(
+def model_asking(
     request: Request,
     *,
     base_url: str | None = None,
@@ -39,21 +39,28 @@ def model_source(
     label: str = "",
     keep_raw: bool = True,
     keep_partial: bool = True,
-) -> Source[bytes]:
-    """A source that makes `request` of its provider, anew for every subscription. For the options see `rxstream.stream`.
+) -> ModelAsking:
+    """A source that makes `request` of its provider, anew for every subscription, and how to ask it again.
+
+    For the options see `rxstream.stream`.
 
     Raises:
         ConfigurationError: no provider has this name; a clock or a limit is not as described.
     """
     row = provider(request.provider)
+    if base_url is not None:
+        check_address(base_url, named="base_url")
+    if api_key is not None:
+        check_key(api_key, named="api_key")
     clocks, bounds = Timeouts.of(timeouts), Limits.of(limits)
     to = partial(Connection.to, row, client=client, transport=transport, timeouts=clocks, limits=bounds)
     if row.name == "local" and base_url is None and client is None:
-        connect = partial(_connect_here, to, request.model)
+        connect, address = partial(_connect_here, to, request.model), _here
     else:
         connect = partial(_connect, to, base_url, api_key)
-    return Source(
-        open=partial(_open, request, connect),
+        address = partial(address_of, row, base_url=base_url, client=client)
+    source = Source(
+        open=partial(asked, request, connect),
         prepare=partial(_prepare, row, connect),
         decoder=partial(decoder_for, row.name, keep_raw=keep_raw, max_event_bytes=bounds.event_bytes),
         label=label,
@@ -64,18 +71,13 @@ def model_source(
         max_events=bounds.events,
         keep_partial=keep_partial,
     )
+    return ModelAsking(request=request, provider=row, connect=connect, address=address, source=source)
 
 
 async def _prepare(row: Provider, connect: Callable[[], Awaitable[Connection]]) -> None:
     """See whether it can be asked at all, and load what asks."""
     await connect()
     await loaded(_sdk(row))
-
-
-@asynccontextmanager
-async def _open(request: Request, connect: Callable[[], Awaitable[Connection]]) -> AsyncGenerator[Body]:
-    async with open_stream(request, await connect()) as body:
-        yield body
 
 
 async def _connect(to: Callable[..., Connection], base_url: str | None, api_key: str | None) -> Connection:
@@ -87,6 +89,11 @@ async def _connect_here(to: Callable[..., Connection], model: str) -> Connection
     """A connection to the server of this process; it is started if it does not run."""
     base_url, api_key = await asyncio.to_thread(_serve, model)
     return to(base_url=base_url, api_key=api_key)
+
+
+def _here() -> str:
+    """The address of the server of this process, which has another each time that it is started."""
+    return ""
 
 
 def _sdk(row: Provider) -> Literal["openai", "anthropic"]:

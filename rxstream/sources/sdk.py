@@ -25,9 +25,10 @@ from rxstream.providers import Provider
 from rxstream.providers.anthropic import encode as anthropic
 from rxstream.providers.openai_chat import encode as openai_chat
 from rxstream.providers.openai_responses import encode as openai_responses
+from rxstream.sources._address import check_address, check_exposure, check_key, host_of
 from rxstream.sources._body import Body
 from rxstream.sources._clients import ClientKey, Transport, close_clients, lease, no_clock, pick_transport
-from rxstream.sources._response import Origin, event_stream, host_of, secret_headers
+from rxstream.sources._response import Origin, event_stream, secret_headers
 from rxstream.sources._secrets import Secrets
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ class Connection:
         if not url:
             raise ConfigurationError(f"{provider.name} has no URL of its own: give base_url=")
         key = "" if client is not None else _key_for(provider, api_key)
-        host_of(url)
+        if client is None:
+            check_address(url, named="base_url" if base_url else _first_name(provider.base_url_env, "base_url"))
+        if key not in ("", _NO_KEY):
+            check_exposure(url, what="the key")
         return cls(
             provider=provider,
             base_url=url,
@@ -115,7 +119,6 @@ class Connection:
             yield from secret_headers(self.client.default_headers)
         elif self._key != _NO_KEY:
             yield self._key
-        yield self.base_url.partition("//")[2].rpartition("@")[0].partition(":")[2]
 
     @asynccontextmanager
     async def lease(self) -> AsyncGenerator[Any, None]:
@@ -167,7 +170,7 @@ async def call_off(
     """Tell the provider that the answer to `request` is not wanted any more. Whatever goes wrong is raised as it is."""
     options = {"params": query, "headers": _headers(request, connection), "timeout": no_clock(connect=_CONNECT_SECONDS)}
     async with connection.lease() as client:
-        await getattr(client, method)(path, cast_to=object, options=options)
+        await getattr(client, method)(path, cast_to=type(None), options=options)
 
 
 @asynccontextmanager
@@ -188,10 +191,13 @@ class _Exchange(ABC):
     def __init__(self, request: Request, connection: Connection) -> None:
         self._connection = connection
         self._headers = _headers(request, connection)
+        hidden = [*secret_headers(request.extra_headers)]
+        if hidden and connection.client is None:
+            check_exposure(connection.base_url, what="a key in extra_headers")
         self.origin = Origin(
             host=host_of(connection.base_url),
             dialect=connection.provider.dialect,
-            secrets=Secrets([*connection.secrets(), *secret_headers(request.extra_headers)]),
+            secrets=Secrets([*connection.secrets(), *hidden]),
             max_bytes=connection.max_bytes,
         )
 
@@ -321,8 +327,8 @@ def _check_client(client: Any, provider: Provider) -> None:
 
 
 def _key_for(provider: Provider, given: str | None) -> str:
-    key = (given or _first_set(provider.api_key_env)).strip()
-    if key:
+    named = "api_key" if given else _first_name(provider.api_key_env, "api_key")
+    if key := check_key(given or _first_set(provider.api_key_env), named=named):
         return key
     if not provider.key_required:
         return _NO_KEY
@@ -330,4 +336,9 @@ def _key_for(provider: Provider, given: str | None) -> str:
 
 
 def _first_set(names: Iterable[str]) -> str:
-    return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
+    return os.environ.get(_first_name(names, ""), "").strip()
+
+
+def _first_name(names: Iterable[str], otherwise: str) -> str:
+    """The first of these variables that is set, else `otherwise`."""
+    return next((name for name in names if os.environ.get(name, "").strip()), otherwise)

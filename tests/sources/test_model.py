@@ -10,7 +10,7 @@ import pytest
 import rxstream
 from rxstream.config import Request
 from rxstream.errors import ConfigurationError
-from rxstream.sources.model import model_source, preload
+from rxstream.sources.model import model_asking, preload
 from tests.support.asking import KEY
 from tests.support.server import ScriptedServer, chat
 
@@ -30,7 +30,7 @@ async def test_key_and_address_are_read_when_the_request_is_made(monkeypatch: py
 def test_a_source_says_what_it_is() -> None:
     """For errors and labels."""
     request = Request.build(provider="xai", model="grok", messages="hi")
-    source = model_source(request, label="mine", limits={"read_ahead_bytes": 10, "events": 5}, timeouts=3)
+    source = model_asking(request, label="mine", limits={"read_ahead_bytes": 10, "events": 5}, timeouts=3).source
     assert (source.label, source.provider, source.model) == ("mine", "xai", "grok")
     assert (source.read_ahead, source.max_events) == (10, 5)
     assert source.timeouts is not None
