@@ -6,15 +6,16 @@ A good status promises nothing: a proxy's page, a JSON error and a whole JSON an
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
 from rxstream._input import is_mapping
-from rxstream.errors import BadRequest, ConfigurationError, RxstreamError, StreamError, UnexpectedContentType
+from rxstream.errors import BadRequest, RxstreamError, StreamError, UnexpectedContentType
+from rxstream.providers._rate_limits import rate_limits
 from rxstream.providers.anthropic import errors as anthropic
 from rxstream.providers.compatible import Dialect
 from rxstream.providers.openai_chat import errors as openai_chat
@@ -23,13 +24,15 @@ from rxstream.sources._body import Body
 from rxstream.sources._failures import not_connected, torn
 from rxstream.sources._secrets import Secrets
 
-__all__ = ["Origin", "ResponseLike", "event_stream", "host_of", "secret_headers"]
+__all__ = ["Origin", "ResponseLike", "event_stream", "secret_headers"]
 
 _CLASSIFY: Final = {
     "anthropic": anthropic.classify,
     "openai-chat": openai_chat.classify,
     "openai-responses": openai_responses.classify,
 }
+_USER: Final = re.compile(r"//[^/]*@")
+"""What stands before a host, a password perhaps."""
 _HEAD_BYTES: Final = 64 * 1024
 _SECRET_WORDS: Final = ("auth", "key", "token", "secret", "cookie")
 
@@ -62,7 +65,7 @@ class Origin:
     def classify(self, body: bytes, *, status: int | None, headers: Mapping[str, str]) -> StreamError:
         """The provider's error that `body` is."""
         if status is not None and 300 <= status < 400:
-            where = headers.get("location", "").partition("?")[0] or "nowhere"
+            where = _USER.sub("//", headers.get("location", "").partition("?")[0])[:200] or "nowhere"
             error: StreamError = BadRequest(f"{self.host} redirects to {where}; set base_url to it", status=status)
         else:
             error = _CLASSIFY[self.dialect](status=status, body=body, headers=headers)
@@ -102,6 +105,7 @@ async def event_stream(
         max_bytes=origin.max_bytes,
         torn=lambda exc: origin.torn(exc, response.headers),
         close=close,
+        rate_limits=rate_limits(response.headers),
     )
     if decoded or _media_type(response.headers) == "text/event-stream":
         return body
@@ -147,22 +151,6 @@ def _media_type(headers: Mapping[str, str]) -> str:
 
 def _request_id(headers: Mapping[str, str]) -> str:
     return headers.get("x-request-id") or headers.get("request-id") or ""
-
-
-def host_of(url: str) -> str:
-    """Host and port of a URL, without what may be a key in it.
-
-    Raises:
-        ConfigurationError: it is no URL of a web server.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, None
-    if parts is None or parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("base_url: must be the URL of a server, such as http://127.0.0.1:8080/v1")
-    return f"{host}:{port}" if port else host
 
 
 def secret_headers(headers: Mapping[str, Any]) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from rxstream.errors import StreamError
@@ -34,10 +34,10 @@ class Feed(Protocol[D_contra]):
 class Source(Generic[D]):
     """Where events come from: how to open it, how to decode it, and what to call it."""
 
-    open: Callable[[], AbstractAsyncContextManager[AsyncIterator[D]]]
+    open: Callable[[], AbstractAsyncContextManager[AsyncIterator[D]]] = field(repr=False)
     """Entered once a subscription: sends the request, gives the data, closes the connection."""
     decoder: Callable[[], Feed[D]]
-    prepare: Callable[[], Awaitable[None]] | None = None
+    prepare: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Awaited before the clocks start: for what the process does once (loading an SDK, starting a server)."""
     label: str = ""
     keep_labels: bool = False

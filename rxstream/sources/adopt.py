@@ -23,8 +23,9 @@ from rxstream.config import Limits
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import PROVIDERS, decoder_for
 from rxstream.providers.compatible import Dialect
+from rxstream.sources._address import host_of
 from rxstream.sources._body import Body
-from rxstream.sources._response import Origin, event_stream, host_of, secret_headers
+from rxstream.sources._response import Origin, event_stream, secret_headers
 from rxstream.sources._secrets import Secrets
 from rxstream.typing import Decoder
 from rxstream.wire.sse import ServerSentEvent, encode

@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from rxstream.errors import ConfigurationError, RateLimited, RxstreamError
+from rxstream.errors import RateLimited, RxstreamError
 from rxstream.providers import provider
 from rxstream.sources._failures import TransportError
 from rxstream.sources._response import Origin
@@ -64,31 +64,12 @@ async def test_no_key_in_an_error(name: str, failure: str, transport: Wire) -> N
 
 
 @pytest.mark.parametrize("transport", ["httpx2", "aiohttp"])
-@pytest.mark.parametrize("key", [f"{KEY}\nInjected: yes", f"{KEY}-schlüssel-☃"])
-async def test_a_key_that_cannot_be_sent(key: str, transport: Wire) -> None:
-    """A line break or a foreign letter in a key: refused before anything is sent, and not shown."""
-    with ScriptedServer([CLOSE]) as server:
-        connection = Connection.to(provider("compatible"), base_url=server.url, api_key=key, transport=transport)
-        _, error = await error_of(open_stream(ask(), connection))
-        assert isinstance(error, ConfigurationError)
-        assert not server.requests
-    assert not [text for text in reachable(error) if KEY in text]
-
-
-@pytest.mark.parametrize("transport", ["httpx2", "aiohttp"])
 async def test_no_key_of_a_header_in_an_error(transport: Wire) -> None:
     """A key that came as an extra header is a key, too."""
     request = ask(extra_headers={"X-Gateway-Token": "Bearer hidden-gateway-word"})
     with ScriptedServer(page(400, "<p>hidden-gateway-word is not known</p>")) as server:
         _, error = await error_of(open_stream(request, link(server, transport=transport)))
     assert not [text for text in reachable(error) if "hidden-gateway-word" in text]
-
-
-async def test_no_password_of_a_url_in_an_error() -> None:
-    with ScriptedServer(page(400, "<p>hidden-password is wrong</p>")) as server:
-        url = server.url.replace("//", "//me:hidden-password@")
-        _, error = await error_of(open_stream(ask(), Connection.to(provider("compatible"), base_url=url)))
-    assert not [text for text in reachable(error) if "hidden-password" in text]
 
 
 async def test_the_cause_tells_the_whole_chain() -> None:

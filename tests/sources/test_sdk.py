@@ -368,8 +368,8 @@ async def test_local_servers_need_no_key(name: str, transport: Wire, monkeypatch
 
 
 def test_a_url_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://proxy.example:1")
-    assert Connection.to(provider("anthropic"), api_key=KEY).base_url == "http://proxy.example:1"
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://proxy.example:1")
+    assert Connection.to(provider("anthropic"), api_key=KEY).base_url == "https://proxy.example:1"
     assert Connection.to(provider("anthropic"), api_key=KEY, base_url="http://other").base_url == "http://other"
 
 
