@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 from rxstream.errors import LimitExceeded, ProtocolError, StreamError, StreamIncomplete
+from rxstream.events import RateLimits
 
 __all__ = ["Body"]
 
@@ -35,6 +36,7 @@ class Body:
         max_bytes: How many bytes may come out, or None for no limit.
         torn: Makes the error of what `pieces` raises.
         close: Closes the connection if the body was not read to its end.
+        rate_limits: What the response's headers say of the provider's limits.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Body:
         max_bytes: int | None,
         torn: Callable[[Exception], StreamError],
         close: Callable[[], Awaitable[None]],
+        rate_limits: RateLimits | None = None,
     ) -> None:
+        self.rate_limits = rate_limits
         self._raw: Callable[[], Awaitable[bytes]] = pieces.__anext__
         self._encoding = encoding.strip().lower()
         self._inflater: _Inflater | None = None

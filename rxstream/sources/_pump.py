@@ -29,7 +29,7 @@ from rxstream._outlet import shut_down
 from rxstream._watchdog import Watchdog
 from rxstream.aggregate import Aggregator
 from rxstream.errors import ConfigurationError, LimitExceeded, LoopShutDown, ServerFault, StreamError, TimedOut
-from rxstream.events import CONTENT_EVENTS, Event, Phase, ToolCallDelta, ToolCallStart
+from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sources._source import Source
@@ -76,6 +76,8 @@ class _Pump(Generic[D]):
         self._timed_out: TimedOut | None = None
         self._seq = 0
         self._phase: Phase = "connect"
+        self._fresh = True  # no event yet, or not the one that is to carry `_rate_limits`
+        self._rate_limits: RateLimits | None = None
         self._last_content: type | None = None
         self._breathed = 0.0
         self._read_at = 0.0
@@ -148,6 +150,7 @@ class _Pump(Generic[D]):
     async def _stream(self) -> None:
         async with self._source.open() as body:
             self._phase = "first_event"
+            self._rate_limits = getattr(body, "rate_limits", None)
             self._watchdog.connected()
             try:
                 if self._over:
@@ -175,8 +178,8 @@ class _Pump(Generic[D]):
                     data = None
                 self._read_at = time()
             events = decoder.close() if data is None else decoder.feed(data)
-            if events:
-                self._note_first_event()
+            if events and self._fresh:
+                self._note_first(events)
             done = self._emit(events, 0)
             if done < len(events) or self._read_at - self._breathed > _BREATH:
                 await self._deliver(events, done, body)
@@ -197,10 +200,16 @@ class _Pump(Generic[D]):
                 await self._open_gate(body)
             done = self._emit(events, done)
 
-    def _note_first_event(self) -> None:
+    def _note_first(self, events: list[Event]) -> None:
+        """`events` are the first, or come before the one that says what the response's headers said."""
         if self._phase == "first_event":
             self._phase = "first_output"
             self._watchdog.first_event()
+        kinds = [type(event) for event in events]
+        if self._rate_limits is not None and Started in kinds:
+            index = kinds.index(Started)
+            events[index] = _stamp(events[index], rate_limits=self._rate_limits)
+        self._fresh = self._rate_limits is not None and Started not in kinds and _CONTENT.isdisjoint(kinds)
 
     def _emit(self, events: list[Event], start: int) -> int:
         """Emit from `start` until the gate closes or the loop wants its turn; the index of the first that is left."""

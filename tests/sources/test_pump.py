@@ -38,7 +38,7 @@ from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.sources._pump import pump
 from rxstream.sources._source import Source
-from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step, numbered, raising, words
+from tests.support.scripted import DONE, HANG, Piece, Recorder, Scripted, Step, numbered, raising, words
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 PING = ev.Heartbeat()
@@ -1043,3 +1043,42 @@ async def test_what_the_preparation_raises_is_told() -> None:
     await asyncio.sleep(1)
     assert isinstance(recorder.error, ConfigurationError)
     assert script.opened == 0
+
+
+# --- what the response's headers said ---------------------------------------------------------------------------------------
+
+
+class _WithHeaders(Scripted):
+    """Its response says how much is left."""
+
+    limits = ev.RateLimits(requests_remaining=7)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[AsyncIterator[Piece]]:
+        async with super()._open() as body:
+            vars(body)["rate_limits"] = self.limits
+            yield body
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(ev.Started(id="1"), "Hel"), (DONE,)],
+        [ev.Heartbeat(), ev.Heartbeat(), (ev.Status(status="queued"), ev.Started(id="1")), "Hel", DONE],
+    ],
+)
+@virtual_time
+async def test_what_the_headers_say_of_limits_is_told_by_the_first_event_that_names_the_answer(
+    steps: list[Step],
+) -> None:
+    recorder = await outcome(_WithHeaders([*steps[:-1], ev.Started(id="2"), DONE]))
+    told = [event.rate_limits for event in recorder.items if isinstance(event, ev.Started)]
+    assert told == [_WithHeaders.limits, None]
+    assert recorder.completed
+
+
+@virtual_time
+async def test_an_answer_that_goes_on_names_none() -> None:
+    """What comes after content is not the beginning."""
+    recorder = await outcome(_WithHeaders(["Hel", ev.Started(id="2"), DONE]))
+    assert [event.rate_limits for event in recorder.items if isinstance(event, ev.Started)] == [None]
