@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from rxstream.loop import call_on
+from rxstream.loop import LoopScheduler, call_on
 
-__all__ = ["Alarm"]
+__all__ = ["Alarm", "Countdown"]
 
 
 class Alarm:
@@ -69,3 +69,49 @@ class Alarm:
             return
         self._at = None
         self._ring()
+
+
+class Countdown:
+    """Calls `ring` on the loop once so many `seconds` have passed in which the scheduler's gate was open.
+
+    Args:
+        scheduler: Whose loop and gate hold.
+        seconds: How many.
+        ring: What to call.
+    """
+
+    def __init__(self, scheduler: LoopScheduler, seconds: float, ring: Callable[[], object]) -> None:
+        self._loop = scheduler.loop
+        self._gate = scheduler.gate
+        self._alarm = Alarm(scheduler.loop, ring)
+        self._left: float | None = seconds  # while it stands
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left; 0 when it has rung, or was closed."""
+        if self._alarm.at is not None:
+            return max(0.0, self._alarm.at - self._loop.time())
+        return self._left or 0.0
+
+    def start(self) -> None:
+        """Begin to count. On the loop."""
+        self._gate.watch(self._changed)
+        self._clock()
+
+    def close(self) -> None:
+        """Do not ring, and leave no timer behind."""
+        self._gate.unwatch(self._changed)
+        self._left = None
+        self._alarm.close()
+
+    def _changed(self) -> None:
+        call_on(self._loop, self._clock)
+
+    def _clock(self) -> None:
+        now, closed = self._loop.time(), self._gate.closed
+        if closed and self._alarm.at is not None:
+            self._left = self._alarm.at - now
+            self._alarm.clear()
+        elif not closed and self._left is not None:
+            self._alarm.set(now + self._left)
+            self._left = None

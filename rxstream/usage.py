@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Provenance", "Usage"]
+__all__ = ["Provenance", "Usage", "cut_short"]
 
 Provenance = Literal["reported", "partial", "estimated", "absent"]
 """``reported`` the provider's final count; ``partial`` its count so far, the stream did not reach its end;
@@ -55,6 +55,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             reasoning_tokens=_plus(self.reasoning_tokens, other.reasoning_tokens),
             cost=_plus(self.cost, other.cost),
         )
+
+
+def cut_short(usage: Usage | None, said: int) -> Usage:
+    """What a request used that was cut short, having reported `usage`, or None, and given `said` pieces of content.
+
+    A provider that was cut short has often not said what it will bill. Then the output is estimated at a token for each
+    piece of content that came; what it reads, and writes before it notices, is not known to anybody here.
+    """
+    if usage is None or usage.output_tokens is None or usage.output_tokens < said:
+        return msgspec.structs.replace(usage or Usage(), output_tokens=said, total_tokens=None, provenance="estimated")
+    return msgspec.structs.replace(usage, provenance="partial") if usage.provenance == "reported" else usage
 
 
 def _plus(a: Any, b: Any) -> Any:

@@ -30,6 +30,7 @@ from rxstream.operators._pace import pace
 from rxstream.operators._progress import Progress, progress
 from rxstream.operators._rate_limit import rate_limit
 from rxstream.operators._responses import responses
+from rxstream.operators._retry_stream import retry_stream
 from rxstream.operators._sample import sample
 from rxstream.operators._segments import segments
 from rxstream.operators._share import share
@@ -62,6 +63,7 @@ __all__ = [
     "progress",
     "rate_limit",
     "responses",
+    "retry_stream",
     "sample",
     "segments",
     "share",
