@@ -14,7 +14,7 @@ from rxstream.tracks._compare import compare
 from rxstream.tracks._concat_ordered import concat_ordered
 from rxstream.tracks._concat_unordered import concat_unordered
 from rxstream.tracks._failover import failover
-from rxstream.tracks._hedge import HedgeBudget, hedge
+from rxstream.tracks._hedge import hedge
 from rxstream.tracks._interleave import interleave
 from rxstream.tracks._merge import merge
 from rxstream.tracks._prioritize import prioritize
@@ -24,7 +24,6 @@ from rxstream.tracks._switch_latest import switch_latest
 from rxstream.tracks._vote import vote
 
 __all__ = [
-    "HedgeBudget",
     "align",
     "best_of",
     "combine_tracks",

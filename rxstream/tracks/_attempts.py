@@ -12,7 +12,7 @@ import msgspec
 
 from rxstream.events import Event, EventBase, Retracted, UsageReported
 from rxstream.tracks._lane import Lane
-from rxstream.usage import Usage
+from rxstream.usage import Usage, cut_short
 
 __all__ = ["Attempts", "parting", "used"]
 
@@ -77,23 +77,13 @@ def parting(lane: Lane, reason: str) -> list[Event]:
 
 
 def used(lane: Lane) -> list[Event]:
-    """What each attempt of `lane` used, which has ended, if it is not known that it was nothing.
-
-    A provider that was cut short has often not said what it will bill. Then the output is estimated at a token for each
-    piece of content that came; what it reads, and writes before it notices, is not known to anybody here.
-    """
+    """What each attempt of `lane` used, which has ended, if it is not known that it was nothing."""
     events: list[Event] = []
     for attempt in sorted({*lane.usages, *lane.said, lane.attempt}):
         cut = lane.status != "completed" and attempt == lane.attempt
-        usage = _count(lane.usages.get(attempt), lane.said.get(attempt, 0), cut=cut)
+        usage = lane.usages.get(attempt)
+        if usage is None or cut:
+            usage = cut_short(usage, lane.said.get(attempt, 0))
         if usage.output_tokens or lane.status != "failed" or attempt in lane.usages:
             events.append(lane.word(UsageReported(usage=usage), attempt=attempt))
     return events
-
-
-def _count(usage: Usage | None, said: int, *, cut: bool) -> Usage:
-    if usage is None or (cut and (usage.output_tokens is None or usage.output_tokens < said)):
-        return msgspec.structs.replace(usage or Usage(), output_tokens=said, total_tokens=None, provenance="estimated")
-    if cut and usage.provenance == "reported":
-        return msgspec.structs.replace(usage, provenance="partial")
-    return usage

@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from reactivex import Observable, abc
 
-from rxstream._alarm import Alarm
-from rxstream._check import at_least, positive
+from rxstream._alarm import Countdown
+from rxstream._check import at_least
+from rxstream.budget import RetryBudget
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.latency import LatencyQuantile
-from rxstream.loop import LoopScheduler, call_on
+from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.tracks._answer import Contest, answer_of
 from rxstream.tracks._lane import Lane, checked
 
-__all__ = ["HedgeBudget", "hedge"]
-
-
-class HedgeBudget:
-    """How many second requests there may be: a share of the calls, over time; one object for all calls it is to cover.
-
-    Each call earns `max_extra` of a second request, and one second request is free; what is not used is saved, up to
-    `burst` requests. So of n calls at most ``1 + max_extra * n`` are hedged, also while a provider is slow for all.
-
-    Example:
-        >>> budget = HedgeBudget(0.5)
-        >>> budget.take(), budget.take()
-        (True, False)
-        >>> budget.earn()
-        >>> budget.earn()
-        >>> budget.take()
-        True
-
-    Args:
-        max_extra: Second requests a call, such as 0.1 for one of ten.
-        burst: How many may be saved up, at least 1.
-
-    Raises:
-        ConfigurationError: an option is out of its range.
-    """
-
-    def __init__(self, max_extra: float = 0.1, *, burst: float = 10.0) -> None:
-        self.max_extra = positive("max_extra", max_extra)
-        self.burst = at_least("burst", burst, 1.0)
-        self._saved = 1.0
-        self._lock = threading.Lock()
-
-    def earn(self) -> None:
-        """A call is made."""
-        with self._lock:
-            self._saved = min(self.burst, self._saved + self.max_extra)
-
-    def take(self) -> bool:
-        """Whether a second request may be made now; if so, it is counted."""
-        with self._lock:
-            if self._saved < 1.0 - 1e-9:  # ten tenths are one
-                return False
-            self._saved -= 1.0
-            return True
+__all__ = ["hedge"]
 
 
 def hedge(
@@ -68,7 +25,7 @@ def hedge(
     spare: Observable[Event] | None = None,
     *,
     after: float | LatencyQuantile,
-    budget: HedgeBudget | None = None,
+    budget: RetryBudget | None = None,
 ) -> Stream[Event]:
     """Ask `track`; if it has given no content after a while, ask `spare` too, and let the first content decide.
 
@@ -100,7 +57,7 @@ def hedge(
         spare: What is asked second; the same once more, if it is not given.
         after: Seconds without content after which the second request is made; or a `LatencyQuantile`, which gives them. As
             long as it has no value the first request is given all the time it takes.
-        budget: What limits second requests, over calls; None for one a call.
+        budget: What limits second requests, over all calls that share it; None for one a call.
 
     Returns:
         One answer, as `race` gives it.
@@ -111,8 +68,8 @@ def hedge(
     asked = checked((track, track if spare is None else spare))
     if not isinstance(after, LatencyQuantile):
         at_least("after", after)
-    if budget is not None and not isinstance(budget, HedgeBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"budget={budget!r}: must be a HedgeBudget")
+    if budget is not None and not isinstance(budget, RetryBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"budget={budget!r}: must be a RetryBudget")
     return answer_of(asked, lambda observer, scheduler: _Hedge(asked, observer, scheduler, after, budget))
 
 
@@ -123,22 +80,24 @@ class _Hedge(Contest):
         observer: abc.ObserverBase[Event],
         scheduler: LoopScheduler,
         after: float | LatencyQuantile,
-        budget: HedgeBudget | None,
+        budget: RetryBudget | None,
     ) -> None:
         super().__init__(tracks, observer, scheduler)
         self._first, self._spare = self.lanes
         self._learned = after if isinstance(after, LatencyQuantile) else None
-        self._left = after.value if isinstance(after, LatencyQuantile) else after  # seconds, while it stands
+        seconds = after.value if isinstance(after, LatencyQuantile) else after
+        self._patience = None if seconds is None else Countdown(scheduler, seconds, self._late)
         self._budget = budget
         self._began = scheduler.loop.time()
         self._paused = False
-        self._alarm = Alarm(scheduler.loop, self._late)
 
     def begin(self) -> None:
         if self._budget is not None:
             self._budget.earn()
-        self.scheduler.gate.watch(self._gate_changed)
-        self._clock()
+        self._paused = self.scheduler.gate.closed
+        self.scheduler.gate.watch(self._note_pause)
+        if self._patience is not None:
+            self._patience.start()
         self.open(self._first)
 
     def left(self) -> bool:
@@ -157,24 +116,13 @@ class _Hedge(Contest):
         self._stop_clock()
         super().close_lanes()
 
-    # --- the clock, which stands while the gate is closed -------------------------------------------------------------------
-
-    def _gate_changed(self) -> None:
-        call_on(self.scheduler.loop, self._clock)
-
-    def _clock(self) -> None:
-        now, closed = self.scheduler.loop.time(), self.scheduler.gate.closed
-        self._paused = self._paused or closed
-        if closed and self._alarm.at is not None:
-            self._left = self._alarm.at - now
-            self._alarm.clear()
-        elif not closed and self._left is not None:
-            self._alarm.set(now + self._left)
-            self._left = None
+    def _note_pause(self) -> None:
+        self._paused = True
 
     def _stop_clock(self) -> None:
-        self.scheduler.gate.unwatch(self._gate_changed)
-        self._alarm.close()
+        self.scheduler.gate.unwatch(self._note_pause)
+        if self._patience is not None:
+            self._patience.close()
 
     def _late(self) -> None:
         if self._spare.status == "waiting" and (self._budget is None or self._budget.take()):

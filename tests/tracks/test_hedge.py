@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from hypothesis import given
-from hypothesis import strategies as st
 
+from rxstream.budget import RetryBudget
 from rxstream.errors import ConfigurationError, Disconnected, Overloaded, TracksFailed
 from rxstream.latency import LatencyQuantile
-from rxstream.tracks import HedgeBudget, hedge
+from rxstream.tracks import hedge
 from tests.support.contests import Field, Told, started, watchers
 from tests.support.scripted import DONE, HANG, Step
 from tests.support.virtual_loop import settle, virtual_time
@@ -81,7 +80,7 @@ async def test_without_a_spare_the_same_track_is_asked_again() -> None:
 @virtual_time
 async def test_a_track_that_fails_is_replaced_at_once() -> None:
     field = Field()
-    budget = HedgeBudget(0.1)
+    budget = RetryBudget(0.1, reserve=1)
     assert budget.take()  # nothing is left; it is not asked
     a, b = field.track("a", 1, Overloaded("busy")), field.track("b", 1, "b", DONE)
     told = Told(hedge(a, b, after=5, budget=budget))
@@ -245,7 +244,7 @@ async def test_one_that_had_nothing_to_say_teaches_nothing(spare: list[Step]) ->
 @virtual_time
 async def test_a_budget_limits_second_requests() -> None:
     field = Field()
-    budget = HedgeBudget(0.25)
+    budget = RetryBudget(0.25, reserve=1, clock=lambda: 0.0)
     slow, spare = field.track("slow", 5, "slow", DONE), field.track("spare", 1, "spare", DONE)
     told: list[Told] = []
     for _ in range(9):
@@ -254,34 +253,6 @@ async def test_a_budget_limits_second_requests() -> None:
     hedged = [each.response.text == "spare" for each in told]
     assert hedged == [True, False, False, True, False, False, False, True, False]
     assert field.opened == {"slow": 9, "spare": 3}
-
-
-@given(st.floats(0.01, 2), st.floats(1, 20), st.lists(st.booleans(), max_size=300))
-def test_of_n_calls_at_most_one_and_its_share_are_hedged(max_extra: float, burst: float, late: list[bool]) -> None:
-    budget, hedged = HedgeBudget(max_extra, burst=burst), 0
-    for calls, is_late in enumerate(late, 1):
-        budget.earn()
-        hedged += is_late and budget.take()
-        assert hedged <= 1 + max_extra * calls + 1e-6
-    saved = 0
-    while budget.take():
-        saved += 1
-    assert saved <= burst
-
-
-def test_ten_tenths_are_one() -> None:
-    budget = HedgeBudget(0.1)
-    assert budget.take()
-    for _ in range(10):
-        assert not budget.take()
-        budget.earn()
-    assert budget.take()
-
-
-@pytest.mark.parametrize("options", [{"max_extra": 0}, {"max_extra": math.nan}, {"burst": 0.5}, {"burst": "many"}])
-def test_a_budget_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=next(iter(options))):
-        HedgeBudget(**options)
 
 
 @pytest.mark.parametrize("options", [{"after": -1}, {"after": math.nan}, {"after": None}, {"after": 1, "budget": 0.1}])
