@@ -7,6 +7,7 @@ Rules of this module:
   time, and the next one is made beside it. aiohttp's does not, but is limited to 100 unless told otherwise.
 * A loop that shuts down closes its clients, after the last farewell: an async generator of ours stands among those that
   the loop ends.
+* Of an answer that is an error no more is read than its head: the SDKs would read all of it, and inflate it.
 * No redirect is followed: the other server would get the prompt, and every header that the caller has added.
 * SDKs are imported by the functions that make their clients, nowhere else; the first time in a thread of its own, for
   it takes a second or two, in which the loop would stand still.
@@ -22,9 +23,10 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from rxstream.errors import MissingDependency
+from rxstream.errors import Disconnected, MissingDependency
+from rxstream.sources._body import Body
 from rxstream.sources._farewell import said
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ Transport: TypeAlias = Literal["auto", "httpx2", "aiohttp"]
 
 _SHARD: Final = 100
 """Streams at a time on one httpx2 client."""
+
+_HEAD_BYTES: Final = 64 * 1024
+"""Of an answer that is an error."""
 
 _MOST: Final = 100_000
 """Streams at a time on one aiohttp client; it takes no limit for "100", so one is given that nobody reaches."""
@@ -173,7 +178,7 @@ def _make_openai(key: ClientKey) -> AsyncOpenAI:
         base_url=key.base_url,
         api_key=key.api_key,
         max_retries=0,
-        http_client=http(limits=_limits(key), verify=_tls(), follow_redirects=False),
+        http_client=http(**_options(key)),
     )
     if client.base_url.host != "api.openai.com":  # the SDK reads these from the environment for any server
         client.organization = client.project = None
@@ -189,15 +194,41 @@ def _make_anthropic(key: ClientKey) -> AsyncAnthropic:
         api_key=key.api_key,
         max_retries=0,
         open_telemetry=False,
-        http_client=http(limits=_limits(key), verify=_tls(), follow_redirects=False),
+        http_client=http(**_options(key)),
     )
 
 
-def _limits(key: ClientKey) -> httpx2.Limits:
+def _options(key: ClientKey) -> dict[str, Any]:
+    """What every client is made with."""
     import httpx2  # noqa: PLC0415 - as heavy
 
     most = _SHARD if key.transport == "httpx2" else _MOST
-    return httpx2.Limits(max_connections=most, max_keepalive_connections=_SHARD)
+    return {
+        "limits": httpx2.Limits(max_connections=most, max_keepalive_connections=_SHARD),
+        "verify": _tls(),
+        "follow_redirects": False,
+        "event_hooks": {"response": [_cut_error]},
+    }
+
+
+async def _cut_error(response: httpx2.Response) -> None:
+    """Leave of an answer that is no success only the head of its body, inflated."""
+    import httpx2  # noqa: PLC0415 - as heavy
+
+    whole = response.stream
+    if response.is_success or not isinstance(whole, httpx2.AsyncByteStream):
+        return
+    encoding = response.headers.pop("content-encoding", "")
+    body = Body(aiter(whole), encoding=encoding, max_bytes=None, torn=_broken, close=whole.aclose)
+    try:
+        head = await body.head(_HEAD_BYTES)
+    finally:
+        await body.aclose()
+    response.stream = httpx2.ByteStream(head)
+
+
+def _broken(exc: Exception) -> Disconnected:
+    return Disconnected(type(exc).__name__)
 
 
 def no_clock(*, connect: float) -> httpx2.Timeout:
