@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rxstream import errors, events, operators, tracks
+    from rxstream.budget import RetryBudget
     from rxstream.chunk import MessageChunk
     from rxstream.comparison import Comparison, compare_responses
     from rxstream.config import Limits, Request, Timeouts
@@ -53,6 +54,7 @@ __all__ = [
     "Publisher",
     "Request",
     "Response",
+    "RetryBudget",
     "Snapshot",
     "Statistics",
     "Stream",
@@ -78,6 +80,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "RetryBudget": "budget",
     "MessageChunk": "chunk",
     "Comparison": "comparison",
     "compare_responses": "comparison",

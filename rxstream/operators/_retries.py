@@ -116,9 +116,9 @@ class Retries:
         asking, resumable = self._asking, self._options.after_output == "resume"
         if resumable and (asking is None or not asking.resumable):
             raise ConfigurationError(
-                "after_output='resume': only a provider that keeps its answers can give the rest of one, such as OpenAI's "
-                "Responses API with background=True, and only where nothing stands between its stream and retry_stream "
-                "that changes the events; choose 'restart', 'continue_' or 'buffer' instead"
+                "after_output='resume': the rest of an answer that was cut can be had of OpenAI's Responses API and of the "
+                "local model, and only where nothing that changes its events stands before retry_stream; "
+                "choose 'restart', 'continue_' or 'buffer' instead"
             )
         self._asked = self._source
         budget = self._options.budget
@@ -239,9 +239,9 @@ class Retries:
     def _plan(self, error: Exception) -> tuple[float, _How] | None:
         """How long to wait, and how to go on; None if this error is the end."""
         options = self._options
-        if not isinstance(error, StreamError) or isinstance(error, _FINAL) or not options.when(error):
+        if not isinstance(error, StreamError) or isinstance(error, _FINAL) or self._requests >= options.attempts:
             return None
-        if self._requests >= options.attempts or (self._attempt.committed and self._attempt.finished):
+        if (self._attempt.committed and self._attempt.finished) or not options.when(error):
             return None
         delay = options.jitter(min(options.max_delay, options.delay * 2.0 ** min(self._requests - 1, 64)))
         if error.retry_after is not None:

@@ -45,8 +45,8 @@ def retry_stream(
     first content text is on the screen, and `after_output` says what becomes of it:
 
     * ``fail``: the stream ends with the error, whose ``partial`` holds what arrived.
-    * ``resume``: the provider gives the rest, exactly; a `Seam` marks the place. Only where it can
-      (see ``Request.background``).
+    * ``resume``: the provider gives the rest, exactly; a `Seam` marks the place. For OpenAI's Responses API, where the answer
+      is then made in the background and kept for some minutes, and for the local model.
     * ``restart``: the model is asked anew; with its first content what was said before is `Retracted`.
     * ``continue_``: the model is asked to go on after its text, and a `Seam` marks the place. Only plain text can be gone
       on with: not once a tool was called, or reasoning, a refusal or media was given.
