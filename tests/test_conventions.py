@@ -53,7 +53,7 @@ LATE_IMPORTS: dict[str, str] = {
 WITHOUT_TESTS: dict[str, str] = {
     "rxstream.typing": "protocols: nothing to run",
 }
-OF_THE_WHOLE = ("laws", "live", "typing")
+OF_THE_WHOLE = ("laws", "live", "security", "typing")
 """Folders of tests that belong to no module."""
 WITHOUT_MODULE: dict[str, str] = {
     "tests/test_conventions.py": "about the project",
