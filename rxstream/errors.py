@@ -279,7 +279,7 @@ class UnexpectedContentType(StreamError):
 
 
 class LimitExceeded(StreamError):
-    """The stream went over a limit of ours."""
+    """The stream went over a limit of ours; or, where that is to be a failure, the answer reached the model's."""
 
 
 class TimedOut(StreamError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from reactivex import Observable, abc
@@ -27,6 +27,9 @@ from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
 from rxstream.tracks._lane import Labels, Lane, lanes_of
 from rxstream.usage import Usage
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
 
 __all__ = ["KEPT", "Contest", "OneAnswer", "answer_of"]
 
@@ -160,12 +163,18 @@ class OneAnswer(ABC):
         if error is None:
             self._outlet.on_completed()
             return
-        if isinstance(error, StreamError) and error.partial is not None:
-            usage = error.partial.usage + self._attempts.spent
-            if usage.provenance == "reported":
-                usage = msgspec.structs.replace(usage, provenance="partial")
-            error.partial = error.partial.model_copy(update={"usage": usage, "attempts": self._attempts.count})
+        if isinstance(error, StreamError):
+            error.partial = self.partial(error)
         self._outlet.on_error(error)
+
+    def partial(self, error: StreamError) -> Response | None:
+        """The partial answer of an error, with what all tracks used."""
+        if error.partial is None:
+            return None
+        usage = error.partial.usage + self._attempts.spent
+        if usage.provenance == "reported":
+            usage = msgspec.structs.replace(usage, provenance="partial")
+        return error.partial.model_copy(update={"usage": usage, "attempts": self._attempts.count})
 
     def lost(self) -> TracksFailed:
         """The error of having no track left; what was shown, and stands, is its partial answer."""

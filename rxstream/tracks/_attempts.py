@@ -80,7 +80,7 @@ def used(lane: Lane) -> list[Event]:
     """What each attempt of `lane` used, which has ended, if it is not known that it was nothing."""
     events: list[Event] = []
     for attempt in sorted({*lane.usages, *lane.said, lane.attempt}):
-        cut = lane.status != "completed" and attempt == lane.attempt
+        cut = lane.status != "completed" and attempt == lane.attempt and not lane.finished
         usage = lane.usages.get(attempt)
         if usage is None or cut:
             usage = cut_short(usage, lane.said.get(attempt, 0))

@@ -21,7 +21,7 @@ from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream.errors import ConfigurationError, error_info
-from rxstream.events import CONTENT_EVENTS, Cancelled, Event, EventBase, Failed, UsageReported
+from rxstream.events import CONTENT_EVENTS, Cancelled, Event, EventBase, Failed, Finished, UsageReported
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -118,6 +118,8 @@ class Lane:
         """The attempt that its last event was of."""
         self.spoke_at: float | None = None
         """When its first content came, in seconds of the loop's clock."""
+        self.finished = False
+        """Whether its model has said that it is done."""
         self.outputs = 0
         """Events with content so far; with most providers one is about a token."""
         self.usage: Usage | None = None
@@ -199,11 +201,15 @@ class Lane:
                 self.spoke_at = event.at or self._scheduler.loop.time()
         elif isinstance(event, UsageReported):
             self.usage = self.usages[event.attempt] = event.usage
+        elif kind is Finished:
+            self.finished = True
         self._on_event(self, event)
 
     def fail(self, error: Exception) -> None:
-        """Close the request: the lane has failed of `error`."""
+        """Close the request: the lane has failed of `error`, even if its end was a proper one."""
         self._subscription.dispose()
+        if self.status == "completed":
+            self.status = "active"
         self._fail(error)
 
     def _turn(self, event: Event) -> None:

@@ -35,11 +35,13 @@ class Knowing:
         """After what it was asked to go on."""
         self.closed = 0
         self.kind: Literal["prefill", "user_message"] = "prefill"
+        self._label = ""
         self._answer = answer
         self._again = again or answer
         self._further = further
 
     def stream(self, label: str = "") -> Stream[Event]:
+        self._label = label
         made = Stream.of(pump(self._answer.source(label=label)), label=label)
         made.asking = self
         return made
@@ -58,7 +60,7 @@ class Knowing:
         self.texts.append(text)
         if isinstance(self._further, str):
             return self._further
-        return Continuation(pump(self._further.source(label="further")), self.kind)
+        return Continuation(pump(self._further.source(label=self._label)), self.kind)
 
     def close(self) -> None:
         self.closed += 1

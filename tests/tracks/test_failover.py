@@ -7,21 +7,39 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rxstream._asking import Continuation
 from rxstream.errors import (
     BadRequest,
     BudgetExceeded,
     Cancelled,
     ConfigurationError,
+    ContentFiltered,
     Disconnected,
+    LimitExceeded,
     Overloaded,
+    StreamError,
     StreamIncomplete,
     TracksFailed,
 )
-from rxstream.events import Heartbeat
+from rxstream.events import (
+    Failed,
+    Finished,
+    Heartbeat,
+    RefusalDelta,
+    Seam,
+    ServerTool,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallStart,
+)
+from rxstream.observable import Stream
 from rxstream.tracks import failover, race
 from tests.support.contests import Field, Told, reported, started, watchers
-from tests.support.scripted import DONE, HANG, Step, raising
+from tests.support.knowing import Knowing
+from tests.support.scripted import DONE, HANG, Scripted, Step, raising
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -206,6 +224,337 @@ async def test_the_loser_of_a_race_within_is_no_failure() -> None:
     assert (told.response.text, field.running) == ("d", [])
 
 
+@virtual_time
+async def test_a_restart_without_a_word_takes_nothing_back() -> None:
+    field = Field()
+    a, b = field.track("a", "Hel", Disconnected("x")), field.track("b", started(), 1, DONE)
+    told = Told(failover(a, b, after_output="restart"))
+    await asyncio.sleep(20)
+    assert told.said == ["a1 'Hel'", "a1 Failed Disconnected", "a1 Usage 1 estimated", "b2 Failed StreamIncomplete"]
+    error = told.failure
+    assert isinstance(error, TracksFailed)
+    assert error.partial is not None
+    assert (error.partial.text, told.ended_at) == ("Hel", 1)
+    field = Field()
+    a, b, c = field.track("a", "Hel", Disconnected("x")), field.track("b", DONE), field.track("c", "Bon", DONE)
+    told = Told(failover(a, Stream.of(rx.empty()), b, c, after_output="restart"))
+    await asyncio.sleep(20)
+    assert (told.response.text, told.completed) == ("Bon", True)
+
+
+# --- reasons to finish that are failures ----------------------------------------------------------------------------------
+
+
+def ending(reason: Any, raw: str = "") -> Finished:
+    return Finished(reason=reason, raw_reason=raw)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("length", LimitExceeded),
+        ("content_filter", ContentFiltered),
+        ("refusal", ContentFiltered),
+        ("pause", StreamIncomplete),
+        ("error", StreamIncomplete),
+        ("other", StreamIncomplete),
+    ],
+)
+@virtual_time
+async def test_who_finishes_for_such_a_reason_has_failed(reason: Any, kind: type[StreamError]) -> None:
+    field = Field()
+    a = field.track("a", started("bad"), reported(3), ending(reason, "raw"))
+    told = Told(failover(a, field.track("b", 1, "b", DONE), on_finish=[reason]))
+    await asyncio.sleep(20)
+    assert told.said == [f"a1 Failed {kind.__name__}", "a1 Usage 3 reported", "b2 'b'", "b2 Finished"]
+    info = told.items[0].error
+    assert (info.code, info.phase, info.retryable) == ("raw", "finish", kind is StreamIncomplete)
+    assert told.response.usage.output_tokens == 3
+
+
+@virtual_time
+async def test_after_content_such_an_end_fails_with_the_whole_of_it() -> None:
+    field = Field()
+    a = field.track("a", started("bad"), "Hel", reported(3), ending("length"))
+    told = Told(failover(a, field.track("b", "b"), on_finish=["length"]))
+    await asyncio.sleep(20)
+    error = told.failure
+    assert isinstance(error, LimitExceeded)
+    assert error.partial is not None
+    assert (error.partial.text, error.partial.finish_reason, error.partial.usage.output_tokens) == ("Hel", None, 3)
+    assert (error.model, field.opened["b"], field.running) == ("bad", 0, [])
+
+
+@virtual_time
+async def test_or_it_is_answered_anew() -> None:
+    field = Field()
+    a = field.track("a", "I can", RefusalDelta(text="not"), 1, ending("refusal"))
+    told = Told(failover(a, field.track("b", 1, "b", DONE), on_finish=["refusal"], after_output="restart"))
+    await asyncio.sleep(20)
+    assert [word.split(" ")[1] for word in told.said[2:]] == ["Failed", "Usage", "Retracted", "'b'", "Finished"]
+    assert (told.response.text, told.response.refusal) == ("b", None)
+
+
+@virtual_time
+async def test_what_fails_later_has_only_what_stands() -> None:
+    field = Field()
+    a, b = field.track("a", "a", ending("length")), field.track("b", "b", reported(5), Disconnected("x"))
+    told = Told(failover(a, b, on_finish=["length"], after_output="restart"))
+    await asyncio.sleep(20)
+    partial = told.failure.partial
+    assert partial is not None
+    assert (partial.text, partial.attempts, partial.usage.output_tokens) == ("b", 2, 6)
+
+
+@pytest.mark.parametrize("said", [[], ["text"]], ids=["silent", "in words"])
+@virtual_time
+async def test_the_last_ones_answer_stands_whatever_its_reason(said: list[Step]) -> None:
+    field = Field()
+    a, b = field.track("a", ending("length")), field.track("b", *said, ending("length"))
+    told = Told(failover(a, b, on_finish=["length"]))
+    await asyncio.sleep(20)
+    assert told.completed
+    assert told.response.finish_reason == "length"
+
+
+@virtual_time
+async def test_other_reasons_are_no_failure() -> None:
+    field = Field()
+    told = Told(failover(field.track("a", "a", DONE), field.track("b"), on_finish=["length", "refusal"]))
+    await asyncio.sleep(20)
+    assert (told.completed, field.opened["b"]) == (True, 0)
+
+
+# --- going on ---------------------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_the_next_model_goes_on_after_the_text() -> None:
+    field = Field()
+    further = Scripted([started("other"), 1, "lo, ", 1, "you", reported(2), DONE])
+    known = Knowing(Scripted([]), further=further)
+    told = Told(
+        failover(
+            field.track("a", started("one"), "He", "l", 1, Disconnected("x")),
+            known.stream("b"),
+            after_output="continue_",
+        )
+    )
+    await asyncio.sleep(20)
+    assert told.story == [
+        (0, "a1 Started"),
+        (0, "a1 'He'"),
+        (0, "a1 'l'"),
+        (1, "a1 Failed Disconnected"),
+        (1, "a1 Usage 2 estimated"),
+        (2, "b2 Started"),
+        (2, "b2 Seam"),
+        (2, "b2 'lo, '"),
+        (3, "b2 'you'"),
+        (3, "b2 Usage 2 reported"),
+        (3, "b2 Finished"),
+    ]
+    seam = next(event for event in told.items if isinstance(event, Seam))
+    assert (seam.kind, seam.offset, seam.verified) == ("prefill", 3, False)
+    assert [event.seq for event in told.items] == [*range(5), *range(6)]
+    assert (told.response.text, told.response.model, told.response.attempts) == ("Hello, you", "other", 2)
+    assert (known.texts, known.closed, further.running) == (["Hel"], 1, 0)
+
+
+@virtual_time
+async def test_before_the_first_content_it_is_simply_asked() -> None:
+    known = Knowing(Scripted(["Bon", DONE]))
+    told = Told(failover(Field().track("a", Overloaded("x")), known.stream("b"), after_output="continue_"))
+    await asyncio.sleep(20)
+    assert (told.said, known.texts) == (["a1 Failed Overloaded", "b2 'Bon'", "b2 Finished"], [])
+
+
+@virtual_time
+async def test_it_goes_on_as_often_as_there_are_tracks() -> None:
+    field = Field()
+    b = Knowing(Scripted([]), further=Scripted(["b", Disconnected("x")]))
+    c = Knowing(Scripted([]), further=Scripted([Overloaded("x")]))
+    d = Knowing(Scripted([]), further=Scripted(["d", Disconnected("the last")]))
+    told = Told(
+        failover(
+            field.track("a", "a", Disconnected("x")), *(each.stream() for each in (b, c, d)), after_output="continue_"
+        )
+    )
+    await asyncio.sleep(20)
+    assert (b.texts, c.texts, d.texts) == (["a"], ["ab"], ["ab"])
+    partial = told.failure.partial
+    assert partial == told.response.model_copy(update={"attempts": 4})
+    assert partial is not None
+    assert (partial.text, str(told.failure).partition(" [")[0]) == ("abd", "the last")
+    assert [each.closed for each in (b, c, d)] == [1, 1, 1]
+
+
+@virtual_time
+async def test_one_that_has_nothing_more_to_say_completes_the_text() -> None:
+    known = Knowing(Scripted([]), further=Scripted([started(), DONE]))
+    told = Told(failover(Field().track("a", "all", Disconnected("x")), known.stream("b"), after_output="continue_"))
+    await asyncio.sleep(20)
+    assert told.said[-3:] == ["b2 Started", "b2 Seam", "b2 Finished"]
+    assert (told.response.text, told.response.finish_reason, told.completed) == ("all", "stop", True)
+
+
+@virtual_time
+async def test_an_answer_cut_for_its_length_can_be_gone_on_with() -> None:
+    known = Knowing(Scripted([]), further=Scripted(["lo", DONE]))
+    told = Told(
+        failover(
+            Field().track("a", "Hel", ending("length")),
+            known.stream("b"),
+            after_output="continue_",
+            on_finish=["length"],
+        )
+    )
+    await asyncio.sleep(20)
+    assert (told.response.text, told.response.finish_reason) == ("Hello", "stop")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (["a", ToolCallStart(id="c", name="f", part=1)], "plain text"),
+        ([ThinkingDelta(text="hm"), TextDelta(text="a", part=1)], "plain text"),
+        ([RefusalDelta(text="no")], "plain text"),
+        ([ServerTool(name="search", step="start")], "plain text"),
+        (["a", TextDelta(text="b", choice=1)], "plain text"),
+        (["a"], "it cannot"),
+    ],
+)
+@virtual_time
+async def test_what_cannot_be_gone_on_with_fails_and_says_why(said: list[Step], why: str) -> None:
+    error = Disconnected("x")
+    known = Knowing(Scripted(["b"]), further="it cannot" if why == "it cannot" else Scripted(["b"]))
+    told = Told(failover(Field().track("a", *said, error), known.stream("b"), after_output="continue_"))
+    await asyncio.sleep(20)
+    assert told.error is error
+    assert why in error.__notes__[0]
+    assert error.partial == told.response
+    assert len(told.items) == len(said)
+    assert known.closed == (1 if why == "it cannot" else 0)
+
+
+@virtual_time
+async def test_a_track_whose_model_is_not_known_cannot_go_on() -> None:
+    field, error = Field(), Disconnected("x")
+    told = Told(failover(field.track("a", "a", error), field.track("b", "b"), after_output="continue_"))
+    await asyncio.sleep(20)
+    assert (told.error, field.opened["b"]) == (error, 0)
+    assert "the model of b" in error.__notes__[0]
+
+
+@virtual_time
+async def test_what_stands_when_nobody_can_go_on_is_the_partial_answer() -> None:
+    known = Knowing(Scripted([]), further=Scripted([Overloaded("x")]))
+    field = Field()
+    told = Told(
+        failover(
+            field.track("a", "a", Disconnected("x")), known.stream("b"), field.track("c", "c"), after_output="continue_"
+        )
+    )
+    await asyncio.sleep(20)
+    error = told.failure
+    assert isinstance(error, TracksFailed)
+    assert error.partial is not None
+    assert (error.partial.text, [*error.errors], field.opened["c"]) == ("a", ["a", "b"], 0)
+
+
+@virtual_time
+async def test_what_going_on_raises_is_the_error() -> None:
+    known, mine = Knowing(Scripted([])), ZeroDivisionError()
+    known.go_on = lambda text: raising(mine)()  # type: ignore[method-assign]
+    told = Told(failover(Field().track("a", "a", Disconnected("x")), known.stream("b"), after_output="continue_"))
+    await asyncio.sleep(20)
+    assert told.error is mine
+
+
+@pytest.mark.parametrize("at", [0.5, 1, 1.5, 2, 2.5, 3])
+@virtual_time
+async def test_disposed_or_paused_while_it_goes_on_it_leaves_nothing(at: float) -> None:
+    for pauses in (False, True):
+        field, further = Field(), Scripted([1, "b", 1, "c", HANG])
+        known = Knowing(Scripted([]), further=further)
+        told = Told(
+            failover(field.track("a", "a", 1, Disconnected("x")), known.stream("b"), after_output="continue_"),
+            pauses=pauses,
+        )
+        await asyncio.sleep(at)
+        told.subscription.dispose()
+        heard = len(told.items)
+        await asyncio.sleep(20)
+        assert (field.running, further.running, len(told.items)) == ([], 0, heard)
+        assert known.closed == len(known.texts)
+        assert await watchers(told.gate) == 0
+
+
+@virtual_time
+async def test_disposed_by_the_handler_of_the_failure_nobody_is_asked_to_go_on() -> None:
+    known = Knowing(Scripted([]), further=Scripted(["b"]))
+    told = Told(failover(Field().track("a", "a", 1, Disconnected("x")), known.stream("b"), after_output="continue_"))
+    told.and_then = lambda item: told.subscription.dispose() if isinstance(item, Failed) else None
+    await asyncio.sleep(20)
+    assert (told.ended_at, known.closed) == (None, 1)
+
+
+@given(
+    pieces=st.lists(st.text("ab\N{SNOWMAN}", min_size=1, max_size=3), min_size=1, max_size=8),
+    cuts=st.lists(st.integers(0, 8), min_size=1, max_size=3),
+    after_output=st.sampled_from(["fail", "restart", "continue_"]),
+    held=st.sets(st.integers(0, 9)),
+)
+def test_no_text_is_doubled_or_lost_by_any_cuts(
+    pieces: list[str], cuts: list[int], after_output: Any, held: set[int]
+) -> None:
+    """Models that go on say exactly the rest; so what is shown at the end is always the beginning of the answer."""
+
+    @virtual_time
+    async def main() -> None:
+        whole = "".join(pieces)
+        errors = [Disconnected(str(number)) for number in range(len(cuts))]
+        tracks = [
+            Rest(pieces, cut, error).stream(str(number))
+            for number, (cut, error) in enumerate(zip(cuts, errors, strict=True))
+        ]
+        told = Told(failover(*tracks, after_output=after_output))
+        told.and_then = lambda _: hold(told) if len(told.items) in held else None
+        await asyncio.sleep(100)
+        assert told.completed or told.error is not None
+        assert whole.startswith(told.response.text)
+        if told.completed:
+            assert (told.response.text, told.response.finish_reason) == (whole, "stop")
+        else:
+            assert told.response.finish_reason is None
+            assert (told.failure.partial.text if told.failure.partial else "") == told.response.text
+
+    main()
+
+
+class Rest(Knowing):
+    """A model that gives `pieces`, and fails after so many of them; asked to go on, it knows where it was."""
+
+    def __init__(self, pieces: list[str], cut: int, error: Exception) -> None:
+        end: list[Step] = [DONE] if cut >= len(pieces) else [raising(error)]
+        super().__init__(Scripted([*pieces[:cut], *end]))
+        self._pieces, self._cut, self._error = pieces, cut, error
+
+    def go_on(self, text: str) -> Continuation | str:
+        """Its cut counts from where it goes on."""
+        before, at = "", 0
+        while before != text:
+            before, at = before + self._pieces[at], at + 1
+        rest = self._pieces[at:]
+        self._further = Rest(rest, self._cut, self._error)._answer
+        return super().go_on(text)
+
+
+def hold(told: Told) -> None:
+    told.gate.hold("user")
+    asyncio.get_running_loop().call_later(1, told.gate.release, "user")
+
+
 @pytest.mark.parametrize("at", [0, 0.5, 1, 1.5, 2, 3])
 @virtual_time
 async def test_disposed_at_any_moment_it_leaves_nothing(at: float) -> None:
@@ -239,6 +588,8 @@ async def test_paused_while_it_fails_it_says_so_later() -> None:
         ((), {}, "at least 1"),
         ((rx.never(),), {"after_output": "go on"}, "after_output"),
         ((rx.never(),), {"when": 5}, "when"),
+        ((rx.never(),), {"on_finish": ["stop"]}, "on_finish"),
+        ((rx.never(),), {"on_finish": "length"}, "on_finish"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(tracks: Any, options: dict[str, Any], said: str) -> None:
