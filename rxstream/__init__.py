@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rxstream import errors, events, operators, tracks
+    from rxstream.breaker import CircuitBreaker, CircuitChange
     from rxstream.budget import RetryBudget
+    from rxstream.bulkhead import Bulkhead, BulkheadStatistics
     from rxstream.chunk import MessageChunk
     from rxstream.comparison import Comparison, compare_responses
     from rxstream.config import Limits, Request, Timeouts
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from rxstream.loop import LoopScheduler
     from rxstream.messages import Message, Tool
     from rxstream.observable import Stream
+    from rxstream.quota import RateLimiter
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from rxstream.usage import Usage
 
 __all__ = [
+    "Bulkhead",
+    "BulkheadStatistics",
+    "CircuitBreaker",
+    "CircuitChange",
     "Comparison",
     "DualTrack",
     "Gate",
@@ -52,6 +59,7 @@ __all__ = [
     "Message",
     "MessageChunk",
     "Publisher",
+    "RateLimiter",
     "Request",
     "Response",
     "RetryBudget",
@@ -80,7 +88,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CircuitBreaker": "breaker",
+    "CircuitChange": "breaker",
     "RetryBudget": "budget",
+    "Bulkhead": "bulkhead",
+    "BulkheadStatistics": "bulkhead",
     "MessageChunk": "chunk",
     "Comparison": "comparison",
     "compare_responses": "comparison",
@@ -101,6 +113,7 @@ _HOMES = {
     "Message": "messages",
     "Tool": "messages",
     "Stream": "observable",
+    "RateLimiter": "quota",
     "Response": "response",
     "Statistics": "session",
     "StreamSession": "session",
