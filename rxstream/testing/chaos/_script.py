@@ -9,6 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -140,17 +141,26 @@ class Script:
                 left, part = max(0, left - len(part)), part[left:]  # noqa: PLW2901 - the piece, cut
             if part:
                 parts.append(part)
-        return self._with(parts)
+        return self._with(parts, usage=self.usage)
 
-    def _with(self, parts: Iterable[str | Thought | Call]) -> Script:
+    def without_usage(self) -> Script:
+        """The script that reports no usage; a tape stays what it is."""
+        return self if self.usage is None or self.tape else self._with(self.parts, usage=None)
+
+    def _with(self, parts: Iterable[str | Thought | Call], *, usage: tuple[int, int] | None) -> Script:
         return Script(
             *parts,
             finish=self.finish,
-            usage=self.usage,
+            usage=usage,
             model=self.model,
             interleaved=self.interleaved,
             lifecycle=self.lifecycle,
         )
+
+    @classmethod
+    def of_text(cls, text: str) -> Script:
+        """A text that comes word by word."""
+        return cls(*re.findall(r"\s*\S+|\s+", text))
 
     @classmethod
     def of_events(cls, events: Iterable[Event]) -> Script:
