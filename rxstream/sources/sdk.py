@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-__all__ = ["Connection", "address_of", "call_off", "close_clients", "open_rest", "open_stream"]
+__all__ = ["Connection", "address_of", "call_off", "close_clients", "encode_for", "open_rest", "open_stream"]
 
 _CONNECT_SECONDS: Final = 10.0
 _NO_KEY: Final = "no-key"
@@ -224,7 +224,7 @@ class _Question(_Exchange):
 
     def __init__(self, request: Request, connection: Connection) -> None:
         super().__init__(request, connection)
-        self._payload = _encode(request, connection.provider)
+        self._payload = encode_for(request, connection.provider)
 
     async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
         if self._connection.base_url in _refuse_usage:
@@ -299,7 +299,12 @@ def address_of(
     return base_url or _first_set(provider.base_url_env) or provider.base_url
 
 
-def _encode(request: Request, provider: Provider) -> dict[str, Any]:
+def encode_for(request: Request, provider: Provider) -> dict[str, Any]:
+    """The JSON body with which `provider` is asked.
+
+    Raises:
+        ConfigurationError: it cannot be asked this.
+    """
     match provider.dialect:
         case "anthropic":
             return anthropic.encode(request)
