@@ -130,7 +130,10 @@ class ToolCall(Input):
         Raises:
             ValueError: the text is not JSON (`json.JSONDecodeError`).
         """
-        return json.loads(self.arguments) if self.arguments.strip() else {}
+        try:
+            return json.loads(self.arguments) if self.arguments.strip() else {}
+        except RecursionError:
+            raise ValueError("the arguments are nested too deep") from None
 
 
 class ToolResult(Input):

@@ -161,7 +161,7 @@ _EXACT_STATUS: Final = {
 }
 _FAMILY_STATUS: Final = {408: _FAULT, 409: _FAULT, 425: _FAULT}
 
-_WAIT: Final = re.compile(r"try again in (?:(\d+)m(?!s))? ?(?:([\d.]+) ?(ms|s)\b)?")
+_WAIT: Final = re.compile(r"try again in (?:(\d{1,6})m(?!s))? ?(?:([\d.]{1,12}) ?(ms|s)\b)?")
 
 
 def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | None = None) -> StreamError:
@@ -183,7 +183,8 @@ def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | No
     if wait is None and kind is _LIMITED:
         wait = _wait(said.message)
     return kind.error(
-        mask(said.message)[:500] or (f"the provider answered with HTTP {status}" if status else "the provider failed"),
+        mask(said.message[:2000])[:500]
+        or (f"the provider answered with HTTP {status}" if status else "the provider failed"),
         status=status,
         code=said.code,
         request_id=next(

@@ -23,11 +23,11 @@ from rxstream.errors import ProtocolError, SequenceGap, StreamError
 from rxstream.events import Event, Heartbeat
 from rxstream.wire.sse import DEFAULT_MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
-__all__ = ["PartNumbers", "SSEDialect", "head", "is_list", "is_object", "mask", "mend", "retry_after"]
+__all__ = ["PartNumbers", "SSEDialect", "head", "is_deep", "is_list", "is_object", "mask", "mend", "retry_after"]
 
 _KEY: Final = re.compile(
     r"\b(?:sk|pk|rk|xai|gsk|pplx|csk|nvapi|hf|fw|r8|tgp)[-_][\w*.-]{6,}"  # with the prefixes that providers give them
-    r"|\bAIza[\w-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
+    r"|\bAIza[\w-]{8,}|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]+"
     r"|(?i:(?<=bearer )|(?<=api key provided: ))[\w*.+/=-]*[\w*+/=]"  # … and where they are named
 )
 
@@ -37,6 +37,9 @@ _ESCAPE: Final = re.compile(
     rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
     rb"|\\."
 )
+_DEEPEST: Final = 128
+"""Levels of nesting in a payload. What is deeper could be read, but neither copied nor shown."""
+_NESTING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[{])|([\]}])', re.DOTALL)
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -83,6 +86,18 @@ def mend(data: bytes) -> bytes:
 def head(body: bytes, limit: int = 2048) -> str:
     """The first `limit` characters of a body, for an error to show, without keys."""
     return mask(body[: 4 * limit].decode("utf-8", "replace"))[:limit]
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether JSON is nested deeper than any provider's is."""
+    if data.count(b"[") + data.count(b"{") <= _DEEPEST:
+        return False
+    depth = 0
+    for found in _NESTING.finditer(data):
+        depth += (found[1] is not None) - (found[2] is not None)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -198,6 +213,8 @@ class SSEDialect(ABC):
                 continue
             data = frame.data
             raw = data if self._keep_raw else None
+            if len(data) > 2 * _DEEPEST and is_deep(data):
+                raise ProtocolError(f"a payload is nested deeper than {_DEEPEST} levels", body=head(data))
             try:
                 self._payload(frame.event, data, raw, out)
             except _NOT_READABLE as fault:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeGuard, cast
 
 import msgspec
 
+from rxstream.providers._shared import is_deep
 from rxstream.usage import Provenance, Usage
 
 __all__ = [
@@ -145,7 +146,9 @@ def known(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_object(text: str) -> bool:
-    """Whether the text is one whole JSON object."""
+    """Whether the text is one whole JSON object, such as can be kept."""
+    if is_deep(text.encode()):
+        return False
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):

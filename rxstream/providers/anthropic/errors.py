@@ -70,7 +70,8 @@ def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | No
     message = payloads.text(detail.get("message"))
     kind = _kind(code, message, status if status is not None else detail.get("code"))
     return kind(
-        mask(message) or (f"the provider answered HTTP {status}" if status is not None else "the provider failed"),
+        mask(message[:2000])[:500]
+        or (f"the provider answered HTTP {status}" if status is not None else "the provider failed"),
         status=status,
         code=code,
         request_id=fields.get("request-id", "") or payloads.text(payload.get("request_id")),
