@@ -18,8 +18,8 @@ from reactivex import abc
 
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
-from rxstream.errors import ConfigurationError, Phase, StreamError
-from rxstream.events import CONTENT_EVENTS, Event, EventBase, Finished, Retracted, Seam, UsageReported
+from rxstream.errors import ConfigurationError, StreamError
+from rxstream.events import CONTENT_EVENTS, Event, EventBase, Finished, Phase, Retracted, Seam, UsageReported
 from rxstream.loop import LoopScheduler
 from rxstream.usage import Usage, cut_short
 

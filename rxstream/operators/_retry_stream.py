@@ -80,6 +80,7 @@ def retry_stream(
     Raises:
         ConfigurationError: an option is out of its range.
     """
+    count("max_buffered", max_buffered)
     options = Options(
         attempts=count("attempts", attempts),
         after_output=one_of("after_output", after_output, ("fail", "resume", "restart", "continue_", "buffer")),
@@ -89,7 +90,7 @@ def retry_stream(
         max_retry_after=at_least("max_retry_after", max_retry_after),
         budget=budget,
         jitter=_full_jitter if jitter is None else jitter,
-        most=count("max_buffered", max_buffered) if after_output == "buffer" else _KEPT,
+        most=max_buffered if after_output == "buffer" else _KEPT,
     )
     function("when", options.when)
     function("jitter", options.jitter)
