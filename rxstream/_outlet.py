@@ -212,14 +212,12 @@ class Outlet(Generic[T]):
 
     def _outlast(self) -> None:
         if self._vigil is None and not self.over:
-            self._vigil = self._loop.create_task(self._keep_vigil())
+            self._vigil = self._loop.create_task(_for_ever())
+            self._vigil.add_done_callback(self._end_vigil)
 
-    async def _keep_vigil(self) -> None:
-        try:
-            await self._loop.create_future()
-        except asyncio.CancelledError:
-            if not self.over:
-                self._tell(shut_down(self._last and self._last[0]))
+    def _end_vigil(self, _: object) -> None:  # not done by the task: it may be cancelled before it has begun
+        if not self.over:
+            self._tell(shut_down(self._last and self._last[0]))
 
     def _retire(self) -> None:
         self.forget()
@@ -241,6 +239,10 @@ class Outlet(Generic[T]):
         if self._overflowed is not None:
             self._overflowed()
         self._end(too_many(self._most))
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 class Mark:

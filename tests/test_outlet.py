@@ -105,6 +105,22 @@ async def test_even_then_what_waits_comes_first_where_the_gate_is_open() -> None
     assert isinstance(recorder.error, Cancelled)
 
 
+def test_that_the_loop_goes_down_is_told_of_an_end_that_came_in_its_last_round() -> None:
+    recorder = Recorder()
+
+    def end() -> None:
+        out, scheduler = outlet(recorder)
+        scheduler.gate.hold("test")
+        out.on_completed()
+        out.outlast()
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(end)
+
+    asyncio.run(main())
+    assert isinstance(recorder.error, LoopShutDown)
+
+
 @pytest.mark.parametrize("error", [None, ValueError("late")])
 def test_so_it_is_when_the_source_has_ended_before(error: Exception | None) -> None:
     """Its end waits at the gate: nobody else is left to tell."""

@@ -95,7 +95,7 @@ class _Pump(Generic[D]):
             if not self._over:
                 self._task = self._loop.create_task(self._run(), context=context)
                 _running.add(self._task)
-                self._task.add_done_callback(_running.discard)
+                self._task.add_done_callback(self._done)
 
         call_on(self._loop, create)
         return Disposable(self.dispose)
@@ -113,6 +113,11 @@ class _Pump(Generic[D]):
         else:
             self._leaving = True
             self._task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        _running.discard(task)
+        if not self._over:  # the loop went down before the task had begun
+            self._end(shut_down())
 
     def _expire(self, error: TimedOut) -> None:
         self._timed_out = error
@@ -316,7 +321,7 @@ class _Pump(Generic[D]):
             self._signal(self._observer.on_completed)
 
     async def _fail(self, error: StreamError) -> None:
-        """Tell the observer once the gate is open: the error, what arrived, and how far we were."""
+        """End with `error` once the gate is open."""
         if self._over:
             return
         self._leaving = False  # the connection is closed
@@ -325,6 +330,12 @@ class _Pump(Generic[D]):
                 await self._gate.wait()
             except asyncio.CancelledError:  # disposed; or no gate will open any more
                 error = shut_down(error)
+        self._end(error)
+
+    def _end(self, error: StreamError) -> None:
+        """Tell, unless it is told: the error, what arrived, and how far we were."""
+        if self._over:
+            return
         error.provider = error.provider or self._source.provider
         error.model = error.model or self._source.model
         error.phase = self._how_far()

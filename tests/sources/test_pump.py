@@ -27,6 +27,7 @@ from rxstream.errors import (
     ConfigurationError,
     Disconnected,
     LimitExceeded,
+    LoopShutDown,
     Overloaded,
     ServerFault,
     StreamError,
@@ -384,6 +385,23 @@ def test_the_loop_going_down_does_not_wait_for_a_paused_stream(steps: list[Step]
         recorder = runner.run(main())
     assert isinstance(recorder.error, StreamError)
     assert (script.closed, gate.read_ahead) == (1, 0)
+
+
+def test_the_loop_going_down_before_it_has_begun_is_told() -> None:
+    """Subscribed in the loop's last round, its task is cancelled before its first step."""
+    script = Scripted(["a", DONE])
+    recorders: list[Recorder] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(lambda: recorders.append(subscribe(script.source(provider="scripted"))[0]))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    [recorder] = recorders
+    assert isinstance(recorder.error, LoopShutDown)
+    assert recorder.error.partial is not None
+    assert recorder.error.provider == "scripted"
+    assert script.opened == 0
 
 
 def test_an_error_that_waits_at_the_gate_when_the_loop_goes_down_is_the_cause_of_what_is_told() -> None:
