@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
 
+from rxstream._input import is_mapping
 from rxstream.testing.chaos._answer import Answer, Halt
 from rxstream.testing.chaos._errors import error_body, error_event, kind_of
 from rxstream.testing.chaos._frames import Frame, more, rewrite
@@ -168,7 +170,7 @@ def cut_utf8(answer: Answer, options: Options) -> None:
         cut_json(answer, options)
         return
     if found is None:
-        found = max(after, (answer.content or [after])[-1] + 1)
+        found = min(max(after, (answer.content or [after])[-1] + 1), len(answer.frames))
         answer.frames.insert(found, more(answer.dialect, "☃", like=answer.text_before(found)))
     data = answer.frames[found].data
     inside = next(place for place, byte in enumerate(data) if byte > 0x7F) + 1
@@ -188,7 +190,7 @@ def cut_tool(answer: Answer, options: Options) -> None:
     _stop(answer, answer.ends[pieces[1]], ENDINGS[options.how or "end"])
 
 
-def _cut_in(answer: Answer, options: Options, inside: Any) -> None:
+def _cut_in(answer: Answer, options: Options, inside: Callable[[bytes], int]) -> None:
     place = min(options.place(answer), len(answer.frames) - 1)
     start = ([0, *answer.ends])[place]
     _stop(answer, start + inside(answer.frames[place].data), ENDINGS[options.how or "end"])
@@ -211,7 +213,7 @@ def _half_call(answer: Answer, place: int) -> list[Frame]:
         choices = [{"index": 0, "delta": {"tool_calls": [head]}, "finish_reason": None} for head in heads]
         frames = [sse({"object": "chat.completion.chunk", "choices": [choice]}) for choice in choices]
     elif dialect == "anthropic":
-        block = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+        block: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
         delta = {"type": "input_json_delta", "partial_json": '{"city": "Par'}
         frames = [
             sse({"type": "content_block_start", "index": 99, "content_block": block}, "content_block_start"),
@@ -347,8 +349,7 @@ def _with(frame: Frame, data: bytes) -> Frame:
 
 
 def _without_reason(frame: Frame) -> Frame:
-    if frame.kind == "end" or not isinstance(payload := frame.payload, dict):
-        return frame
+    payload = frame.payload
     choices: list[dict[str, Any]] = payload.get("choices") or []
     if not any(choice.get("finish_reason") for choice in choices):
         return frame
@@ -357,10 +358,8 @@ def _without_reason(frame: Frame) -> Frame:
 
 def _without_usage(frame: Frame) -> Frame:
     payload = frame.payload
-    if not isinstance(payload, dict):
-        return frame
-    bare = {name: value for name, value in payload.items() if name != "usage"}
+    bare: dict[str, Any] = {name: value for name, value in payload.items() if name != "usage"}
     for name in ("message", "response"):
-        if isinstance(inner := bare.get(name), dict):
+        if is_mapping(inner := bare.get(name)):
             bare[name] = {key: value for key, value in inner.items() if key != "usage"}
     return frame if bare == payload else rewrite(frame, bare)
