@@ -147,6 +147,7 @@ class Retries:
         if asked is None or self._over:
             return
         self._requests += 1
+        self._delivery.attempts = self._attempt.number
         self._active = True
         request = asked.subscribe(self._hear, self._fail, self._complete, scheduler=self._scheduler)
         if self._active:
@@ -173,8 +174,7 @@ class Retries:
         else:
             attempt.keep(event)
             if len(attempt.kept) > self._options.most:
-                self._partials = True
-                self._fail(LimitExceeded(f"more than {self._options.most} events came that had to be kept back"))
+                self._fail(self._own(LimitExceeded(f"more than {self._options.most} events had to be kept back")))
 
     def _hear_resumed(self, event: Event) -> None:
         if is_content(event) or isinstance(event, Finished):
@@ -301,7 +301,6 @@ class Retries:
             words += failed.bill()
             self._stands = failed if failed.committed else self._stands
             self._attempt = Attempt(failed.last + 1, self._label, self._scheduler)
-            self._delivery.attempts = self._attempt.number
         self._straight = False
         self._alarm.set(self._scheduler.loop.time() + delay)
         self._outlet.outlast()
@@ -315,11 +314,15 @@ class Retries:
 
     def _run_out(self, seconds: float) -> None:
         message = f"the stream was not complete within {seconds:g} s (clock 'total')"
-        error = TimedOut(message, clock="total", seconds=seconds)
+        self._outlet.guard(partial(self._end, self._own(TimedOut(message, clock="total", seconds=seconds))))
+
+    def _own(self, error: StreamError) -> StreamError:
+        """`error`, which is ours, with what a source would say in it."""
         if self._key is not None:
             error.provider, error.model = self._key.provider, self._key.model
         error.phase = self._attempt.phase
-        self._outlet.guard(partial(self._end, error))
+        self._partials = True
+        return error
 
     def _end(self, error: Exception, *, bare: bool = False) -> None:
         """The end, with what is known of the last attempt."""
