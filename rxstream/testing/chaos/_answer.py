@@ -83,7 +83,7 @@ class Answer:
     hoards: int = 0
     """Bytes that a proxy gathers before it passes them on."""
     endless: int | None = None
-    """After how many events the answer repeats itself for ever."""
+    """After how many events the answer repeats its last text for ever."""
 
     @property
     def ends(self) -> list[int]:
@@ -127,12 +127,8 @@ class Answer:
         like = self.text_before(place)
         first = next((frame.number for frame in reversed(self.frames[:place]) if frame.number is not None), None)
         for step in count(1):
-            yield more(
-                self.dialect,
-                like.text if like is not None else "and ",
-                like=like,
-                number=None if first is None else first + step,
-            )
+            text, number = like.text if like is not None else "and ", None if first is None else first + step
+            yield more(self.dialect, text, like=like, number=number)._replace(text="")
 
 
 class _Sender:

@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
         self._client_left()
         return False
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         if not self._ours:
             self._client_left()
         self._task.cancel()

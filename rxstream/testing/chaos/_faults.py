@@ -23,7 +23,7 @@ from rxstream.testing.chaos import _changes as changes
 from rxstream.testing.chaos._answer import Answer
 from rxstream.testing.chaos._changes import ENDINGS, Options
 from rxstream.testing.chaos._errors import ERRORS, FORMS
-from rxstream.testing.chaos._steps import CLOSE, END, HALF_CLOSE, RESET
+from rxstream.testing.chaos._steps import CLOSE, END, HALF_CLOSE, RESET, Signal
 
 __all__ = ["FAULTS", "Fault", "RandomFaults", "befall"]
 
@@ -165,7 +165,7 @@ _CHECKS: Final[dict[str, Callable[[str, Any], object]]] = {
     **dict.fromkeys(("seconds", "pings", "every", "retry_after"), check.at_least),
     "fraction": _between,
     "size": check.count,
-    "until": lambda name, value: None if hasattr(value, "wait_async") else check.function(name, None),
+    "until": lambda name, value: check.instance(name, value, Signal),
     "date": lambda _, __: None,
     "kind": lambda name, value: check.one_of(name, value, ERRORS),
     "form": lambda name, value: check.one_of(name, value, FORMS),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
 
+from rxstream._input import is_mapping
 from rxstream.providers.compatible import Dialect
 from rxstream.testing.chaos._render import sse
 
@@ -36,25 +37,29 @@ class Frame(NamedTuple):
         return self.kind in _CONTENT
 
     @property
-    def payload(self) -> Any:
-        """Its JSON; None where it has none."""
+    def payload(self) -> dict[str, Any]:
+        """Its JSON; empty where it is no object."""
         try:
-            return json.loads(_data(self.data))
+            found: Any = json.loads(_data(self.data))
         except ValueError:
-            return None
+            return {}
+        return dict(found) if is_mapping(found) else {}
 
     @property
     def number(self) -> int | None:
         """Its sequence number, where the dialect has them."""
-        payload = self.payload
-        found = payload.get("sequence_number") if isinstance(payload, dict) else None
+        found = self.payload.get("sequence_number")
         return found if isinstance(found, int) else None
 
 
 def frames(body: bytes | Iterable[bytes], dialect: Dialect) -> list[Frame]:
     """The events of a body, or of the pieces that are one each; together they are exactly its bytes."""
     pieces = _split(body) if isinstance(body, bytes) else body
-    return [Frame(piece, *_read(piece, dialect), due=place) for place, piece in enumerate(pieces, 1)]
+    found: list[Frame] = []
+    for due, piece in enumerate(pieces, 1):
+        kind, text = _read(Frame(piece), dialect)
+        found.append(Frame(piece, kind, text, due))
+    return found
 
 
 def _split(body: bytes) -> list[bytes]:
@@ -68,26 +73,19 @@ def _data(frame: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
 
 
-def _read(frame: bytes, dialect: Dialect) -> tuple[Kind, str]:
-    data = _data(frame)
-    if data == b"[DONE]":
-        return "end", ""
-    if not data:
-        return "ping", ""
-    try:
-        payload = json.loads(data)
-    except ValueError:
-        return "other", ""
-    if not isinstance(payload, dict):
-        return "other", ""
-    return {"anthropic": _messages, "openai-chat": _chat, "openai-responses": _responses}[dialect](payload)
+def _read(frame: Frame, dialect: Dialect) -> tuple[Kind, str]:
+    payload = frame.payload
+    if payload:
+        return {"anthropic": _messages, "openai-chat": _chat, "openai-responses": _responses}[dialect](payload)
+    data = _data(frame.data)
+    return ("end" if data == b"[DONE]" else "other" if data else "ping"), ""
 
 
 def _chat(payload: Mapping[str, Any]) -> tuple[Kind, str]:
-    choices = payload.get("choices")
+    choices: Any = payload.get("choices")
     if not choices:
         return ("usage" if payload.get("usage") else "other"), ""
-    delta = choices[0].get("delta") or {}
+    delta: Any = choices[0].get("delta") or {}
     if delta.get("tool_calls"):
         return "tool", ""
     if text := delta.get("content"):
@@ -102,11 +100,12 @@ def _messages(payload: Mapping[str, Any]) -> tuple[Kind, str]:
         case "message_start":
             return "start", ""
         case "content_block_delta":
-            delta = payload.get("delta") or {}
+            delta: Any = payload.get("delta") or {}
             kinds: dict[Any, Kind] = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "tool"}
             return kinds.get(delta.get("type"), "other"), str(delta.get("text") or "")
         case "content_block_start":
-            return ("tool" if (payload.get("content_block") or {}).get("type") == "tool_use" else "other"), ""
+            block: Any = payload.get("content_block") or {}
+            return ("tool" if block.get("type") == "tool_use" else "other"), ""
         case "message_delta":
             return "finish", ""
         case "message_stop":
@@ -128,7 +127,8 @@ def _responses(payload: Mapping[str, Any]) -> tuple[Kind, str]:
         case "function_call_arguments.delta" | "custom_tool_call_input.delta":
             return "tool", ""
         case "output_item.added":
-            return ("tool" if "call" in str((payload.get("item") or {}).get("type")) else "other"), ""
+            item: Any = payload.get("item") or {}
+            return ("tool" if "call" in str(item.get("type")) else "other"), ""
         case "completed" | "incomplete" | "failed" | "cancelled":
             return "end", ""
         case "keepalive":
@@ -166,7 +166,7 @@ def more(dialect: Dialect, text: Any, *, like: Frame | None, number: int | None 
         like: An event of text; without one it is said in the first block.
         number: Its sequence number, where the dialect has them; by default it has none.
     """
-    payload = dict(like.payload) if like is not None else _FIRST[dialect]
+    payload = like.payload if like is not None else _FIRST[dialect]
     match dialect:
         case "openai-chat":
             choice = payload["choices"][0]

@@ -49,8 +49,8 @@ class Kept:
     @property
     def response(self) -> dict[str, Any]:
         """As OpenAI tells how far it is."""
-        known = self.frames[0].payload["response"]
-        last = self.frames[-1].payload
+        known = self.generation.frames[0].payload["response"]
+        last = self.generation.frames[-1].payload
         whole = last["response"] if self.generation.status == "completed" and "response" in last else known
         return {**whole, "background": True, "status": self.generation.status}
 

@@ -163,9 +163,9 @@ class _Responses(_Writer):
         name = f"msg_{index + 1}"
         item: dict[str, Any] = {"id": name, "type": "message", "role": "assistant", "content": []}
         where = {"item_id": name, "output_index": index, "content_index": 0}
-        whole = {"type": "output_text", "text": "".join(block.pieces), "annotations": []}
+        whole: dict[str, Any] = {"type": "output_text", "text": "".join(block.pieces), "annotations": []}
         self.output.append({**item, "status": "completed", "content": [whole]})
-        empty = {"type": "output_text", "text": "", "annotations": []}
+        empty: dict[str, Any] = {**whole, "text": ""}
         return _Told(
             [
                 ("response.output_item.added", {"output_index": index, "item": {**item, "status": "in_progress"}}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rxstream._input import is_list, is_mapping
+
 __all__ = ["said_before"]
 
 
@@ -12,12 +14,8 @@ def said_before(request: Any, text: str) -> str:
 
     That is the text of the assistant's turn that is the last, or the last but one before the user's.
     """
-    if not isinstance(request, dict):
-        return ""
-    turns = request.get("messages", request.get("input"))
-    if not isinstance(turns, list):
-        return ""
-    last = [turn for turn in turns[-2:] if isinstance(turn, dict)]
+    turns = request.get("messages", request.get("input")) if is_mapping(request) else None
+    last = [turn for turn in list(turns)[-2:] if is_mapping(turn)] if is_list(turns) else []
     if last and last[-1].get("role") == "user":
         last.pop()
     said = _text(last[-1].get("content")) if last and last[-1].get("role") == "assistant" else ""
@@ -27,5 +25,4 @@ def said_before(request: Any, text: str) -> str:
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+    return "".join(str(part.get("text") or "") for part in content if is_mapping(part)) if is_list(content) else ""

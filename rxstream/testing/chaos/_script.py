@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -141,21 +142,17 @@ class Script:
                 left, part = max(0, left - len(part)), part[left:]  # noqa: PLW2901 - the piece, cut
             if part:
                 parts.append(part)
-        return self._with(parts, usage=self.usage)
+        return self._with(parts=tuple(parts))
 
     def without_usage(self) -> Script:
         """The script that reports no usage; a tape stays what it is."""
-        return self if self.usage is None or self.tape else self._with(self.parts, usage=None)
+        return self if self.usage is None or self.tape else self._with(usage=None)
 
-    def _with(self, parts: Iterable[str | Thought | Call], *, usage: tuple[int, int] | None) -> Script:
-        return Script(
-            *parts,
-            finish=self.finish,
-            usage=usage,
-            model=self.model,
-            interleaved=self.interleaved,
-            lifecycle=self.lifecycle,
-        )
+    def _with(self, **changes: Any) -> Script:
+        changed = copy(self)
+        for name, value in (changes | {"tape": None}).items():
+            object.__setattr__(changed, name, value)
+        return changed
 
     @classmethod
     def of_text(cls, text: str) -> Script:
@@ -239,8 +236,13 @@ class Script:
     @classmethod
     def _read(cls, written: _Written) -> Script:
         parts = [part if isinstance(part, str) else _part(part) for part in written.parts]
-        more = {"usage": written.usage, "model": written.model, "interleaved": written.interleaved}
-        return cls(*parts, finish=written.finish, **more)
+        return cls(
+            *parts,
+            finish=written.finish,
+            usage=written.usage,
+            model=written.model,
+            interleaved=written.interleaved,
+        )
 
 
 def _block(group: Sequence[str | Thought | Call]) -> Block:

@@ -42,7 +42,7 @@ class Served:
     body_sent: int = 0
     """Bytes of the body sent, before any compression."""
     text: list[str] = field(default_factory=list[str], repr=False)
-    """The pieces of text in the events sent whole."""
+    """The pieces of text in the events sent whole; what an endless answer repeats is left out."""
 
     @property
     def path(self) -> str:

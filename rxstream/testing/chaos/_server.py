@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from rxstream import _check as check
+from rxstream._input import is_mapping
 from rxstream.providers.compatible import Dialect
 from rxstream.testing.chaos._answer import Answer, play
 from rxstream.testing.chaos._engine import ScriptedServer
@@ -62,6 +63,7 @@ class ChaosServer:
         host: The address that it listens on.
         port: The port; 0 takes a free one.
         tell: Called in the server's thread with each record when its answer has ended.
+        remember: How many records and kept answers there are at most; the oldest are forgotten.
 
     Raises:
         ConfigurationError: an option has a wrong value.
@@ -87,13 +89,16 @@ class ChaosServer:
         host: str = "127.0.0.1",
         port: int = 0,
         tell: Callable[[Served], object] | None = None,
+        remember: int = 10_000,
     ) -> None:
         self._script = Script.of_text(script) if isinstance(script, str) else script
         self._plan = _planned(faults)
         self._rate = None if rate is None else check.positive("rate", rate)
         self._headers = dict(headers or {})
         self._tell = tell
+        self._remember = check.count("remember", remember)
         self._engine = ScriptedServer(self._answer, host=host, port=port)
+        self._count = 0
         self._kept: dict[str, Kept] = {}
         self.requests: list[Served] = []
         """The requests that asked for a stream, in the order in which they came."""
@@ -177,24 +182,23 @@ class ChaosServer:
             kept = self._kept.get(query.get("conv_id", ""))
             await self._go_on(exchange, kept, kept.since(_number(query, "from", 0)) if kept else [])
         else:
-            self.others.append(served := Served(request, len(self.others), None))
+            served = self._note(Served(request, -1, None), self.others)
             status, body = self._other(request, path, query)
             await _send_json(exchange, status, body)
             self._over(served)
 
     async def _ask(self, exchange: Exchange, dialect: Dialect) -> None:
         """Somebody asks the model."""
-        served = Served(exchange.request, len(self.requests), dialect)
         try:
             asked = exchange.request.json
         except ValueError:
             asked = None
-        if not isinstance(asked, dict) or asked.get("stream") is not True:
-            self.others.append(served)
+        if not is_mapping(asked) or asked.get("stream") is not True:
+            served = self._note(Served(exchange.request, -1, dialect, ended="refused"), self.others)
             await _send_json(exchange, 400, error_body(dialect, "request", "this server answers with streams only"))
             self._over(served)
             return
-        self.requests.append(served)
+        served = self._next(exchange, dialect)
         answer, name = self._made(served, asked, dialect)
         await self._give(exchange, served, answer, keep=name)
 
@@ -206,7 +210,7 @@ class ChaosServer:
         number = served.number + 1
         if said:
             script = script.rest(said)
-        if dialect == "openai-chat" and not (asked.get("stream_options") or {}).get("include_usage"):
+        if dialect == "openai-chat" and not _wants_usage(asked):
             script = script.without_usage()
         body = _body(script, dialect, str(asked.get("model") or "scripted-1"), number)
         generation = Generation(body, self._rate)
@@ -218,8 +222,7 @@ class ChaosServer:
 
     async def _go_on(self, exchange: Exchange, kept: Kept | None, rest: list[Frame]) -> None:
         """Somebody comes back for the rest of an answer."""
-        served = Served(exchange.request, len(self.requests), kept.dialect if kept else None)
-        self.requests.append(served)
+        served = self._next(exchange, kept.dialect if kept else None)
         if kept is None:
             served.ended = "refused"
             await _send_json(exchange, 404, error_body("openai-responses", "not_found"))
@@ -227,13 +230,26 @@ class ChaosServer:
             return
         await self._give(exchange, served, Answer(kept.dialect, kept.generation, rest))
 
+    def _next(self, exchange: Exchange, dialect: Dialect | None) -> Served:
+        """The record of the next request for a stream."""
+        self._count += 1
+        return self._note(Served(exchange.request, self._count - 1, dialect), self.requests)
+
+    def _note(self, served: Served, where: list[Served]) -> Served:
+        where.append(served)
+        del where[: -self._remember], self._engine.requests[: -self._remember]
+        return served
+
     async def _give(self, exchange: Exchange, served: Served, answer: Answer, *, keep: str = "") -> None:
         faults = _several(self._plan(served))
         served.faults = tuple(map(str, faults))
         answer.lasting = bool(keep) or served.request.method == "GET"
         befall(answer, faults, stages=(0, 1))
         if keep and not answer.page:
+            self._kept.pop(keep, None)
             self._kept[keep] = Kept(keep, answer.dialect, answer.generation, list(answer.frames))
+            if len(self._kept) > self._remember:
+                del self._kept[next(iter(self._kept))]
         befall(answer, faults, stages=(2,))
         try:
             await play(answer, exchange, served)
@@ -274,6 +290,11 @@ class ChaosServer:
         self.cancelled.append(name)
         self._kept[name].generation.cancel()
         return self._kept[name]
+
+
+def _wants_usage(asked: Mapping[str, Any]) -> bool:
+    options: Any = asked.get("stream_options")
+    return is_mapping(options) and options.get("include_usage") is True
 
 
 def _number(query: Mapping[str, str], name: str, default: int) -> int:

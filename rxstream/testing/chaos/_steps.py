@@ -66,7 +66,7 @@ class Head:
 
     status: int = 200
     content_type: str | None = "text/event-stream; charset=utf-8"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     chunked: bool = True
 
 
