@@ -127,6 +127,46 @@ def test_no_span_of_time_has_more_than_the_rate_and_one_burst(
             assert total <= (at - start) * rate + burst + 1e-3
 
 
+def test_what_was_not_used_is_put_back_up_to_the_burst_and_what_was_used_besides_is_owed() -> None:
+    clock = Hand()
+    bucket = TokenBucket(10, burst=5, clock=clock)
+    bucket.try_acquire(4)
+    bucket.charge(-2)
+    assert bucket.available == 3
+    bucket.charge(-20)
+    assert bucket.available == 5
+    bucket.charge(15)
+    assert bucket.available == -10
+    assert bucket.try_acquire() == pytest.approx(1.1)
+    with pytest.raises(ConfigurationError, match="amount"):
+        bucket.charge(float("nan"))
+
+
+def test_how_long_it_will_take_is_told_without_taking_any() -> None:
+    clock = Hand()
+    bucket = TokenBucket(10, burst=5, clock=clock)
+    assert [bucket.delay(), bucket.delay(5), bucket.delay(5, before=1), bucket.delay(9)] == pytest.approx(
+        [0, 0, 0.1, 0]
+    )
+    assert bucket.delay(0, before=100) == 0
+    bucket.charge(10)
+    assert [bucket.delay(1), bucket.delay(9), bucket.delay(1, before=4)] == pytest.approx([0.6, 1.0, 1.0])
+    assert bucket.available == -5
+
+
+@virtual_time
+async def test_what_is_put_back_wakes_who_waits() -> None:
+    bucket = bucket_here(1, burst=10)
+    bucket.try_acquire(10)
+    waits = asyncio.create_task(bucket.acquire(8))
+    await settle()
+    assert bucket.delay(1) == pytest.approx(9), "after who waits already"
+    bucket.charge(-9)
+    await settle()
+    assert waits.done()
+    assert asyncio.get_running_loop().time() == 0
+
+
 # --- waiting --------------------------------------------------------------------------------------------------------------
 
 
