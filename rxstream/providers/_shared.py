@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from itertools import accumulate
 from typing import Any, Final, TypeGuard
 
 import msgspec
@@ -39,7 +40,9 @@ _ESCAPE: Final = re.compile(
 )
 _DEEPEST: Final = 128
 """Levels of nesting in a payload. What is deeper could be read, but neither copied nor shown."""
-_NESTING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|([\[{])|([\]}])', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BUT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS: Final = tuple(1 if byte in b"[{" else -1 for byte in range(256))
 _NOT_READABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -92,12 +95,8 @@ def is_deep(data: bytes) -> bool:
     """Whether JSON is nested deeper than any provider's is."""
     if data.count(b"[") + data.count(b"{") <= _DEEPEST:
         return False
-    depth = 0
-    for found in _NESTING.finditer(data):
-        depth += (found[1] is not None) - (found[2] is not None)
-        if depth > _DEEPEST:
-            return True
-    return False
+    brackets = _STRING.sub(b"", data).translate(None, _BUT_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -73,7 +73,7 @@ def classify(*, status: int | None, body: bytes, headers: Mapping[str, str] | No
         mask(message[:2000])[:500]
         or (f"the provider answered HTTP {status}" if status is not None else "the provider failed"),
         status=status,
-        code=code,
+        code=code[:100],
         request_id=fields.get("request-id", "") or payloads.text(payload.get("request_id")),
         retry_after=retry_after(fields),
         retryable=_retryable(kind, status, detail, fields.get("x-should-retry")),
