@@ -53,12 +53,12 @@ class Attempt:
         self._base = number - 1
         self._sources = {number: source}
         self._loop = scheduler.loop
-        self._from = (source, 1)
-        self._inner = 1
+        self._inner = 1  # attempt and source of the event before, as they came
         self._source = source
+        self._last = -1  # the number of that event, in its request
         self._before = 0  # events of the requests that this one resumes
-        self._heard = 0  # events so far, as they were numbered
-        self._words = 0  # … and what was said between them
+        self._words = 0  # what was said between the events
+        self._moved = number != 1
         self._said = 0
         self._saids: dict[int, int] = {}
         self._usages: dict[int, Usage] = {}
@@ -75,15 +75,15 @@ class Attempt:
             return "finish" if self.finished else "output"
         return "first_output" if self._heard else "connect"
 
-    def note(self, event: Event) -> None:
-        """`event` has come.
+    def hear(self, event: Event) -> Event:
+        """`event` has come; as it is to be delivered, if it is now.
 
         Raises:
             AttributeError: it is not an event.
         """
         if event.attempt != self._inner or event.source != self._source:
             self._turn(event)
-        self._heard = event.seq + self._before + 1
+        self._last = event.seq
         kind = type(event)
         if kind in _CONTENT:
             self._said += 1
@@ -91,26 +91,23 @@ class Attempt:
             self._usages[self.number] = event.usage
         elif kind is Finished:
             self.finished = True
+        return self.stamp(event) if self._moved else event
 
     def stamp(self, event: Event) -> Event:
         """`event`, which is delivered now, with its numbers in the whole."""
-        attempt, seq = self._base + event.attempt, event.seq + self._before + self._words
-        if attempt == event.attempt and seq == event.seq:
-            return event
-        return _stamp(event, attempt=attempt, seq=seq)
+        return _stamp(event, attempt=self._base + event.attempt, seq=event.seq + self._before + self._words)
 
     def keep(self, event: Event) -> None:
-        """Keep `event` back, as one of the attempt and not only of its request."""
+        """Keep `event` back, numbered as one of the attempt and not only of its request."""
         self.kept.append(_stamp(event, seq=event.seq + self._before) if self._before else event)
 
     def release(self) -> list[Event]:
         """What was kept back, to be delivered now: from here on events are delivered as they come."""
         kept, self.kept = self.kept, []
         self.committed = True
-        before, self._before = self._before, 0
-        stamped = [self.stamp(event) for event in kept]
-        self._before = before
-        return stamped
+        if not self._moved:
+            return kept
+        return [_stamp(event, attempt=self._base + event.attempt, seq=event.seq + self._words) for event in kept]
 
     def word(self, event: E, *, number: int | None = None) -> E:
         """`event` as the next that is said of this attempt."""
@@ -139,10 +136,17 @@ class Attempt:
 
     def resumed(self) -> None:
         """Another request goes on where this one was cut; its events are numbered from 0."""
-        self._before = self._heard
+        self._before, self._last = self._heard, -1
+        self._moved = True
+
+    @property
+    def _heard(self) -> int:
+        """Events so far, as they were numbered."""
+        return self._before + self._last + 1
 
     def _say(self, event: E, seq: int, number: int) -> E:
         self._words += 1
+        self._moved = True
         return _stamp(event, source=self._sources[number], attempt=number, seq=seq, at=self._loop.time())
 
     def _turn(self, event: Event) -> None:

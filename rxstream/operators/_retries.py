@@ -76,6 +76,7 @@ class Retries:
         self._scheduler = scheduler
         self._delivery = Delivery(observer, scheduler, overflowed=self._release)
         self._outlet = self._delivery.outlet
+        self._emit = self._outlet.on_next
         self._request = SerialDisposable()
         self._alarm = Alarm(scheduler.loop, self._due)
         self._total: Countdown | None = None
@@ -157,30 +158,33 @@ class Retries:
 
     def _hear(self, event: Event) -> None:
         if not self._active:
-            return  # it does not know yet that it is closed
-        attempt = self._attempt
+            return  # the source does not know yet that it is closed
         try:
-            attempt.note(event)
+            heard = self._attempt.hear(event)
         except AttributeError:
-            what = type(event).__name__
-            self._end(ConfigurationError(f"retry_stream gets a {what}, not an event: put it before text() or map()"))
+            self._refuse(event)
             return
         if self._straight:
-            self._outlet.on_next(attempt.stamp(event))
-        elif attempt.committed:  # and a request that resumes it has said nothing yet
-            self._hear_resumed(event)
+            self._emit(heard)
+        else:
+            self._hear_first(event)
+
+    def _hear_first(self, event: Event) -> None:
+        """An event of a request that has not given any content yet."""
+        attempt, most = self._attempt, self._options.most
+        if attempt.committed:  # this request resumes it
+            last = is_content(event) or isinstance(event, Finished)
+            self._deliver(self._join(event) if last else [attempt.stamp(event)])
         elif is_content(event) and self._options.after_output != "buffer":
             self._deliver([*self._turn(), *self._join(event)])
-        else:
+        elif len(attempt.kept) < most:
             attempt.keep(event)
-            if len(attempt.kept) > self._options.most:
-                self._fail(self._own(LimitExceeded(f"more than {self._options.most} events had to be kept back")))
-
-    def _hear_resumed(self, event: Event) -> None:
-        if is_content(event) or isinstance(event, Finished):
-            self._deliver(self._join(event))
         else:
-            self._outlet.on_next(self._attempt.stamp(event))
+            self._fail(self._own(LimitExceeded(f"more than {most} events had to be kept back")))
+
+    def _refuse(self, item: object) -> None:
+        what = type(item).__name__
+        self._end(ConfigurationError(f"retry_stream gets a {what}, not an event: put it before text() or map()"))
 
     def _turn(self) -> list[Event]:
         """What is delivered before the first content of an attempt: it takes the place of the one that stood."""
@@ -222,7 +226,7 @@ class Retries:
     def _fail(self, error: Exception) -> None:
         if not self._active:
             return
-        self._active = False
+        self._active = self._straight = False
         self._request.disposable = Disposable()
         if isinstance(error, StreamError) and error.partial is not None:
             self._partials = True
@@ -301,7 +305,6 @@ class Retries:
             words += failed.bill()
             self._stands = failed if failed.committed else self._stands
             self._attempt = Attempt(failed.last + 1, self._label, self._scheduler)
-        self._straight = False
         self._alarm.set(self._scheduler.loop.time() + delay)
         self._outlet.outlast()
         self._deliver(words)
@@ -344,7 +347,7 @@ class Retries:
         """It is over: close the request, and what runs at the provider."""
         if self._over:
             return
-        self._over, self._active = True, False
+        self._over, self._active, self._straight = True, False, False
         self._scheduler.gate.unwatch(self._gate_changed)
         self._alarm.close()
         if self._total is not None:

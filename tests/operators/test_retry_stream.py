@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, abc
+from reactivex.disposable import BooleanDisposable
 from reactivex.subject import Subject
 
 from rxstream import operators as rxo
@@ -835,15 +836,21 @@ async def test_a_source_that_does_not_stop_for_a_pause_is_stopped() -> None:
 
 @virtual_time
 async def test_a_source_that_does_not_know_yet_that_it_failed_is_not_heard() -> None:
-    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+    def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         for seq in range(10):
             observer.on_next(TextDelta(text=str(seq), seq=seq))
         observer.on_completed()
-        return rx.never().subscribe()
+        return closed
 
-    told = retry(Observable(subscribe), after_output="buffer", max_buffered=5)
+    closed = BooleanDisposable()
+    told = retry(Observable(subscribe), after_output="buffer", max_buffered=5, attempts=2, when=lambda error: True)
     await asyncio.sleep(10)
-    assert (type(told.error), told.items[0].usage.output_tokens, told.texts) == (LimitExceeded, 6, [])
+    assert story(told) == [
+        (0, "1.0 Retrying LimitExceeded 0.5 again"),
+        (0, "1.1 Usage 6 estimated"),
+        (0.5, "2.0 Usage 6 estimated"),
+    ]
+    assert (type(told.error), closed.is_disposed) == (LimitExceeded, True)
 
 
 @virtual_time
