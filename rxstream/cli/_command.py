@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from rxstream.cli._demo import demo_tracks
 from rxstream.cli._duo import duo_tracks
@@ -56,6 +56,8 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         if given[:1] == ["models"]:
             return print_models(given[1:])
+        if given[:1] == ["chaos-server"]:
+            return int(_loaded("_chaos").chaos_server(given[1:]))
         if given[:1] == ["demo"]:
             options = _demo_parser().parse_args(given[1:])
             return _carry_out(options, lambda prompt: demo_tracks(prompt, options.model))
@@ -74,6 +76,11 @@ def run(arguments: Sequence[str] | None) -> int:
         return FAILED
 
 
+def _loaded(name: str) -> Any:
+    """A module of the command that is rarely wanted, and slow to load."""
+    return importlib.import_module(f"rxstream.cli.{name}")
+
+
 def _forget_output() -> None:
     """What could not be written must not be tried again when the interpreter ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -89,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="rxstream",
         description="Stream a model's answer. Without -m the local model answers; with several, side by side.",
         epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks, 'rxstream duo' "
-        "makes one answer of them. "
+        "makes one answer of them, 'rxstream chaos-server' fails on demand. "
         "A prompt that is one of these words goes behind '--'.",
     )
     parser.add_argument(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from rxstream.testing.chaos._engine import ScriptedServer, closed_port, page
+from rxstream.testing.chaos._errors import ERRORS
 from rxstream.testing.chaos._exchange import Exchange, Headers, Play, Recorded
 from rxstream.testing.chaos._faults import FAULTS, Fault, RandomFaults
 from rxstream.testing.chaos._kept import Kept
 from rxstream.testing.chaos._render import chat, messages, render, responses, sse
-from rxstream.testing.chaos._script import Call, Script, Thought
+from rxstream.testing.chaos._script import DIALECTS, Call, Script, Thought
 from rxstream.testing.chaos._served import Served
 from rxstream.testing.chaos._server import ChaosServer, Faults, Plan
 from rxstream.testing.chaos._steps import (
@@ -28,7 +29,9 @@ from rxstream.testing.chaos._steps import (
 
 __all__ = [
     "CLOSE",
+    "DIALECTS",
     "END",
+    "ERRORS",
     "FAULTS",
     "HALF_CLOSE",
     "HANG",

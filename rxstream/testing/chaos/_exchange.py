@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -55,6 +56,8 @@ class Recorded:
     body: bytes = field(repr=False)
     connection: int
     """Number of the TCP connection it came on, from 0."""
+    came_at: float = field(default_factory=time.monotonic)
+    """`time.monotonic` when it had been read."""
     written: int = 0
     """Bytes of the answer that the kernel took, heads and frames of chunks counted."""
     left_at: float | None = None

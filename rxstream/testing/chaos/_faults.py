@@ -125,6 +125,11 @@ class Fault(Options):
         for option, value in self.given.items():
             _CHECKS[option](option, value)
 
+    @staticmethod
+    def options(name: str) -> Sequence[str]:
+        """The options that the fault of this name takes."""
+        return _ENTRIES[name].takes
+
     @property
     def given(self) -> dict[str, Any]:
         """The options that are not left out."""

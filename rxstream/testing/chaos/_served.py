@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -68,6 +69,11 @@ class Served:
     def bytes_sent(self) -> int:
         """Bytes that the kernel took, the head and the frames of HTTP counted."""
         return self.request.written
+
+    @property
+    def lasted(self) -> float:
+        """Seconds from the request to the client's leaving, or until now."""
+        return (self.left_at or time.monotonic()) - self.request.came_at
 
     @property
     def left(self) -> Signal:
