@@ -20,7 +20,7 @@ __all__ = ["JSONLines"]
 
 _PERIOD = 0.05
 """Seconds between two looks at what has come."""
-_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON lets stand as it is, and a terminal or a reader of lines may obey."""
 
 

@@ -25,10 +25,19 @@ def test_a_split_hides_nothing(text: str, at: int) -> None:
     assert printable(text[:at]) + printable(text[at:]) == printable(text)
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs"))))
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs"), exclude_characters=TURNS)))
 def test_all_other_text_stays(text: str) -> None:
     """Every language, every emoji."""
     assert printable(text) == text
+
+
+def test_what_turns_text_around_is_made_visible() -> None:
+    """What is shown is in the order in which it was written: ``eli.exe`` does not pass for ``exe.ile``."""
+    assert printable("a\u202eexe.eli") == "a<U+202E>exe.eli"
+    assert not set(printable(TURNS)) & set(TURNS)
 
 
 def test_controls_are_made_visible() -> None:
