@@ -34,6 +34,7 @@ error holds no request and no response object, and no key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -74,6 +75,9 @@ __all__ = [
     "error_of",
     "raisable",
 ]
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys; an error is often read in one."""
 
 Clock = Literal["connect", "first_event", "first_output", "idle", "step", "total"]
 """Which of the six clocks: ``connect`` to the response headers; ``first_event`` from there to any event;
@@ -135,7 +139,7 @@ class StreamError(RxstreamError):
         """All that arrived before the failure, or None if the failure came from outside a stream."""
 
     def __str__(self) -> str:
-        """The message, then what is known of the where."""
+        """The message, then what is known of the where; control characters, which are a provider's, as Python writes them."""
         where = [word for word in (self.provider, self.model) if word]
         if self.status is not None:
             where.append(f"HTTP {self.status}")
@@ -143,7 +147,8 @@ class StreamError(RxstreamError):
             where.append(self.code)
         if self.request_id:
             where.append(f"request {self.request_id}")
-        return f"{self.message} [{', '.join(where)}]" if where else self.message
+        said = f"{self.message} [{', '.join(where)}]" if where else self.message
+        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], said)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles whole: an error crosses a process boundary with its partial answer."""

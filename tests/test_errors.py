@@ -199,3 +199,13 @@ def test_an_error_as_data(error: StreamError, expected: dict[str, Any]) -> None:
     assert error.info() == ErrorInfo(**expected)
     located(error, provider="openai", model="gpt").phase = "tool_call"
     assert error.info() == ErrorInfo(**expected, provider="openai", model="gpt", phase="tool_call")
+
+
+def test_an_error_is_shown_and_not_obeyed() -> None:
+    """A traceback in a terminal prints what a provider wrote; as data the message stays what it was."""
+    said = "red: \x1b[31m\x9b1m\r\x07 \u202ekey\nnext\tline ünd 日本 👩\u200d🚀"
+    error = located(ServerFault(said, code="\x1b]0;title\x07", request_id="\x85"), model="\x00")
+    shown = "red: \\x1b[31m\\x9b1m\\r\\x07 \\u202ekey\nnext\tline ünd 日本 👩\u200d🚀"
+    assert str(error) == f"{shown} [\\x00, \\x1b]0;title\\x07, request \\x85]"
+    assert error.message == said
+    assert error.info().message == said
