@@ -90,8 +90,8 @@ class RetryBudget:
             return True
 
     def _advance(self) -> None:
-        now = self._clock()
-        elapsed, self._at = max(0.0, now - self._at), now
+        now = max(self._at, self._clock())
+        elapsed, self._at = now - self._at, now
         self._earned *= math.exp(-elapsed / self.refill)
         self._left = min(self.reserve, self._left + self.reserve * elapsed / self.refill)
 

@@ -8,7 +8,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxstream._alarm import Alarm
+from rxstream._alarm import Alarm, Countdown
+from rxstream.loop import LoopScheduler
 from tests.support.virtual_loop import VirtualLoop, virtual_time
 
 
@@ -142,3 +143,41 @@ def test_rings_when_a_plain_timer_would(moves: list[tuple[int, int | None]]) -> 
         assert rang == plain
 
     check()
+
+
+# --- the countdown --------------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_countdown_stands_still_while_the_gate_is_closed() -> None:
+    scheduler, rang = LoopScheduler(), list[float]()
+    countdown = Countdown(scheduler, 5.0, lambda: rang.append(scheduler.loop.time()))
+    scheduler.gate.hold("before it begins")
+    countdown.start()
+    await asyncio.sleep(10)
+    assert countdown.left == 5.0
+    scheduler.gate.release("before it begins")
+    await asyncio.sleep(2)
+    assert countdown.left == 3.0
+    scheduler.gate.hold("user")
+    await asyncio.sleep(50)
+    assert (countdown.left, rang) == (3.0, [])
+    scheduler.gate.release("user")
+    await asyncio.sleep(50)
+    assert (countdown.left, rang) == (0.0, [65.0])
+    countdown.close()
+    assert not scheduler.gate._watchers
+
+
+@virtual_time
+async def test_a_countdown_that_is_closed_does_not_ring() -> None:
+    scheduler, rang = LoopScheduler(), list[int]()
+    for paused in (True, False):
+        countdown = Countdown(scheduler, 5.0, lambda: rang.append(1))
+        countdown.start()
+        if paused:
+            scheduler.gate.hold("user")
+        countdown.close()
+        scheduler.gate.release("user")
+        await asyncio.sleep(50)
+        assert (countdown.left, rang) == (0.0, [])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxstream.usage import Provenance, Usage
+from rxstream.usage import Provenance, Usage, cut_short
 
 _counts = st.none() | st.integers(0, 10**9)
 _provenances: st.SearchStrategy[Provenance] = st.sampled_from(["reported", "partial", "estimated"])
@@ -81,3 +81,17 @@ def test_order_and_grouping_do_not_matter(a: Usage, b: Usage, c: Usage) -> None:
     """Addition is commutative and associative."""
     assert a + b == b + a
     assert (a + b) + c == a + (b + c)
+
+
+def test_what_was_cut_short_is_estimated_where_less_was_reported_than_came() -> None:
+    estimated = Usage(provenance="estimated", output_tokens=3)
+    assert cut_short(None, 3) == estimated
+    begun = Usage(provenance="reported", input_tokens=9, output_tokens=1, total_tokens=10)
+    assert cut_short(begun, 3) == Usage(provenance="estimated", input_tokens=9, output_tokens=3)
+    assert cut_short(Usage(provenance="reported", input_tokens=9), 0).output_tokens == 0
+
+
+def test_what_was_cut_short_after_it_was_reported_is_so_in_part() -> None:
+    told = Usage(provenance="reported", input_tokens=9, output_tokens=5)
+    assert cut_short(told, 3) == Usage(provenance="partial", input_tokens=9, output_tokens=5)
+    assert cut_short(Usage(provenance="partial", output_tokens=5), 5) == Usage(provenance="partial", output_tokens=5)
