@@ -54,6 +54,8 @@ def run(arguments: Sequence[str] | None) -> int:
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # an answer may hold what the terminal's encoding lacks
     try:
+        if given[:1] == ["certify"]:
+            return int(_loaded("_certify").run_certify(given[1:]))
         if given[:1] == ["models"]:
             return print_models(given[1:])
         if given[:1] == ["chaos-server"]:
@@ -96,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="rxstream",
         description="Stream a model's answer. Without -m the local model answers; with several, side by side.",
         epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks, 'rxstream duo' "
-        "makes one answer of them, 'rxstream chaos-server' fails on demand. "
+        "makes one answer of them, 'rxstream chaos-server' fails on demand, 'rxstream certify' tries a client. "
         "A prompt that is one of these words goes behind '--'.",
     )
     parser.add_argument(
