@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS, Provider
 from rxstream.sinks.console import printable
+from rxstream.sources._address import check_address, check_exposure, check_key
 from rxstream.sources.local import LocalServer, missing
 
 __all__ = ["cloud_keys", "local_target", "print_models"]
@@ -20,6 +22,8 @@ _PATIENCE = 0.5
 """Seconds to wait for a server on this machine."""
 _SHOWN = 6
 """Models to name of a server that has many."""
+_LONGEST = 80
+"""Characters of a model's name."""
 _MOST_BYTES = 1_000_000
 """Of a server's list of models."""
 _START = {
@@ -46,7 +50,7 @@ def print_models(arguments: Sequence[str]) -> int:
         print(title)
         for row, (usable, words) in zip(rows, states, strict=True):
             if usable is wanted:
-                print(f"  {row.name:<{width}}  {printable(words)}")
+                print(f"  {row.name:<{width}}  {printable(' '.join(words.split()))}")
         if not any(usable is wanted for usable, _ in states):
             print("  nothing")
         print()
@@ -108,16 +112,20 @@ def _first_value(variables: tuple[str, ...]) -> str:
 def _ask(row: Provider, address: str) -> tuple[bool, str]:
     """Ask a server on this machine which models it has."""
     try:
-        status, body = _get(f"{address.rstrip('/')}/models", _first_value(row.api_key_env))
+        check_address(address, named=_first_set(row.base_url_env) or "base_url")
+        if key := _first_value(row.api_key_env):
+            check_exposure(address, what="the key")
+            check_key(key, named=str(_first_set(row.api_key_env)))
+        status, body = _get(f"{address.rstrip('/')}/models", key)
+    except ConfigurationError as error:
+        return False, str(error)
     except (OSError, http.client.HTTPException):
         return False, f"no server answers at {address}; start it: {_START[row.name]}"
-    except ValueError as error:
-        return False, f"{address!r} is no address of a server: {error}"
     if status in (401, 403):
         return False, f"the server at {address} wants a key: {_export(row.api_key_env, 'KEY')}"
     try:
-        names = [str(model["id"]) for model in json.loads(body)["data"]]
-    except (ValueError, LookupError, TypeError):
+        names = [str(model["id"])[:_LONGEST] for model in json.loads(body)["data"]]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return False, f"what answers at {address} (HTTP {status}) has no list of models: another program's server?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return True, f"at {address}: {', '.join(names[:_SHOWN]) or 'no model loaded'}{more}"
@@ -125,10 +133,8 @@ def _ask(row: Provider, address: str) -> tuple[bool, str]:
 
 def _get(url: str, key: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("it has to begin with http:// or https:// and a host")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=_PATIENCE)
+    connection = kind(parts.hostname or "", parts.port, timeout=_PATIENCE)
     try:
         connection.request("GET", parts.path, headers={"Authorization": f"Bearer {key}"} if key else {})
         response = connection.getresponse()

@@ -109,7 +109,7 @@ def test_an_address_that_is_none_is_said(
     monkeypatch.setenv("OLLAMA_BASE_URL", address)
     usable, words = said_of("ollama", capsys)
     assert not usable
-    assert "is no address of a server" in words
+    assert words.startswith("OLLAMA_BASE_URL: must begin with http:// or https:// and a host, such as ")
 
 
 def test_servers_are_asked_at_the_same_time(
@@ -146,3 +146,59 @@ def test_the_local_model_is_named_by_its_file(
 def test_the_local_model_can_be_used_where_it_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
     """It is not started to find out."""
     assert said_of("local", capsys) == (True, "local:smollm2, started in this process when it is asked")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:hidden-word@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key=hidden-word", "http://h/hidden word"]
+)
+def test_a_key_in_an_address_is_not_shown(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not belong there, which is said without it."""
+    monkeypatch.setenv("OLLAMA_BASE_URL", address)
+    usable, words = said_of("ollama", capsys)
+    assert not usable
+    assert words.startswith("OLLAMA_BASE_URL: ")
+    assert "hidden" not in words
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "said"),
+    [
+        ("http://elsewhere.example/v1", "hidden-word", "base_url: the key would go to elsewhere.example in the clear"),
+        ("http://127.0.0.1:1/v1", "hidden\u2028word", "OLLAMA_API_KEY: is no key: "),
+    ],
+)
+def test_a_key_is_not_sent_where_others_can_read_it(
+    address: str, key: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one that no header can carry."""
+    monkeypatch.setenv("OLLAMA_BASE_URL", address)
+    monkeypatch.setenv("OLLAMA_API_KEY", key)
+    usable, words = said_of("ollama", capsys)
+    assert not usable
+    assert words.startswith(said)
+    assert "hidden" not in words
+
+
+def test_names_of_models_are_shown_and_not_obeyed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They make no lines of their own, and are cut where they are long."""
+    names = ["a\n  openai  key from nowhere", "\x1b]0;owned\x07", "x" * 10_000]
+    with ScriptedServer(page(200, json.dumps({"data": [{"id": name} for name in names]}))) as server:
+        monkeypatch.setenv("OLLAMA_BASE_URL", f"{server.url}/v1")
+        usable, words = said_of("ollama", capsys)
+    assert usable
+    assert words.endswith(f": a openai key from nowhere, ␛]0;owned␇, {'x' * 80}")
+
+
+def test_a_list_of_models_that_is_nested_too_deep(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no list of models."""
+    with ScriptedServer(page(200, "[" * 100_000)) as server:
+        monkeypatch.setenv("OLLAMA_BASE_URL", f"{server.url}/v1")
+        usable, words = said_of("ollama", capsys)
+    assert not usable
+    assert "has no list of models" in words
