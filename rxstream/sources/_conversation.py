@@ -82,6 +82,7 @@ class _Conversation:
         self._source = replace(asking.source, timeouts=one)
 
     def ask(self) -> Observable[Event]:
+        self.close()
         return self._answer(self._asking.request)
 
     def resume(self) -> Observable[Event] | None:
@@ -89,7 +90,10 @@ class _Conversation:
 
     def go_on(self, text: str) -> Continuation | str:
         request = continued(self._asking.request, self._asking.provider, text)
-        return request if isinstance(request, str) else Continuation(self._answer(request[0]), request[1])
+        if isinstance(request, str):
+            return request
+        self.close()
+        return Continuation(self._answer(request[0]), request[1])
 
     def close(self) -> None:
         line, self._line = self._line, None
@@ -104,7 +108,7 @@ class _Conversation:
         def subscribe(
             observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            self.close()
+            self.close()  # of a subscription before this one
             self._line = kind(request, connect, self._source)
             return self._line.first().subscribe(observer, scheduler=scheduler)
 

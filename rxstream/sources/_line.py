@@ -149,7 +149,7 @@ class Line(ABC):
     async def _open_rest(self) -> AsyncGenerator[AsyncIterator[bytes], None]:
         assert self._connection is not None  # noqa: S101 - for type checkers: the first request had one
         if self._decoder.finished:  # all is here
-            yield _nothing()
+            yield _Nothing()
             return
         most = self._connection.max_bytes
         connection = replace(self._connection, max_bytes=None if most is None else max(0, most - self._bytes))
@@ -184,7 +184,7 @@ class Line(ABC):
         """The body has ended: the last events, if that is the answer's end."""
         if self._decoder.finished:
             return self._hand_out([])
-        ending = copy.deepcopy(self._decoder)
+        ending, events = copy.deepcopy(self._decoder), list[Event]()
         try:
             events = ending.close()
             self._cut = ending.failure
@@ -192,10 +192,11 @@ class Line(ABC):
             self._cut = error
         if self._cut is None:
             self._decoder = ending
-            return self._hand_out(events)
-        if not self._waiting:
+        elif self._waiting:
+            events = []
+        else:
             raise self._cut
-        return self._hand_out([])
+        return self._hand_out(events)
 
     def _hand_out(self, events: list[Event]) -> list[Event]:
         if self._waiting:
@@ -229,7 +230,10 @@ class ByteLine(Line):
 
 
 class EventLine(Line):
-    """OpenAI's: a response that is made in the background can be read again from the event after any other."""
+    """OpenAI's: a response that is made in the background can be read again from the event after any other.
+
+    It is stored for that, for about ten minutes: no zero data retention. Its first token takes longer.
+    """
 
     _decoder: Any
 
@@ -273,7 +277,11 @@ def _stream_path(connection: Connection) -> str:
     return "/stream" if connection.base_url.rstrip("/").endswith("/v1") else "/v1/stream"
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
-    pieces: tuple[bytes, ...] = ()
-    for data in pieces:
-        yield data
+class _Nothing:
+    """A body without a byte."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration

@@ -152,7 +152,7 @@ def from_memory(
 ) -> None:
     """Let kept answers come from memory in place of a socket, each response cut after as many bytes as `cuts` says.
 
-    A negative number cuts with a clean end. `size` is how much is read at a time.
+    The complement of a number (``~17``) cuts with a clean end. `size` is how much is read at a time.
     """
     left = list(cuts)
     body = b"".join(frames)
@@ -160,7 +160,7 @@ def from_memory(
     def answer(data: bytes) -> _Piece:
         cut = left.pop(0) if left else None
         if cut is not None:
-            data = data[: abs(cut)]
+            data = data[: cut if cut >= 0 else ~cut]
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
         return _Piece(pieces, Disconnected("cut") if cut is not None and cut >= 0 else None)
 

@@ -121,8 +121,8 @@ class ResponsesDecoder(SSEDialect):
 
     @property
     def cursor(self) -> int | None:
-        """The number of the last event that was read, or None while there is none."""
-        return None if self._first is None else self._due - 1
+        """The number of the last event that was read, or None as long as they are not seen to count upwards."""
+        return self._due - 1 if self._first is not None and self._due > self._first + 1 else None
 
     def _payload(self, event: str, data: bytes, raw: bytes | None, out: list[Event]) -> None:
         try:
