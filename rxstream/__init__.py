@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rxstream.loop import LoopScheduler
     from rxstream.messages import Message, Tool
     from rxstream.observable import Stream
+    from rxstream.policy import ErrorPolicy, Retry
     from rxstream.quota import RateLimiter
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
@@ -51,6 +52,7 @@ __all__ = [
     "CircuitChange",
     "Comparison",
     "DualTrack",
+    "ErrorPolicy",
     "Gate",
     "LatencyQuantile",
     "Limits",
@@ -62,6 +64,7 @@ __all__ = [
     "RateLimiter",
     "Request",
     "Response",
+    "Retry",
     "RetryBudget",
     "Snapshot",
     "Statistics",
@@ -113,6 +116,8 @@ _HOMES = {
     "Message": "messages",
     "Tool": "messages",
     "Stream": "observable",
+    "ErrorPolicy": "policy",
+    "Retry": "policy",
     "RateLimiter": "quota",
     "Response": "response",
     "Statistics": "session",

@@ -14,6 +14,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -198,11 +199,11 @@ class CircuitBreaker:
         with self._lock:
             self._observers.append(observer)
 
-        def dispose() -> None:
-            with self._lock:
-                self._observers.remove(observer)
+        return Disposable(lambda: self._forget(observer))
 
-        return Disposable(dispose)
+    def _forget(self, observer: abc.ObserverBase[CircuitChange]) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._observers.remove(observer)
 
     def _tell(self) -> None:
         """Tell of what has changed, unless another thread, or our caller, is at it: then that does."""
@@ -213,13 +214,21 @@ class CircuitBreaker:
         try:
             while (change := self._next_change()) is not None:
                 for observer in tuple(self._observers):
-                    try:
-                        observer.on_next(change)
-                    except Exception:  # noqa: BLE001 - the observer's own: the model's requests must go on
-                        _log.exception("an observer of a circuit breaker raised")
+                    self._tell_one(observer, change)
         except BaseException:
             self._telling = False  # an interrupt: the next one who tells goes on
             raise
+
+    def _tell_one(self, observer: abc.ObserverBase[CircuitChange], change: CircuitChange) -> None:
+        """What it raises is its own end, and no more: the model's requests go on."""
+        try:
+            observer.on_next(change)
+        except Exception as error:  # noqa: BLE001 - the observer's own
+            self._forget(observer)
+            try:
+                observer.on_error(error)
+            except Exception:  # noqa: BLE001 - there is no on_error, or it raises, too
+                _log.exception("an observer of a circuit breaker raised")
 
     def _next_change(self) -> CircuitChange | None:
         with self._lock:

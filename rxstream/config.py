@@ -140,7 +140,10 @@ class Timeouts(Input):
 
 
 class Limits(Input):
-    """How much one stream may hold; going over is a `rxstream.errors.LimitExceeded`. None is no limit."""
+    """How much one stream may hold; None is no limit.
+
+    Going over is a `rxstream.errors.LimitExceeded`, for `tokens` a `rxstream.errors.BudgetExceeded`.
+    """
 
     event_bytes: _Count = 8 * 1024 * 1024
     """Bytes of one event."""
@@ -148,6 +151,10 @@ class Limits(Input):
     """Bytes of the whole body."""
     events: _Count | None = None
     """Events of one stream."""
+    tokens: _Count | None = None
+    """Output tokens: as reported while the model writes, else estimated; see `rxstream.operators.limit`."""
+    characters: _Count | None = None
+    """Characters of text, thinking, refusals and arguments of tools."""
     read_ahead_bytes: _Count = 1024 * 1024
     """Bytes that are read ahead while the stream is paused, so that a short pause does not cost the connection."""
 

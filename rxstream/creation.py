@@ -10,12 +10,15 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from rxstream._asking import through
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
+from rxstream.operators import guard, limit, on_error_complete, retry_stream
 from rxstream.sources._pump import pump
 from rxstream.sources._source import Source
 
@@ -25,8 +28,11 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-    from rxstream.config import Effort, Limits, Prompt, ResponseFormat, Timeouts
+    from rxstream.config import Effort, Limits, Prompt, Request, ResponseFormat, Target, Timeouts
+    from rxstream.guards import Guard
     from rxstream.messages import ToolLike
+    from rxstream.policy import ErrorPolicy, OnError
+    from rxstream.sources._conversation import ModelAsking
 
     OpenedStream: TypeAlias = (
         openai.Stream[Any] | openai.AsyncStream[Any] | anthropic.Stream[Any] | anthropic.AsyncStream[Any]
@@ -60,6 +66,8 @@ def stream(
     transport: Literal["auto", "httpx2", "aiohttp"] = "auto",
     timeouts: Timeouts | Mapping[str, float | None] | float | None = None,
     limits: Limits | Mapping[str, int | None] | None = None,
+    on_error: OnError = "fail",
+    guards: Sequence[Guard] = (),
     label: str | None = None,
     keep_raw: bool = True,
     keep_partial: bool = True,
@@ -96,6 +104,9 @@ def stream(
         transport: ``auto`` is aiohttp where it is installed (half the cost an event), else httpx2.
         timeouts: Six clocks in seconds, or one number for the total; see `Timeouts`.
         limits: Bounds on what one stream may hold; see `Limits`.
+        on_error: What is done when it fails: ``"fail"``, ``"retry"``, ``"complete_partial"``, a `Retry`, or a whole
+            `ErrorPolicy`, by which other models are asked the same; `base_url`, `api_key` and `client` are not for them.
+        guards: Who is asked before each request; see `rxstream.operators.guard`.
         label: What to call the track; by default the target.
         keep_raw: Keep the provider's bytes on each event.
         keep_partial: Keep the answer so far, for errors to hold; without it memory is constant however long the stream.
@@ -104,18 +115,20 @@ def stream(
         ConfigurationError: an argument is not as described. What only the environment can tell (a missing key) is told to
             the subscriber.
     """
-    from rxstream.config import Request, Target  # noqa: PLC0415 - see the rules above
+    from rxstream.config import Limits, Request, Target  # noqa: PLC0415 - see the rules above
+    from rxstream.policy import ErrorPolicy  # noqa: PLC0415
     from rxstream.providers import PROVIDERS  # noqa: PLC0415
     from rxstream.sources.model import model_asking  # noqa: PLC0415
 
+    policy = ErrorPolicy.of(on_error)
     if not isinstance(target, str):
+        if policy != ErrorPolicy() or guards:
+            raise ConfigurationError("on_error=, guards=: a stream that an SDK has opened is asked once; use pipe()")
         return from_sdk(target, timeouts=timeouts, limits=limits, label=label or "")
     if prompt is None:
         raise ConfigurationError("there is no prompt: stream(target, prompt)")
-    where = Target.parse(target, known=PROVIDERS)
-    request = Request.build(
-        provider=where.provider,
-        model=where.model,
+    request = partial(
+        Request.build,
         messages=prompt,
         system=system,
         tools=tools,
@@ -133,21 +146,45 @@ def stream(
         extra=extra,
         extra_headers=extra_headers,
     )
-    asking = model_asking(
-        request,
-        base_url=base_url,
-        api_key=api_key,
-        client=client,
-        transport=transport,
-        timeouts=timeouts,
-        limits=limits,
-        label=label if label is not None else str(where),
-        keep_raw=keep_raw,
-        keep_partial=keep_partial,
-    )
+    asking = partial(model_asking, transport=transport, timeouts=timeouts, limits=limits)
+    asking = partial(asking, keep_raw=keep_raw, keep_partial=keep_partial)
+    first, *others = [Target.parse(name, known=PROVIDERS) for name in (target, *policy.to)]
+    named = str(first) if label is None else label
+    askings = [asking(_ask(request, first), base_url=base_url, api_key=api_key, client=client, label=named)]
+    askings += [asking(_ask(request, other), label=str(other)) for other in others]
+    answer, *fallbacks = [_answer(each, Limits.of(limits), guards, policy) for each in askings]
+    if fallbacks:
+        from rxstream.tracks import failover  # noqa: PLC0415
+
+        answer = failover(answer, *fallbacks, after_output=policy.after_output, on_finish=policy.on_finish)
+        answer.label = named
+    return answer.pipe(on_error_complete()) if policy.action == "complete_partial" else answer
+
+
+def _ask(request: Callable[..., Request], target: Target) -> Request:
+    return request(provider=target.provider, model=target.model)
+
+
+def _answer(asking: ModelAsking, limits: Limits, guards: Sequence[Guard], policy: ErrorPolicy) -> Stream[Event]:
+    """The answer of one model: limited, guarded and asked for again."""
     answer = Stream.of(pump(asking.source), label=asking.source.label)
     answer.asking = asking
+    answer = _limited(answer, limits)
+    if guards:
+        answer = answer.pipe(guard(*guards))
+    if policy.retries is not None:
+        again = retry_stream(**policy.retries.model_dump())
+        known = through(answer, again)
+        answer = answer.pipe(again)
+        answer.asking = known if policy.to else None  # so that this model can go on with another's text
     return answer
+
+
+def _limited(answer: Stream[Event], limits: Limits) -> Stream[Event]:
+    """`answer` with those limits that its source does not keep itself."""
+    if limits.tokens is None and limits.characters is None:
+        return answer
+    return answer.pipe(limit(tokens=limits.tokens, characters=limits.characters))
 
 
 def from_sdk(
@@ -184,4 +221,4 @@ def from_sdk(
         read_ahead=bounds.read_ahead_bytes,
         max_events=bounds.events,
     )
-    return Stream.of(pump(source), label=label)
+    return _limited(Stream.of(pump(source), label=label), bounds)

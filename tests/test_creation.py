@@ -37,6 +37,10 @@ def test_nothing_is_sent_before_the_subscription() -> None:
         ("openai:m", {"timeouts": {"idel": 3}}, "idle"),
         ("openai:m", {"limits": {"events": 0}}, "events"),
         ("openai:m", {"tool_choice": "auto"}, "tools"),
+        ("openai:m", {"limits": {"characters": 0}}, "characters"),
+        ("openai:m", {"on_error": "explode"}, "action"),
+        ("openai:m", {"on_error": {"action": "failover", "to": ["antropic:claude"]}}, "anthropic"),
+        ("openai:m", {"guards": [5]}, "guard 1"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(target: str, options: dict[str, Any], words: str) -> None:
@@ -116,6 +120,15 @@ async def test_an_sdk_stream_can_be_handed_in() -> None:
                     model="m", messages=[{"role": "user", "content": "hi"}], stream=True
                 )
                 assert (await hand_in(opened, label="handed")).text == "Hello"
+            for options in ({"on_error": "retry"}, {"guards": [object()]}):
+                wrong: Any = options
+                with pytest.raises(ConfigurationError, match="is asked once"):
+                    rxstream.stream(opened, **wrong)
+            opened = await client.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+            )
+            with pytest.raises(LimitExceeded, match="4 characters"):
+                await rxstream.from_sdk(opened, limits={"characters": 4})
     with pytest.raises(ConfigurationError, match="list"):
         rxstream.from_sdk(["no", "stream"])  # type: ignore[arg-type]
 

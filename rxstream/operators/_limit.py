@@ -45,7 +45,7 @@ def limit(
         >>> rxstream.from_iterable(["Hel", "lo", ", you"]).pipe(limit(characters=5)).run()
         Traceback (most recent call last):
             ...
-        rxstream.errors.LimitExceeded: the stream has more than the 5 characters that limit(characters=) allows [iterable]
+        rxstream.errors.LimitExceeded: the stream has more than the 5 characters that its limit allows [iterable]
 
     Args:
         events: How many events there may be.
@@ -135,4 +135,4 @@ def _length(event: Event) -> int:
 
 
 def _more_than(most: int, what: str) -> str:
-    return f"the stream has more than the {most} {what} that limit({what}=) allows"
+    return f"the stream has more than the {most} {what} that its limit allows"

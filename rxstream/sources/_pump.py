@@ -28,7 +28,15 @@ from reactivex.disposable import Disposable
 from rxstream._outlet import shut_down
 from rxstream._watchdog import Watchdog
 from rxstream.aggregate import Aggregator
-from rxstream.errors import ConfigurationError, LimitExceeded, LoopShutDown, ServerFault, StreamError, TimedOut
+from rxstream.errors import (
+    ConfigurationError,
+    LimitExceeded,
+    LoopShutDown,
+    RxstreamError,
+    ServerFault,
+    StreamError,
+    TimedOut,
+)
 from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -353,7 +361,7 @@ class _Pump(Generic[D]):
     def _tell(self, error: Exception) -> None:
         if not self._over:
             self._over = self._leaving = True
-            if isinstance(error, StreamError):
+            if isinstance(error, RxstreamError):
                 error.__traceback__ = None  # our frames tell nothing, and hold the request
             self._signal(self._observer.on_error, error)
 

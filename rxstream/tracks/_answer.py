@@ -6,6 +6,7 @@ Rules of this module:
 * A request that is closed early is closed before anything is said of it, and its words come before the winner's `Finished`.
 * What a track says as its last word is for its combination to judge: `failed` decides whether it is an event or the end.
 * Each try of each track is an attempt with a number of its own, given when the request is made.
+* That a track asks once more is told at once, as that it has failed: it says why nothing comes, and nothing of the answer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._outlet import Outlet
 from rxstream.errors import LimitExceeded, StreamError, TracksFailed
-from rxstream.events import Event, Failed, is_content
+from rxstream.events import Event, Failed, Retrying, is_content
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 from rxstream.tracks._attempts import Attempts
@@ -211,6 +212,8 @@ class OneAnswer(ABC):
             self.emit(lane, event)
         elif lane.error is not None and isinstance(event, Failed):
             self._last_words[lane.index] = event
+        elif type(event) is Retrying:
+            self.emit(lane, event)
         else:
             self.heard(lane, event)
 

@@ -91,8 +91,9 @@ class Model:
         faults: For each request, how many events it gives before it fails, and of what; the requests after these are good.
         total: The clock for all attempts.
         resumable: Whether it gives the rest of an answer.
-        lags: Events that were sent, but of which the connection lost so many, each time.
+        refuses: Why it does not go on after a text.
         every: Seconds between events.
+        name: What it is called.
     """
 
     def __init__(
@@ -124,8 +125,8 @@ class Model:
 
     @property
     def text(self) -> str:
-        """All of its answer."""
-        return "".join(event.text for event in self._answer if isinstance(event, TextDelta))
+        """All of its answer, which is its first."""
+        return "".join(event.text for event in self._answer if isinstance(event, TextDelta) and not event.choice)
 
     @property
     def stream(self) -> Asked:

@@ -204,7 +204,7 @@ class _Responses(_Writer):
         return _Told(
             [("response.output_item.added", {"output_index": index, "item": {**call, "status": "in_progress"}})],
             [(f"{kind}.delta", {**where, "delta": piece}) for piece in block.pieces],
-            [(f"{kind}.done", {**where, "name": block.name, "arguments": arguments})],
+            [(f"{kind}.done", {**where, "arguments": arguments})],
         )
 
     def end(self) -> _Events:

@@ -1,0 +1,348 @@
+"""Clients to be certified: one that does everything right, in few lines, and relatives of it that each do one thing wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from rxstream.errors import StreamError, StreamIncomplete
+from rxstream.events import Event, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, UsageReported, is_content
+from rxstream.providers import decoder_for
+from rxstream.testing.certify import Piece, Question
+
+__all__ = ["Client", "answer", "endless", "faulty", "refusing", "wordy"]
+
+
+class Client:
+    """Speaks Chat Completions over a bare socket; `answer` is what is certified."""
+
+    breaks: ClassVar[tuple[str, ...]] = ()
+    """The rows that it fails, and no others."""
+    verdict: ClassVar[str] = "fail"
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece]:
+        """One streamed answer."""
+        if question.dialect != "openai-chat":
+            raise NotImplementedError(question.dialect)
+        self.said = ""
+        async for event in self.events(question):
+            match event:
+                case TextDelta():
+                    self.said += event.text
+                    yield event.text
+                case UsageReported():
+                    yield {"usage": self.usage(event.usage.input_tokens, event.usage.output_tokens)}
+                case _:
+                    for call in self.calls(event):
+                        yield {"tool_call": call}
+
+    async def events(self, question: Question) -> AsyncGenerator[Event]:
+        """What the body says; it is the clock of what is said that runs."""
+        clock = asyncio.get_running_loop().time
+        decoder = decoder_for("compatible", keep_raw=False)
+        deadline = clock() + question.timeout
+        async with self.connected(question) as reader:
+            body = self.body(reader, await self.head(reader, deadline))
+            while not self.done(finished=decoder.finished):
+                async with asyncio.timeout_at(deadline):
+                    data = await anext(body, b"")
+                for event in decoder.feed(self.mangled(data)) if data else self.closing(decoder):
+                    deadline = clock() + question.timeout if is_content(event) else deadline
+                    yield event
+                if decoder.failure is not None:
+                    self.failed(decoder.failure)
+                deadline = clock() + question.timeout if data and self.alive() else deadline
+                if not data:
+                    return
+
+    @asynccontextmanager
+    async def connected(self, question: Question) -> AsyncIterator[asyncio.StreamReader]:
+        where = urlsplit(question.base_url)
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        body = json.dumps({"model": question.model, "stream": True}).encode()
+        head = f"POST {where.path}/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        try:
+            yield reader
+        finally:
+            writer.close()
+
+    async def head(self, reader: asyncio.StreamReader, deadline: float) -> bool:
+        """Whether the body is chunked."""
+        async with asyncio.timeout_at(deadline):
+            said = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if b" 200 " not in said or b"text/event-stream" not in said:
+            raise ConnectionError(said.decode())
+        return b"chunked" in said
+
+    async def body(self, reader: asyncio.StreamReader, chunked: bool) -> AsyncGenerator[bytes]:  # noqa: FBT001
+        while not chunked:
+            if not (data := await reader.read(65536)):
+                return
+            yield data
+        while size := int((await reader.readuntil(b"\r\n")).decode(), 16):
+            yield (await reader.readexactly(size + 2))[:-2]
+
+    # --- what relatives do otherwise --------------------------------------------------------------------------------------
+
+    def done(self, *, finished: bool) -> bool:
+        return finished
+
+    def alive(self) -> bool:
+        """Whether any bytes at all are progress."""
+        return False
+
+    def mangled(self, data: bytes) -> bytes:
+        return data
+
+    def failed(self, error: StreamError) -> None:
+        raise error
+
+    def closing(self, decoder: Any) -> list[Event]:
+        events: list[Event] = decoder.close()
+        return events
+
+    def usage(self, given: int | None, made: int | None) -> dict[str, int | None]:
+        return {"input_tokens": given, "output_tokens": made}
+
+    def calls(self, event: Event) -> Iterator[dict[str, str]]:
+        if isinstance(event, ToolCall):
+            yield {"name": event.name, "arguments": event.arguments}
+
+
+class SwallowsTruncation(Client):
+    breaks = ("truncation",)
+    verdict = "silent"
+
+    def closing(self, decoder: Any) -> list[Event]:
+        try:
+            return super().closing(decoder)
+        except StreamIncomplete:
+            if not self.said:
+                raise
+            return []
+
+
+class SwallowsErrors(Client):
+    breaks = ("error",)
+    verdict = "silent"
+
+    def done(self, *, finished: bool) -> bool:
+        return finished or self.swallowed
+
+    def failed(self, error: StreamError) -> None:
+        self.swallowed = not isinstance(error, StreamIncomplete)
+        if not self.swallowed:
+            raise error
+
+    swallowed = False
+
+    async def events(self, question: Question) -> AsyncGenerator[Event]:
+        self.swallowed = False
+        async for event in super().events(question):
+            yield event
+
+
+class SaysItAgain(Client):
+    breaks = ("once",)
+
+    async def events(self, question: Question) -> AsyncGenerator[Event]:
+        try:
+            async for event in super().events(question):
+                yield event
+        except (ConnectionError, EOFError):
+            async for event in super().events(question):
+                yield event
+
+
+class LeaksWhenCancelled(Client):
+    breaks = ("cancel-before-headers", "cancel-before-event", "cancel-between-tokens", "cancel-in-flood")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[object] = []
+
+    @asynccontextmanager
+    async def connected(self, question: Question) -> AsyncIterator[asyncio.StreamReader]:
+        connection = super().connected(question)
+        reader = await connection.__aenter__()
+        self.kept += [connection, reader]
+        try:
+            yield reader
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            await connection.__aexit__(None, None, None)
+            raise
+        else:
+            await connection.__aexit__(None, None, None)
+
+
+class HangsOnPings(Client):
+    breaks = ("pings",)
+    verdict = "hangs"
+
+    def alive(self) -> bool:
+        return True
+
+
+class MixesUpTools(Client):
+    breaks = ("tools",)
+
+    def calls(self, event: Event) -> Iterator[dict[str, str]]:
+        if isinstance(event, ToolCallStart):
+            self.open = getattr(self, "open", [])
+            self.open.append([event.name, ""])
+        elif isinstance(event, ToolCallDelta):
+            self.open[-1][1] += event.arguments  # that of the call that was begun last
+        elif isinstance(event, ToolCall):
+            yield from ({"name": name, "arguments": arguments} for name, arguments in self.open)
+            self.open = []
+
+
+class DecodesEachRead(Client):
+    breaks = ("utf8",)
+
+    def mangled(self, data: bytes) -> bytes:
+        return data.decode(errors="replace").encode()
+
+
+class SumsUsage(Client):
+    breaks = ("usage",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = 0
+
+    def usage(self, given: int | None, made: int | None) -> dict[str, int | None]:
+        self.sum = (self.sum if self.said != "" else 0) + (made or 0)
+        return {"input_tokens": given, "output_tokens": self.sum}
+
+
+class WaitsForTheClose(Client):
+    breaks = ("lingering",)
+
+    def done(self, *, finished: bool) -> bool:
+        return False
+
+
+class BelievesAnyPage(Client):
+    breaks = ("no-stream",)
+    verdict = "silent"
+
+    async def head(self, reader: asyncio.StreamReader, deadline: float) -> bool:
+        async with asyncio.timeout_at(deadline):
+            said = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if b" 200 " not in said:
+            raise ConnectionError(said.decode())
+        return b"chunked" in said
+
+    def closing(self, decoder: Any) -> list[Event]:
+        try:
+            return super().closing(decoder)
+        except StreamError:
+            if self.said:
+                raise
+            return []
+
+
+class AsksAgainWithABadKey(Client):
+    breaks = ("refused",)
+
+    async def events(self, question: Question) -> AsyncGenerator[Event]:
+        try:
+            async for event in super().events(question):
+                yield event
+        except ConnectionError as error:
+            if " 401 " not in str(error):
+                raise
+            async for event in super().events(question):
+                yield event
+
+
+class DropsBlanks(Client):
+    breaks = ("text",)
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece]:
+        async for piece in super().answer(question):
+            if not isinstance(piece, str) or piece.strip():
+                yield piece
+
+
+class NeedsABlank(Client):
+    breaks = ("spellings",)
+
+    def mangled(self, data: bytes) -> bytes:
+        return data.replace(b"data:{", b": {").replace(b"data:[", b": [")
+
+
+class KeepsTheLine(Client):
+    """Ends in time, but leaves its connection open for as long as it lives."""
+
+    breaks = ("released",)
+
+    @asynccontextmanager
+    async def connected(self, question: Question) -> AsyncIterator[asyncio.StreamReader]:
+        connection = super().connected(question)
+        reader = await connection.__aenter__()
+        try:
+            yield reader
+        except (asyncio.CancelledError, GeneratorExit, OSError, EOFError):
+            await connection.__aexit__(None, None, None)
+            raise
+        except BaseException:
+            self.kept = connection, reader
+            raise
+        else:
+            self.kept = connection, reader
+
+
+def faulty() -> list[type[Client]]:
+    """All that do one thing wrong."""
+    return Client.__subclasses__()
+
+
+# --- odd ones -----------------------------------------------------------------------------------------------------------------
+
+
+async def answer(question: Question) -> AsyncGenerator[Piece]:
+    """The good one, as a function of this module."""
+    async for piece in Client().answer(question):
+        yield piece
+
+
+def wordy(question: Question) -> Iterator[Piece]:
+    """The good one, for those who block."""
+    loop = asyncio.new_event_loop()
+    items = Client().answer(question)
+    try:
+        while (piece := loop.run_until_complete(anext(items, None))) is not None:
+            yield piece
+    finally:
+        loop.run_until_complete(items.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def refusing(question: Question) -> AsyncGenerator[Piece]:
+    """Speaks no dialect at all."""
+    raise NotImplementedError(question.dialect)
+    yield ""
+
+
+async def endless(question: Question) -> AsyncGenerator[Piece]:
+    """Keeps the loop to itself, whatever it is told."""
+    async for piece in Client().answer(question):
+        yield piece
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
