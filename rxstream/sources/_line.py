@@ -154,7 +154,7 @@ class Line(ABC):
         most = self._connection.max_bytes
         connection = replace(self._connection, max_bytes=None if most is None else max(0, most - self._bytes))
         path, query = self._remainder(connection)
-        async with open_rest(path, query, self._request, connection) as body:
+        async with open_rest(path, query, request=self._request, connection=connection) as body:
             yield body
 
     # --- the decoder ------------------------------------------------------------------------------------------------
@@ -226,7 +226,8 @@ class ByteLine(Line):
         return _stream_path(connection), {"conv_id": self._name, "from": self._bytes}
 
     def _farewell(self, connection: Connection) -> Callable[[], Awaitable[object]] | None:
-        return partial(call_off, "delete", _stream_path(connection), {"conv_id": self._name}, self._request, connection)
+        where, name = _stream_path(connection), {"conv_id": self._name}
+        return partial(call_off, "delete", where, name, request=self._request, connection=connection)
 
 
 class EventLine(Line):
@@ -262,14 +263,18 @@ class EventLine(Line):
             self._id = next((event.id for event in events if isinstance(event, Started)), "")
         return super()._hand_out(events)
 
+    @property
+    def _path(self) -> str:
+        return f"/responses/{quote(self._id, safe='')}"
+
     def _remainder(self, connection: Connection) -> tuple[str, dict[str, object]]:
         del connection
-        return f"/responses/{quote(self._id, safe='')}", {"stream": True, "starting_after": self._decoder.cursor}
+        return self._path, {"stream": True, "starting_after": self._decoder.cursor}
 
     def _farewell(self, connection: Connection) -> Callable[[], Awaitable[object]] | None:
         if not self._id:
             return None
-        return partial(call_off, "post", f"/responses/{quote(self._id, safe='')}/cancel", {}, self._request, connection)
+        return partial(call_off, "post", f"{self._path}/cancel", {}, request=self._request, connection=connection)
 
 
 def _stream_path(connection: Connection) -> str:

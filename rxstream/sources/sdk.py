@@ -117,8 +117,11 @@ class Connection:
         """What must not be seen in any message: the keys."""
         if self.client is not None:
             yield from secret_headers(self.client.default_headers)
+            yield from secret_headers(vars(self.client))  # named alike: api_key, auth_token, aws_secret_key …
         elif self._key != _NO_KEY:
             yield self._key
+        proxies = (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))
+        yield from (proxy.rpartition("@")[0].rpartition(":")[2] for proxy in proxies)
 
     @asynccontextmanager
     async def lease(self) -> AsyncGenerator[Any, None]:
@@ -153,7 +156,7 @@ async def open_stream(request: Request, connection: Connection) -> AsyncGenerato
 
 @asynccontextmanager
 async def open_rest(
-    path: str, query: Mapping[str, object], request: Request, connection: Connection
+    path: str, query: Mapping[str, object], *, request: Request, connection: Connection
 ) -> AsyncGenerator[Body, None]:
     """The body of what the provider keeps of the answer to `request`: ``GET path?query``, below the base URL.
 
@@ -165,7 +168,12 @@ async def open_rest(
 
 
 async def call_off(
-    method: Literal["post", "delete"], path: str, query: Mapping[str, object], request: Request, connection: Connection
+    method: Literal["post", "delete"],
+    path: str,
+    query: Mapping[str, object],
+    *,
+    request: Request,
+    connection: Connection,
 ) -> None:
     """Tell the provider that the answer to `request` is not wanted any more. Whatever goes wrong is raised as it is."""
     options = {"params": query, "headers": _headers(request, connection), "timeout": no_clock(connect=_CONNECT_SECONDS)}

@@ -169,7 +169,7 @@ def from_memory(
         yield answer(body)
 
     @asynccontextmanager
-    async def rest(_: str, query: dict[str, int], *__: object) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def rest(_: str, query: dict[str, int], **__: object) -> AsyncIterator[AsyncIterator[bytes]]:
         if "from" in query:
             yield answer(body[query["from"] :])
         else:
