@@ -14,7 +14,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -199,11 +198,11 @@ class CircuitBreaker:
         with self._lock:
             self._observers.append(observer)
 
-        return Disposable(lambda: self._forget(observer))
+        def dispose() -> None:
+            with self._lock:
+                self._observers.remove(observer)
 
-    def _forget(self, observer: abc.ObserverBase[CircuitChange]) -> None:
-        with self._lock, contextlib.suppress(ValueError):
-            self._observers.remove(observer)
+        return Disposable(dispose)
 
     def _tell(self) -> None:
         """Tell of what has changed, unless another thread, or our caller, is at it: then that does."""
@@ -224,7 +223,6 @@ class CircuitBreaker:
         try:
             observer.on_next(change)
         except Exception as error:  # noqa: BLE001 - the observer's own
-            self._forget(observer)
             try:
                 observer.on_error(error)
             except Exception:  # noqa: BLE001 - there is no on_error, or it raises, too
