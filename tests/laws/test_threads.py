@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 import pytest
@@ -31,15 +31,15 @@ from rxstream.sources._clients import load
 from rxstream.sources._pump import pump
 from rxstream.sources.sdk import close_clients
 from tests.support.asking import GOOD
-from tests.support.leaks import needs_proc, sockets
+from tests.support.leaks import needs_proc, sockets, threads
 from tests.support.live import TRANSPORTS, stream_from
-from tests.support.mob import WORDS, Case, Mob, impatient_switches, operators
+from tests.support.mob import WORDS, Case, Mob, Operator, impatient_switches, operators
 from tests.support.scripted import DONE, Scripted, Step, raising
-from tests.support.server import CLOSE, Exchange, ScriptedServer
+from tests.support.server import CLOSE, END, Exchange, ScriptedServer
 
 LONG: Final = bool(os.environ.get("RXSTREAM_LONG"))
-CASES: Final = 5_000 if LONG else 250
-"""Of each of the four kinds."""
+CASES: Final = 4_000 if LONG else 200
+"""Of each of five kinds."""
 Make = Callable[[random.Random], Stream[Event]]
 
 
@@ -63,10 +63,16 @@ def failing(label: str) -> Stream[Event]:
     return Stream.of(pump(Scripted([raising(Overloaded("later"))]).source(label=label)), label=label)
 
 
+def through(stream: Stream[Event], chosen: list[Operator]) -> Stream[Event]:
+    for operator in chosen:
+        stream = stream.pipe(operator)
+    return stream
+
+
 def alone(chance: random.Random) -> Stream[Event]:
     """A track through some operators."""
-    chosen = chance.sample(list(operators().items()), chance.randrange(4))
-    return script(chance, "alone").pipe(*(make() for _, make in chosen))
+    chosen = chance.sample(list(operators().values()), chance.randrange(4))
+    return through(script(chance, "alone"), [operator() for operator in chosen])
 
 
 def together(chance: random.Random) -> Stream[Event]:
@@ -85,6 +91,27 @@ def together(chance: random.Random) -> Stream[Event]:
             return tracks.race(b, script(chance, "c", sound=True))
         case _:
             return tracks.prioritize(a, b)
+
+
+async def answer(exchange: Exchange) -> None:
+    """The words over a socket; cut if it is asked to."""
+    frames = GOOD["compatible"](*WORDS)
+    await exchange.head()
+    for frame in frames[:20] if b"cut" in exchange.request.body else frames:
+        await exchange.send(frame)
+    await exchange.finish(CLOSE if b"cut" in exchange.request.body else END)
+
+
+def wired(server: ScriptedServer) -> Make:
+    """A track over a socket."""
+
+    def make(chance: random.Random) -> Stream[Event]:
+        prompt = chance.choice(["whole", "whole", "cut"])
+        stream = stream_from(server, "compatible", transport=chance.choice(TRANSPORTS), prompt=prompt)
+        chosen = chance.sample(list(operators().values()), chance.randrange(2))
+        return through(stream, [operator() for operator in chosen])
+
+    return make
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,7 +163,7 @@ def run_cases(make: Make, loop: asyncio.AbstractEventLoop | None) -> None:
     """All cases, and what is left of them."""
     sessions: list[weakref.ref[StreamSession]] = []
     with Mob() as mob, impatient_switches():
-        threads = threading.active_count()
+        before = threads()
         for seed in range(CASES):
             case = Case(seed, make)
             try:
@@ -149,7 +176,7 @@ def run_cases(make: Make, loop: asyncio.AbstractEventLoop | None) -> None:
             sessions.append(weakref.ref(case.session))
         del case
         wait_until(lambda: settled(loop or shared_loop()))
-        assert threading.active_count() <= threads
+        assert threads() == before
     gc.collect()
     assert not [session for session in sessions if session() is not None]
 
@@ -164,3 +191,23 @@ def test_on_the_shared_loop(make: Make) -> None:
 def test_on_a_loop_of_its_own(make: Make) -> None:
     with own_loop() as loop:
         run_cases(make, loop)
+
+
+@needs_proc
+def test_over_sockets() -> None:
+    before = sockets()
+    with ScriptedServer(answer) as server, own_loop() as loop:
+        run_cases(wired(server), loop)
+        asyncio.run_coroutine_threadsafe(close_clients(), loop).result(20)
+        wait_until(lambda: not server.open_connections)
+    assert sockets() == before
+
+
+def test_what_is_wrong_is_found() -> None:
+    """A stream whose text is not in order does not pass."""
+
+    def wrong(_: random.Random) -> Stream[Event]:
+        return Stream.of(pump(Scripted([WORDS[1], WORDS[0], DONE]).source()))
+
+    with pytest.raises(AssertionError, match="1 "):
+        run_cases(wrong, None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-__all__ = ["needs_proc", "sockets"]
+__all__ = ["needs_proc", "sockets", "threads"]
 
 _FDS: Final = Path("/proc/self/fd")
 
@@ -22,3 +23,8 @@ def sockets() -> int:
         with suppress(FileNotFoundError):  # the one by which we read the directory
             count += str(entry.readlink()).startswith("socket:")
     return count
+
+
+def threads() -> int:
+    """Threads, but for those of a loop's own executor, which looks up hosts."""
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
