@@ -37,6 +37,9 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _Seconds: TypeAlias = Annotated[float, Field(gt=0)] | None
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 
+_HEADER: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+"""What HTTP allows as the name of a header."""
+
 _FAMILIES: Final = {
     "claude": "anthropic",
     "gpt": "openai",
@@ -328,6 +331,16 @@ class Request(Input):
     @classmethod
     def _read_format(cls, given: Any) -> Any:
         return JSONFormat.of(given)
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _check_headers(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, value in given.items():
+            if not _HEADER.fullmatch(name):
+                raise ValueError(f"{show(name)} is no name of a header: it has letters, digits and dashes")
+            if any(not " " <= char <= "~" for char in value):
+                raise ValueError(f"the value of {show(name)} holds a line break or a letter that is not ASCII")
+        return given
 
     @model_validator(mode="after")
     def _fits_together(self) -> Request:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,9 +39,9 @@ class ModelAsking:
 
     request: Request
     provider: Provider
-    connect: Callable[[], Awaitable[Connection]]
+    connect: Callable[[], Awaitable[Connection]] = field(repr=False)
     """Gives the connection, with what the environment says then."""
-    address: Callable[[], str]
+    address: Callable[[], str] = field(repr=False)
     """Its base URL; empty for the server of this process."""
     source: Source[bytes]
     """The answer to the request, asked once."""
