@@ -117,7 +117,7 @@ class _Guarded:
             if not self._over:
                 self._task = self._loop.create_task(self._enter(source))
                 _running.add(self._task)
-                self._task.add_done_callback(_running.discard)
+                self._task.add_done_callback(self._done)
 
         call_on(self._loop, create)
         return Disposable(self._dispose)
@@ -134,13 +134,15 @@ class _Guarded:
                     self._leave("cancelled")
                     return
             self._begin(source)
-        except asyncio.CancelledError:
-            self._refuse(shut_down())
-            raise
         except Exception as error:
             if self._over:
                 raise
             self._refuse(error)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        _running.discard(task)
+        if task.cancelled():
+            self._refuse(shut_down())  # unless it was disposed; where the loop goes down the task may never have begun
 
     def _write(self) -> Ticket:
         now, asking = self._loop.time(), self._asking
@@ -158,7 +160,7 @@ class _Guarded:
         if self._over:
             return
         self._over = True
-        self._leave("failed", error)
+        self._leave(_outcome(error), error)
         if isinstance(error, StreamError):
             error.provider = error.provider or self._ticket.key.provider
             error.model = error.model or self._ticket.key.model
@@ -190,7 +192,7 @@ class _Guarded:
     def _fail(self, error: Exception) -> None:
         if not self._over:
             self._over = True
-            self._leave("cancelled" if isinstance(error, Cancelled) else "failed", error)
+            self._leave(_outcome(error), error)
             self._observer.on_error(error)
 
     def _complete(self) -> None:
@@ -232,6 +234,10 @@ class _Guarded:
         task = self._task
         if task is not None and not self._loop.is_closed() and task is not asyncio.current_task():
             task.cancel()
+
+
+def _outcome(error: Exception) -> Outcome:
+    return "cancelled" if isinstance(error, Cancelled) else "failed"
 
 
 class _Stopwatch:

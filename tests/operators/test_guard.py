@@ -562,7 +562,18 @@ def test_that_its_loop_goes_down_is_told_and_each_is_left(wait: float) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
     assert isinstance(recorder.error, LoopShutDown)
-    assert (first.said[-1], script.running) == ("hears failed" if wait else "hears cancelled", 0)
+    assert (first.said[-1], script.running) == ("hears cancelled", 0)
+
+
+@virtual_time
+async def test_that_its_loop_goes_down_before_it_has_begun_is_told() -> None:
+    porter = Porter()
+    recorder, _ = subscribe(Scripted([DONE]).events().pipe(guard(porter)))
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # as a loop does that is shut down
+    await settle()
+    assert isinstance(recorder.error, LoopShutDown)
+    assert not porter.journal
 
 
 def test_disposed_from_another_thread_it_is_left_on_its_own_loop() -> None:
