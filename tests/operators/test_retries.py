@@ -90,7 +90,7 @@ RICH = st.one_of(
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     kind = draw(st.sampled_from([PLAIN, PLAIN, RICH]))
-    answer = [Started(id="r", model="m"), *draw(st.lists(kind, max_size=8)), DONE]
+    answer: list[Event] = [Started(id="r", model="m"), *draw(st.lists(kind, max_size=8)), DONE]
     fault = st.tuples(st.integers(0, len(answer) - 1), st.sampled_from(FAULTS).map(lambda kind: kind("it failed")))
     return Case(
         answer=answer,
@@ -208,7 +208,7 @@ def test_also_for_a_consumer_that_pauses_at_every_event(case: Case) -> None:
 def test_resuming_gives_the_very_events_of_an_answer_that_was_never_cut(case: Case) -> None:
     @virtual_time
     async def run() -> None:
-        faults = [(given + 1, Disconnected("lost")) for given, _ in case.faults]
+        faults: list[tuple[int, StreamError]] = [(given + 1, Disconnected("lost")) for given, _ in case.faults]
         _, told = await play(case._replace(policy="resume", faults=faults, attempts=9, total=None))
         whole = Told(Model(*case.answer).conversation(resumable=True).ask())
         await asyncio.sleep(100)

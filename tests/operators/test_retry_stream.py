@@ -257,7 +257,7 @@ async def test_when_decides_but_not_what_nobody_may_decide(error: Exception, ask
 @virtual_time
 async def test_what_when_raises_ends_the_stream() -> None:
     source = Fickle(["Hel", lost()])
-    told = retry(source.stream, when=lambda error: 1 / 0, after_output="restart")  # type: ignore[arg-type]  # it never returns
+    told = retry(source.stream, when=lambda error: 1 / 0, after_output="restart")
     await asyncio.sleep(100)
     assert (type(told.error), source.asked_at, source.running) == (ZeroDivisionError, [0], 0)
 
@@ -717,7 +717,8 @@ async def test_a_failover_in_it_keeps_its_attempts_apart() -> None:
         return rx.concat(rx.of(*items), rx.throw(lost()))
 
     first = events(TextDelta(text="a", source="x"), TextDelta(text="b", source="y", attempt=2, seq=1))
-    second = rx.of(TextDelta(text="c", source="x"), Finished(reason="stop", source="x", seq=1))
+    last: list[Event] = [TextDelta(text="c", source="x"), Finished(reason="stop", source="x", seq=1)]
+    second = rx.of(*last)
     requests = iter([first, second])
     told = retry(rx.defer(lambda _: next(requests)), after_output="restart")
     await asyncio.sleep(100)
