@@ -66,15 +66,15 @@ def usage_of(tokens: int) -> UsageReported:
     return UsageReported(usage=Usage(provenance="reported", input_tokens=10, output_tokens=tokens))
 
 
-TEXTS = st.text("ab é🙂", max_size=4).map(lambda text: TextDelta(text=text))
-PLAIN = st.one_of(
+TEXTS: st.SearchStrategy[Event] = st.text("ab é🙂", max_size=4).map(lambda text: TextDelta(text=text))
+PLAIN: st.SearchStrategy[Event] = st.one_of(
     TEXTS,
     TEXTS,
     TEXTS,
     st.sampled_from([Heartbeat(), Status(status="on"), Citation(url="u"), PartEnd(kind="text")]),
     st.integers(0, 9).map(usage_of),
 )
-RICH = st.one_of(
+RICH: st.SearchStrategy[Event] = st.one_of(
     PLAIN,
     st.sampled_from(
         [
