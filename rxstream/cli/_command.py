@@ -110,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-tokens", type=int, metavar="COUNT")
     parser.add_argument("--base-url", metavar="URL", help="another server that speaks the provider's dialect")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="when it fails before its first word, ask again so often",
+    )
     parser.add_argument("--version", action="version", version=f"rxstream {_version()}")
     _add_display(parser)
     return parser
@@ -208,6 +215,7 @@ def _tracks(options: argparse.Namespace, prompt: str) -> list[Track]:
                 max_tokens=options.max_tokens,
                 base_url=options.base_url,
                 timeouts=options.timeout,
+                on_error={"action": "retry", "retry": {"attempts": options.retries + 1}} if options.retries else "fail",
                 label=name if names.count(name) == 1 else f"{name} #{number}",
                 keep_raw=False,
             ),

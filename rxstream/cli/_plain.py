@@ -44,10 +44,13 @@ class Plain:
         self._out.flush()
 
     async def _follow(self, track: Track) -> None:
-        written = 0
+        written = told = 0
         try:
             while True:
                 over = track.over
+                for notice in track.notices[told:] if not self._quiet else ():
+                    self._err.write(f"{track.label}: {notice}\n")
+                told = len(track.notices)
                 text = track.text
                 if len(text) > written:
                     self._out.write(text[written:])

@@ -7,7 +7,17 @@ from functools import partial
 
 from rxstream.config import Target
 from rxstream.errors import Cancelled, StreamError
-from rxstream.events import Event, RefusalDelta, Retracted, Seam, TextDelta, ThinkingDelta, ToolCall
+from rxstream.events import (
+    Event,
+    RefusalDelta,
+    Retracted,
+    Retrying,
+    Seam,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    is_content,
+)
 from rxstream.observable import Stream
 from rxstream.prices import price
 from rxstream.providers import PROVIDERS
@@ -45,6 +55,8 @@ class Track:
         self.error: Exception | None = None
         self.note = note
         self.stream = stream
+        self.notices: list[str] = []
+        """What a person may want to know while nothing comes: that it failed, and is asked again."""
         self.rewrites = False
         """Whether what is taken back can be taken from the screen; else it is said."""
         self.rewritten = 0
@@ -54,7 +66,7 @@ class Track:
         self._priced_as = priced_as or ("" if base_url else self._where.provider)
         self._cost: float | None = None
         self._pieces: list[str] = []
-        self._thinks = False
+        self._thinks = self._waits = False
         self._tell: Callable[[Event], None] | None = None
         self._session: StreamSession | None = None
 
@@ -79,6 +91,8 @@ class Track:
     def _see(self, event: Event) -> None:
         if self._tell is not None:
             self._tell(event)
+        if self._waits and is_content(event):
+            self._waits = False
         match event:
             case TextDelta() | RefusalDelta():
                 self._pieces.append(printable(event.text))
@@ -91,8 +105,12 @@ class Track:
                 self.rewritten += 1
             case Retracted():  # what is written stays written: a pipe and a scroll-back take nothing back
                 self._line(f"[taken back: all after the first {event.to_offset} characters; once more:]")
-            case Seam():
+            case Seam() if not event.verified:  # else nothing is missing and nothing doubled: there is nothing to see
                 self._line("[cut here, and gone on:]")
+            case Retrying():
+                self._waits = True
+                wait = f" in {event.delay:.1f} s" if event.delay >= 0.1 else ""
+                self.notices.append(printable(f"{event.error.kind}, asking again{wait}"))
             case _:
                 pass
 
@@ -134,6 +152,8 @@ class Track:
             pieces.append("thinking …")
         if self.over and self._cost is None:
             self._cost = self.price(self.session.partial.usage)
+        if self._waits and not self.over:
+            pieces.append(self.notices[-1])
         if self._cost is not None:
             pieces.append(f"${self._cost:.6f}".rstrip("0").rstrip("."))
         return [*pieces, *self._ending()]
@@ -145,7 +165,7 @@ class Track:
     def _ending(self) -> list[str]:
         match self.error:
             case None:
-                reason = self.session.partial.finish_reason if self.over else None
+                reason = (self.session.partial.finish_reason or "cut short") if self.over else None
                 return [reason] if reason not in (None, "stop") else []
             case Cancelled():
                 return ["cancelled"]

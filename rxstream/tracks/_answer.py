@@ -145,6 +145,8 @@ class OneAnswer(ABC):
     def give_up(self, lane: Lane) -> None:
         """Tell of a lane's failure, while the others go on."""
         self.kept(lane)
+        if isinstance(lane.error, StreamError) and lane.error.partial is not None:
+            self._attempts.count_up(lane, lane.error.partial.attempts)
         failed = self._attempts.stamp(lane, self._last_words[lane.index])
         self.emit_all([failed, *self._attempts.bill(lane)])
 

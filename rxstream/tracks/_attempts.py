@@ -38,6 +38,11 @@ class Attempts:
         """The number of a lane's own `attempt`."""
         return self._numbers.setdefault((lane.index, attempt), len(self._numbers) + 1)
 
+    def count_up(self, lane: Lane, attempts: int) -> None:
+        """`lane` has made so many attempts, also those of which nothing was heard."""
+        for attempt in range(1, attempts + 1):
+            self.number(lane, attempt)
+
     def stamp(self, lane: Lane, event: E) -> E:
         """`event` with the number of its attempt."""
         index, attempt, number = self._last

@@ -53,6 +53,19 @@ def test_an_answer_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -
     assert shown.err.startswith("compatible:m · first token 0.")
 
 
+def test_it_asks_again_if_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    """That it did is said on standard error; without the option it fails."""
+    with ScriptedServer(page(503, ""), chat("Hello")) as server:
+        assert main(ask(server, "--retries", "1", "hi")) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "Hello\n"
+    assert shown.err.startswith("compatible:m: Overloaded, asking again")
+    with ScriptedServer(page(503, "")) as server:
+        assert main(ask(server, "hi")) == 1
+    assert main(ask(server, "--retries", "-1", "hi")) == 2
+    assert "attempts" in capsys.readouterr().err
+
+
 def test_two_models_are_asked_at_the_same_time(capsys: pytest.CaptureFixture[str]) -> None:
     """The first answers only when the second was asked; the same model twice has numbers."""
     both = Signal()
@@ -189,7 +202,7 @@ def test_a_wrong_key_is_an_error_that_holds_no_key(
         assert main(["-m", "anthropic:claude", "--base-url", server.url, "hi"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "anthropic:claude: AuthError: invalid x-api-key ␛[31m" in shown.err
+    assert r"anthropic:claude: AuthError: invalid x-api-key \x1b[31m" in shown.err
     assert "sk-ant-wrong" not in shown.err
 
 

@@ -10,6 +10,7 @@ import pytest
 from rxstream.cli._plain import Plain
 from rxstream.cli._track import Track
 from rxstream.errors import ServerFault
+from rxstream.events import Retrying
 from rxstream.observable import Stream
 from rxstream.sources._pump import pump
 from tests.support.scripted import Scripted, Step, words
@@ -47,6 +48,17 @@ async def test_an_answer_is_written_as_it_comes() -> None:
     await running
     assert written.out == "one two\n"
     assert written.err == "x · first token 1.00 s · ≈2 tok/s · ≈2 tokens\n"
+
+
+@virtual_time
+async def test_that_it_is_asked_again_is_a_line_beside_the_answer() -> None:
+    steps: list[Step] = [Retrying(error=ServerFault("no").info(), delay=1.5), *words("one")]
+    for quiet, line in ((False, "x: ServerFault, asking again in 1.5 s\n"), (True, "")):
+        written = Written(quiet=quiet)
+        await written.display.follow([track(*steps)])
+        assert written.out == "one\n"
+        assert written.err.startswith(line)
+        assert written.err.count("asking again") == (0 if quiet else 1)
 
 
 @pytest.mark.parametrize("text", ["one\n", "one"])

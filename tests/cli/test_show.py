@@ -176,7 +176,7 @@ async def test_a_failure_is_explained_and_the_others_go_on() -> None:
     assert "half of" in shown
     assert "whole" in shown
     assert "ServerFault" in shown
-    assert "bad: ServerFault: the provider ␛[31mfailed" in shown
+    assert r"bad: ServerFault: the provider \x1b[31mfailed" in shown
     assert "(kept: 8 characters" in shown
 
 

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from rxstream.cli._track import Track, explain
-from rxstream.events import Event, RefusalDelta, Retracted, Seam, TextDelta, ToolCall, UsageReported
+from rxstream.errors import Overloaded
+from rxstream.events import Event, RefusalDelta, Retracted, Retrying, Seam, TextDelta, ToolCall, UsageReported
 from rxstream.observable import Stream
+from rxstream.operators import on_error_complete
 from rxstream.sources._pump import pump
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Scripted, Step
@@ -43,6 +45,33 @@ async def test_what_is_taken_back_is_said() -> None:
         one.text
         == "half\n[taken back: all after the first 0 characters; once more:]\nwhole\n[cut here, and gone on:]\n more"
     )
+
+
+@virtual_time
+async def test_an_exact_seam_is_not_seen() -> None:
+    """Where the provider itself goes on there is nothing to say in the midst of a word."""
+    one = await run(track("wh", Seam(kind="resume", offset=2, verified=True), "ole", DONE))
+    assert one.text == "whole"
+
+
+@virtual_time
+async def test_that_it_is_asked_again_is_in_the_figures_and_never_in_the_text() -> None:
+    failed = Overloaded("busy \x1b[2J").info()
+    one = track(Retrying(error=failed, delay=2.0), 2, Retrying(error=failed), 1, "a", 1, DONE)
+    one.start()
+    await settle()
+    assert one.figures()[-1] == "Overloaded, asking again in 2.0 s"
+    await asyncio.sleep(2.5)
+    assert one.figures()[-1] == "Overloaded, asking again"
+    await asyncio.sleep(3)
+    assert (one.text, "asking" in " ".join(one.figures()), len(one.notices)) == ("a", False, 2)
+
+
+@virtual_time
+async def test_an_answer_that_is_not_whole_is_said_to_be_cut() -> None:
+    cut = Stream.of(pump(Scripted(["a", Overloaded("busy")]).source()), label="t").pipe(on_error_complete())
+    one = await run(Track(cut, target="compatible:m", base_url="http://x"))
+    assert (one.failed, one.figures()[-1]) == (False, "cut short")
 
 
 def test_a_label_is_harmless() -> None:

@@ -15,7 +15,7 @@ from rxstream.guards import Ticket
 from rxstream.policy import ErrorPolicy, Retry
 from tests.support.asking import DIALECTS, GOOD, KEY
 from tests.support.live import Outcome, no_task_left, stream_from, watch
-from tests.support.server import CLOSE, HANG, Head, ScriptedServer, chat, page
+from tests.support.server import CLOSE, HANG, Head, ScriptedServer, Step, chat, page
 
 QUICK = Retry(delay=0.0)
 BUSY = page(503, "")
@@ -150,7 +150,7 @@ async def test_limits_close_the_request(name: str, limits: Any, kind: type[Excep
 
 
 async def test_the_total_is_for_all_attempts_and_the_others_for_each() -> None:
-    hanging = [Head(), HANG]
+    hanging: list[Step] = [Head(), HANG]
     with ScriptedServer(hanging, hanging, chat("Hello")) as server:
         stream = stream_from(server, "compatible", on_error=QUICK, timeouts={"first_event": 0.2, "total": 30})
         outcome = await watch(stream)
