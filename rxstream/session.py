@@ -205,7 +205,9 @@ class StreamSession:
 
     def __await__(self) -> Generator[Any, None, Response]:
         """The answer; raises as `result`. Cancelling the wait does not cancel the stream."""
-        return asyncio.shield(asyncio.wrap_future(self._result)).__await__()
+        waiting = asyncio.wrap_future(self._result)
+        waiting.add_done_callback(_look_at)
+        return asyncio.shield(waiting).__await__()
 
     def __enter__(self) -> Self:
         return self
@@ -287,3 +289,9 @@ class StreamSession:
 
     def _since_start(self, at: float | None) -> float | None:
         return None if at is None else at - self._started
+
+
+def _look_at(outcome: asyncio.Future[Response]) -> None:
+    """So that asyncio does not say that nobody took its error: the wait may have been given up."""
+    if not outcome.cancelled():
+        outcome.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -532,6 +533,20 @@ async def test_cancelling_the_wait_does_not_cancel_the_stream() -> None:
         await asyncio.wait_for(session, 1.5)
     assert session.status == "active"
     assert (await session).text == "ab"
+
+
+@virtual_time
+async def test_a_wait_that_was_given_up_leaves_no_error_that_nobody_takes() -> None:
+    """The stream fails afterwards: asyncio would say on stderr that its exception was never retrieved."""
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    session, _ = begin(Scripted([*words("a")[:-1], 5, raising(Disconnected("gone"))]))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(session, 1.5)
+    await asyncio.sleep(10)
+    assert isinstance(session.error, Disconnected)
+    gc.collect()
+    assert said == []
 
 
 @virtual_time
