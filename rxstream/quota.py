@@ -101,13 +101,13 @@ class RateLimiter:
             quota = self._quotas.get(ticket.key)
             if quota is None:
                 quota = self._quotas[ticket.key] = self._quota()
-            wait = quota.delay(_needed(ticket))
-            waiter = Waiter(_needed(ticket)) if wait or quota.waiters else None
-            if waiter is None:
+            wait, waiter = quota.delay(_needed(ticket)), None
+            if not wait and not quota.waiters:
                 quota.take(ticket)
             elif self.max_wait is not None and wait > self.max_wait:
                 raise _refused(ticket, wait)
             else:
+                waiter = Waiter(_needed(ticket))
                 quota.waiters.append(waiter)
         if waiter is not None:
             await self._wait(quota, ticket, waiter)
