@@ -545,6 +545,7 @@ async def test_a_wait_that_was_given_up_leaves_no_error_that_nobody_takes() -> N
         await asyncio.wait_for(session, 1.5)
     await asyncio.sleep(10)
     assert isinstance(session.error, Disconnected)
+    del session
     gc.collect()
     assert said == []
 
