@@ -112,22 +112,26 @@ class _Tokens:
     """Output tokens of all attempts: as reported, or one for each piece that came, whichever is more."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, int], list[int]] = {}
-        self._key: tuple[str, int] | None = None
-        self._here = [0, 0]  # pieces that came of this attempt, and tokens that were reported
-        self._elsewhere = 0
+        self._all: dict[tuple[str, int], tuple[int, int]] = {}
+        self._source, self._attempt = "", 0
+        self._pieces = self._reported = self._elsewhere = 0
 
     def add(self, event: Event) -> int:
         """How many there are with this one."""
-        if self._key != (key := (event.source, event.attempt)):
-            self._key = key
-            self._here = self._counts.setdefault(key, [0, 0])
-            self._elsewhere = sum(max(count) for count in self._counts.values() if count is not self._here)
+        if event.attempt != self._attempt or event.source != self._source:
+            self._turn(event)
         if isinstance(event, UsageReported):
-            self._here[1] = event.usage.output_tokens or 0
+            self._reported = event.usage.output_tokens or 0
         else:
-            self._here[0] += 1
-        return self._elsewhere + max(self._here)
+            self._pieces += 1
+        return self._elsewhere + max(self._pieces, self._reported)
+
+    def _turn(self, event: Event) -> None:
+        """`event` is of another attempt than the one before."""
+        self._all[self._source, self._attempt] = self._pieces, self._reported
+        self._source, self._attempt = event.source, event.attempt
+        self._pieces, self._reported = self._all.pop((event.source, event.attempt), (0, 0))
+        self._elsewhere = sum(map(max, self._all.values()))
 
 
 def _length(event: Event) -> int:
