@@ -65,7 +65,8 @@ class Origin:
     def classify(self, body: bytes, *, status: int | None, headers: Mapping[str, str]) -> StreamError:
         """The provider's error that `body` is."""
         if status is not None and 300 <= status < 400:
-            where = _USER.sub("//", headers.get("location", "").partition("?")[0])[:200] or "nowhere"
+            to = _USER.sub("//", headers.get("location", "").partition("?")[0])
+            where = self.secrets.strike(to)[:200] or "nowhere"
             error: StreamError = BadRequest(f"{self.host} redirects to {where}; set base_url to it", status=status)
         else:
             error = _CLASSIFY[self.dialect](status=status, body=body, headers=headers)
@@ -121,12 +122,15 @@ def _no_stream(head: bytes, response: ResponseLike, origin: Origin) -> StreamErr
         return origin.classify(head, status=None, headers=response.headers)
     kind = _media_type(response.headers)
     hint = "; does the server stream, and is base_url right?" if kind in ("text/html", "application/json") else ""
-    return UnexpectedContentType(
-        f"{origin.host} answered with {kind or 'no content type'} in place of text/event-stream{hint}",
+    said = origin.secrets.strike(response.headers.get("content-type", "").partition(";")[0].strip())[:80]
+    error = UnexpectedContentType(
+        f"{origin.host} answered with {said or 'no content type'} in place of text/event-stream{hint}",
         status=response.status_code,
         request_id=_request_id(response.headers),
         body=origin.secrets.strike(head.decode("utf-8", "replace"))[:2048],
     )
+    origin.secrets.clean(error)
+    return error
 
 
 def _is_error(head: bytes) -> bool:

@@ -62,8 +62,9 @@ FORMS: Final = {
 
 
 def told(text: str, secret: str) -> list[str]:
-    """The forms in which `secret` stands in `text`; or the beginning of it, if that is all that there was room for."""
-    return [name for name, form in FORMS.items() if form(secret)[: max(8, len(secret) - 8)] in text]
+    """The forms in which `secret` stands in `text`, or the most of it, if that is all that there was room for."""
+    text = text.lower()
+    return [name for name, form in FORMS.items() if form(secret)[: len(form(secret)) * 2 // 3].lower() in text]
 
 
 def spilt(thing: Any) -> Iterator[str]:
