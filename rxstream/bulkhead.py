@@ -87,7 +87,8 @@ class Bulkhead:
             if not living(self._waiters) and self._take(ticket):
                 return
             if len(self._waiters) >= self.max_waiting:
-                raise self._full(f"{self.max_waiting} more wait")
+                full = self._full(f"{self.max_waiting} more wait")
+                raise full
             self._waiters.append(waiter)
         try:
             await self._wait(ticket, waiter)
@@ -106,7 +107,8 @@ class Bulkhead:
                     return
                 left = until - time()
                 if left <= 0:
-                    raise self._full(f"none has ended within {self.max_wait:g} s")
+                    full = self._full(f"none has ended within {self.max_wait:g} s")
+                    raise full
             await waiter.sleep(min(left, PATIENCE))
 
     def leave(self, ticket: Ticket) -> None:

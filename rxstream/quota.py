@@ -105,7 +105,8 @@ class RateLimiter:
             if not wait and not quota.waiters:
                 quota.take(ticket)
             elif self.max_wait is not None and wait > self.max_wait:
-                raise _refused(ticket, wait)
+                refused = _refused(ticket, wait)
+                raise refused
             else:
                 waiter = Waiter(_needed(ticket))
                 quota.waiters.append(waiter)
@@ -126,7 +127,8 @@ class RateLimiter:
                         return
                     left = until - now()
                     if left <= 0:  # it takes longer than it seemed
-                        raise _refused(ticket, quota.delay(waiter.amount, waiter))
+                        refused = _refused(ticket, quota.delay(waiter.amount, waiter))
+                        raise refused
                 await waiter.sleep(min(wait, left))
         finally:
             with self._lock:

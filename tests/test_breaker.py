@@ -14,12 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rxstream import errors
 from rxstream.breaker import CircuitBreaker, CircuitChange, CircuitState
+from rxstream.bulkhead import Bulkhead
 from rxstream.config import Timeouts
 from rxstream.errors import CircuitOpen, ConfigurationError, Overloaded
 from rxstream.events import Event
 from rxstream.guards import ModelKey, Outcome, Ticket
 from rxstream.observable import Stream
 from rxstream.operators import guard, timeouts
+from rxstream.quota import RateLimiter
 from rxstream.sources._pump import pump
 from tests.support.knowing import Knowing
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step
@@ -435,6 +437,18 @@ async def test_a_probe_that_is_disposed_leaves_its_place() -> None:
     await settle()
     assert (await outcome(good.pipe(guard(breaker)))).completed
     assert set(breaker.states.values()) == {"closed"}
+
+
+@virtual_time
+async def test_who_waits_for_a_place_while_the_circuit_opens_is_not_sent_where_the_breaker_is_asked_last() -> None:
+    breaker, bulkhead = CircuitBreaker(at_least=1), Bulkhead(1)
+    limiter = RateLimiter(requests_per_minute=2, clock=asyncio.get_running_loop().time)
+    script, source = stream(1, Overloaded("full"))
+    guarded = source.pipe(guard(bulkhead, limiter, breaker))
+    outcomes = await asyncio.gather(*(outcome(guarded) for _ in range(4)))
+    assert [type(one.error) for one in outcomes] == [Overloaded, *[CircuitOpen] * 3]
+    assert [one.ended_at for one in outcomes] == [1, 1, 1, 1], "what was not used was given back"
+    assert script.opened == 1
 
 
 # --- what it says of itself -------------------------------------------------------------------------------------------------

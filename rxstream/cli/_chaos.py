@@ -151,7 +151,7 @@ def _line(served: Served) -> str:
     """One request, in a line."""
     request = served.request
     what = f"{time.strftime('%H:%M:%S')} {request.method} {printable(request.address)}"
-    if not served.ended:  # no question to the model
+    if served.number < 0:  # no question to the model
         return what
     where = f" from character {served.continued}" if served.continued else ""
     fault = " + ".join(served.faults) or "no fault"

@@ -135,9 +135,8 @@ class Attempt:
         return told
 
     def resumed(self) -> None:
-        """Another request goes on where this one was cut; its events are numbered from 0."""
+        """Another request goes on where this one was cut, which was said; its events are numbered from 0."""
         self._before, self._last = self._heard, -1
-        self._moved = True
 
     @property
     def _heard(self) -> int:

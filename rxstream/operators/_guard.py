@@ -42,8 +42,8 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
     Put before ``retry_stream``, it asks the guards for each attempt; behind it, once for all of them.
 
     The names are those of resilience4j's decorators: `CircuitBreaker`, `Bulkhead` and `RateLimiter` are guards, and so is
-    any object with the two methods of `rxstream.guards.Guard`. Give the breaker first: then nobody waits for a place, or
-    uses up a permission, only to be refused.
+    any object with the two methods of `rxstream.guards.Guard`. Give the breaker last: then who has waited for a place while
+    the circuit opened is not sent all the same; what the others gave him they get back.
 
     Example:
         >>> import rxstream

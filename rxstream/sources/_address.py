@@ -47,7 +47,7 @@ def check_address(url: object, *, named: str) -> str:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        known = False
+        parts, known = urlsplit(""), False
     if not known:
         raise ConfigurationError(f"{named}: must begin with http:// or https:// and a host, {_EXAMPLE}")
     if "@" in parts.netloc:

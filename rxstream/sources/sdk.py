@@ -117,7 +117,9 @@ class Connection:
         """What must not be seen in any message: the keys."""
         if self.client is not None:
             yield from secret_headers(self.client.default_headers)
-            yield from secret_headers(vars(self.client))  # named alike: api_key, auth_token, aws_secret_key …
+            yield from secret_headers(
+                cast("dict[str, Any]", vars(self.client))
+            )  # named alike: api_key, auth_token, aws_secret_key …
         elif self._key != _NO_KEY:
             yield self._key
         proxies = (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))

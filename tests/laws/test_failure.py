@@ -268,7 +268,7 @@ def whole_so_far(outcome: Outcome, seam: Seam) -> int:
 
 
 @settings(max_examples=EXAMPLES)
-@given(cases(), st.lists(st.text("abc{}\":, ", min_size=1, max_size=6), min_size=1, max_size=4))
+@given(cases(), st.lists(st.text('abc{}":, ', min_size=1, max_size=6), min_size=1, max_size=4))
 def test_calls_are_whole_or_none(world: World, case: Case, fragments: list[str]) -> None:
     """A tool call that was cut is never taken for a whole one, and none is made of two attempts."""
     case.script = Script(*case.script.parts, Call("look_up", ("{", *fragments, "}"), id="call_1"))

@@ -493,9 +493,9 @@ async def test_a_model_that_cannot_go_on_says_why() -> None:
 @virtual_time
 async def test_what_still_waits_for_a_paused_consumer_counts_as_said() -> None:
     source: Subject[Event] = Subject()
-    model = Model("Hello ", "world", DONE)
+    model = Model("Hello ", "world", DONE, faults=[(2, lost())])
     model.ask = lambda: source  # type: ignore[method-assign]
-    told = retry(model.stream, after_output="continue_")
+    told = retry(model.stream, after_output="continue_", attempts=2)
     source.on_next(TextDelta(text="Hel"))
     told.gate.hold("user")
     source.on_next(TextDelta(text="lo", seq=1))
@@ -505,7 +505,8 @@ async def test_what_still_waits_for_a_paused_consumer_counts_as_said() -> None:
     told.gate.release("user")
     await asyncio.sleep(100)
     assert [how for _, how in model.asked] == ["Hello"]
-    assert told.response.text == "Hello world"
+    assert told.failure.partial == aggregate(told.items)
+    assert told.failure.partial.text == "Hello wor"
 
 
 # --- after it: resume -----------------------------------------------------------------------------------------------------
@@ -716,7 +717,8 @@ async def test_a_failover_in_it_keeps_its_attempts_apart() -> None:
     def events(*items: Event) -> Observable[Event]:
         return rx.concat(rx.of(*items), rx.throw(lost()))
 
-    first = events(TextDelta(text="a", source="x"), TextDelta(text="b", source="y", attempt=2, seq=1))
+    x, y = TextDelta(text="a", source="x"), TextDelta(text="b", source="y", attempt=2, seq=1)
+    first = events(x, y, Heartbeat(source="x", seq=2))
     last: list[Event] = [TextDelta(text="c", source="x"), Finished(reason="stop", source="x", seq=1)]
     second = rx.of(*last)
     requests = iter([first, second])
@@ -725,7 +727,8 @@ async def test_a_failover_in_it_keeps_its_attempts_apart() -> None:
     assert told.said == [
         "x1 'a'",
         "y2 'b'",
-        "y2 Retrying",
+        "x1 Heartbeat",
+        "x1 Retrying",
         "x1 Usage 1 estimated",
         "y2 Usage 1 estimated",
         "x1 Retracted 0",
@@ -835,23 +838,33 @@ async def test_a_source_that_does_not_stop_for_a_pause_is_stopped() -> None:
     assert (type(told.error), len(told.items)) == (LimitExceeded, 65_537)
 
 
+@pytest.mark.parametrize("ends", [True, False])
 @virtual_time
-async def test_a_source_that_does_not_know_yet_that_it_failed_is_not_heard() -> None:
+async def test_a_source_that_does_not_know_yet_that_it_failed_is_not_heard(ends: bool) -> None:
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         for seq in range(10):
-            observer.on_next(TextDelta(text=str(seq), seq=seq))
-        observer.on_completed()
+            observer.on_next(TextDelta(text="too many", seq=seq))
+        if ends:
+            observer.on_completed()
         return closed
 
     closed = BooleanDisposable()
-    told = retry(Observable(subscribe), after_output="buffer", max_buffered=5, attempts=2, when=lambda error: True)
+    requests = iter([Observable(subscribe), Fickle(["a", DONE]).stream])
+    told = retry(
+        rx.defer(lambda _: next(requests)),
+        after_output="buffer",
+        max_buffered=5,
+        when=lambda error: not closed.is_disposed,
+    )
+    await settle()
+    assert closed.is_disposed
     await asyncio.sleep(10)
     assert story(told) == [
         (0, "1.0 Retrying LimitExceeded 0.5 again"),
         (0, "1.1 Usage 6 estimated"),
-        (0.5, "2.0 Usage 6 estimated"),
+        (0.5, "2.0 a"),
+        (0.5, "2.1 Finished"),
     ]
-    assert (type(told.error), closed.is_disposed) == (LimitExceeded, True)
 
 
 @virtual_time

@@ -6,15 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit
 
-from rxstream.errors import StreamError, StreamIncomplete
+from rxstream.errors import ProtocolError, StreamError, StreamIncomplete, UnexpectedContentType
 from rxstream.events import Event, TextDelta, ToolCall, ToolCallDelta, ToolCallStart, UsageReported, is_content
 from rxstream.providers import decoder_for
 from rxstream.testing.certify import Piece, Question
+from rxstream.typing import Decoder
 
-__all__ = ["Client", "answer", "endless", "faulty", "refusing", "wordy"]
+__all__ = ["Client", "answer", "endless", "faulty", "refusing", "silent", "wordy"]
 
 
 class Client:
@@ -49,18 +50,25 @@ class Client:
         decoder = decoder_for("compatible", keep_raw=False)
         deadline = clock() + question.timeout
         async with self.connected(question) as reader:
-            body = self.body(reader, await self.head(reader, deadline))
+            body = self.body(reader, chunked=await self.head(reader, deadline))
             while not self.done(finished=decoder.finished):
                 async with asyncio.timeout_at(deadline):
                     data = await anext(body, b"")
-                for event in decoder.feed(self.mangled(data)) if data else self.closing(decoder):
-                    deadline = clock() + question.timeout if is_content(event) else deadline
+                said, error = self.decoded(decoder, data)
+                for event in said:
                     yield event
-                if decoder.failure is not None:
-                    self.failed(decoder.failure)
-                deadline = clock() + question.timeout if data and self.alive() else deadline
-                if not data:
+                if self.alive() or any(map(is_content, said)):
+                    deadline = clock() + question.timeout
+                if error is not None:
+                    self.failed(error)
+                if error is not None or not data:
                     return
+
+    def decoded(self, decoder: Decoder, data: bytes) -> tuple[list[Event], StreamError | None]:
+        try:
+            return (decoder.feed(self.mangled(data)) if data else decoder.close()), decoder.failure
+        except StreamError as error:
+            return [], error
 
     @asynccontextmanager
     async def connected(self, question: Question) -> AsyncIterator[asyncio.StreamReader]:
@@ -82,7 +90,7 @@ class Client:
             raise ConnectionError(said.decode())
         return b"chunked" in said
 
-    async def body(self, reader: asyncio.StreamReader, chunked: bool) -> AsyncGenerator[bytes]:  # noqa: FBT001
+    async def body(self, reader: asyncio.StreamReader, *, chunked: bool) -> AsyncGenerator[bytes]:
         while not chunked:
             if not (data := await reader.read(65536)):
                 return
@@ -105,10 +113,6 @@ class Client:
     def failed(self, error: StreamError) -> None:
         raise error
 
-    def closing(self, decoder: Any) -> list[Event]:
-        events: list[Event] = decoder.close()
-        return events
-
     def usage(self, given: int | None, made: int | None) -> dict[str, int | None]:
         return {"input_tokens": given, "output_tokens": made}
 
@@ -121,33 +125,18 @@ class SwallowsTruncation(Client):
     breaks = ("truncation",)
     verdict = "silent"
 
-    def closing(self, decoder: Any) -> list[Event]:
-        try:
-            return super().closing(decoder)
-        except StreamIncomplete:
-            if not self.said:
-                raise
-            return []
+    def failed(self, error: StreamError) -> None:
+        if not (self.said and isinstance(error, StreamIncomplete)):
+            raise error
 
 
 class SwallowsErrors(Client):
     breaks = ("error",)
     verdict = "silent"
 
-    def done(self, *, finished: bool) -> bool:
-        return finished or self.swallowed
-
     def failed(self, error: StreamError) -> None:
-        self.swallowed = not isinstance(error, StreamIncomplete)
-        if not self.swallowed:
+        if isinstance(error, StreamIncomplete):
             raise error
-
-    swallowed = False
-
-    async def events(self, question: Question) -> AsyncGenerator[Event]:
-        self.swallowed = False
-        async for event in super().events(question):
-            yield event
 
 
 class SaysItAgain(Client):
@@ -158,6 +147,8 @@ class SaysItAgain(Client):
             async for event in super().events(question):
                 yield event
         except (ConnectionError, EOFError):
+            if not self.said:
+                raise
             async for event in super().events(question):
                 yield event
 
@@ -244,13 +235,9 @@ class BelievesAnyPage(Client):
             raise ConnectionError(said.decode())
         return b"chunked" in said
 
-    def closing(self, decoder: Any) -> list[Event]:
-        try:
-            return super().closing(decoder)
-        except StreamError:
-            if self.said:
-                raise
-            return []
+    def failed(self, error: StreamError) -> None:
+        if self.said or not isinstance(error, (StreamIncomplete, UnexpectedContentType, ProtocolError)):
+            raise error
 
 
 class AsksAgainWithABadKey(Client):
@@ -315,6 +302,12 @@ def faulty() -> list[type[Client]]:
 async def answer(question: Question) -> AsyncGenerator[Piece]:
     """The good one, as a function of this module."""
     async for piece in Client().answer(question):
+        yield piece
+
+
+async def silent(question: Question) -> AsyncGenerator[Piece]:
+    """One that passes a cut answer for a whole one."""
+    async for piece in SwallowsTruncation().answer(question):
         yield piece
 
 

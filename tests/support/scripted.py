@@ -50,13 +50,17 @@ def numbered(count: int) -> list[Step]:
     return [*(f"{number} " for number in range(count)), DONE]
 
 
-def raising(error: BaseException) -> Callable[[], NoReturn]:
+class raising:  # noqa: N801 - a step, written as the others are
     """A step at which the body itself raises `error`."""
 
-    def step() -> NoReturn:
-        raise error
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
 
-    return step
+    def __call__(self) -> NoReturn:
+        raise self._error
+
+    def __repr__(self) -> str:
+        return f"raising({self._error!r})"
 
 
 class _Decoder:

@@ -33,6 +33,7 @@ from rxstream.events import (
     Raw,
     RefusalDelta,
     Retracted,
+    Retrying,
     Seam,
     ServerTool,
     Started,
@@ -211,7 +212,7 @@ def every_event(event: Event) -> str:
             return event.reason
         case UsageReported():
             return event.usage.provenance
-        case Failed():
+        case Failed() | Retrying():
             return event.error.message
         case Status() | Heartbeat() | Retracted() | Seam() | Cancelled() | Raw():
             return event.source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -21,6 +21,8 @@ Verdict = Literal["pass", "n/a", "fail", "hangs", "silent"]
 
 LEAVE: Final = 1.0
 """Seconds within which a client that is told to stop, or has ended, must have closed its request."""
+_LATE: Final = 3.0
+"""Seconds after its timeout that a client may take to give up: machines are busy."""
 _LOOK: Final = 0.002
 
 
@@ -125,7 +127,7 @@ class Bench:
         stalls: bool = False,
         tools: bool = False,
         stop_at: int | None = None,
-    ) -> Iterator[Trial]:
+    ) -> Generator[Trial]:
         """The client, at work; when it is left, so are client and server.
 
         Args:
@@ -135,7 +137,7 @@ class Bench:
             stop_at: Characters of text at which it is to stop.
         """
         timeout = self.timeout if stalls else self.patience
-        patience = max(3 * timeout, timeout + 2.0) if stalls else self.patience
+        patience = max(3 * timeout, timeout + _LATE) if stalls else self.patience
         with ScriptedServer(*plays) as server:
             told = Told(stop_at=stop_at)
             run = self.target.start(self.question(server.url, timeout=timeout, tools=tools), told)

@@ -21,7 +21,8 @@ Transport = Literal["httpx2", "aiohttp"]
 
 async def _answer(question: Question, *, transport: Transport) -> AsyncGenerator[Piece]:
     """One streamed answer."""
-    clocks = dict.fromkeys(("connect", "first_event", "first_output", "idle"), question.timeout)
+    names: tuple[str, ...] = ("connect", "first_event", "first_output", "idle")
+    clocks = dict.fromkeys(names, question.timeout)
     answer = stream(
         f"{DIALECTS[question.dialect]}:{question.model}",
         question.prompt,

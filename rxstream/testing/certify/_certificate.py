@@ -24,8 +24,8 @@ from rxstream.testing.chaos._script import DIALECTS
 __all__ = ["Certificate", "Result", "certify"]
 
 _WIDTH: Final = 100
-_LOADING: Final = 60.0
-"""Seconds for the first answer: a client may have to load much."""
+_LOADING: Final = 6
+"""So many times the patience is had with the first answer: a client may have to load much."""
 _WORDS: Final[dict[Verdict, str]] = {"pass": "pass", "n/a": "n/a", "fail": "FAIL", "hangs": "HANGS", "silent": "SILENT"}
 
 
@@ -193,7 +193,7 @@ def _clients(target: str | Callable[[Question], Any]) -> list[tuple[Target, str]
 def _speaks(bench: Bench) -> bool:
     """Whether the client does not say that it cannot speak the dialect at all."""
     try:
-        replace(bench, patience=max(bench.patience, _LOADING)).answer(whole(bench.dialect))
+        replace(bench, patience=_LOADING * bench.patience).answer(whole(bench.dialect))
     except Finding as finding:
         return finding.verdict != "n/a"
     return True

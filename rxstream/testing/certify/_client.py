@@ -97,7 +97,7 @@ class Told:
     def fail(self, error: BaseException) -> None:
         """The client raised."""
         self.unsupported = isinstance(error, NotImplementedError)
-        self.error = " ".join(f"{type(error).__name__}: {error}".split()) or "failed"
+        self.error = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
     def stop(self) -> None:
         """The client is told to stop, now."""

@@ -17,7 +17,7 @@ from rxstream.testing.certify._target import Run
 
 __all__ = ["CommandTarget"]
 
-_GRACE: Final = 2.0
+_GRACE: Final = 1.0
 """Seconds for what was killed to end."""
 
 

@@ -43,18 +43,19 @@ def examine(row: Row, bench: Bench) -> tuple[Verdict, str, str]:
     cases = row.cases(bench)
     if row.waits:
         with ThreadPoolExecutor(len(cases)) as threads:
-            found = list(threads.map(lambda case: _try(case, bench), cases.values()))
+            found = list(threads.map(partial(_try, bench=bench), cases.values()))
     else:
         found = [_try(case, bench) for case in cases.values()]
     verdicts: tuple[Verdict, ...] = get_args(Verdict)
     worst = max((verdict for verdict, _ in found), key=verdicts.index)
     if worst == "pass":
-        return worst, next((said for _, said in found if said), ""), ""
-    told = [
-        f"{name}: {said}" if len(cases) > 1 else said
-        for name, (verdict, said) in zip(cases, found, strict=True)
-        if verdict != "pass"
-    ]
+        figure: str = next((said for _, said in found if said), "")
+        return worst, figure, ""
+    wrong: dict[str, list[str]] = {}
+    for name, (verdict, said) in zip(cases, found, strict=True):
+        if verdict != "pass":
+            wrong.setdefault(said, []).append(name)
+    told = [f"{', '.join(names)}: {said}" if len(cases) > 1 else said for said, names in wrong.items()]
     return worst, "", "; ".join(told)
 
 

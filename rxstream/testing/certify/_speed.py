@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -95,7 +95,7 @@ def _read(url: str, dialect: Dialect, count: int) -> None:
 
 
 @contextmanager
-def _server(dialect: Dialect) -> Iterator[str]:
+def _server(dialect: Dialect) -> Generator[str]:
     answers = {f"burst-{count}": _answer(dialect, count) for count in (_FEW, _MANY)}
     sizes = json.dumps({name: len(answer) for name, answer in answers.items()})
     command = [sys.executable, "-I", _burst.__file__]

@@ -17,7 +17,7 @@ from rxstream.testing.certify._client import Question, Told
 
 __all__ = ["FunctionTarget", "Run", "Target"]
 
-_GRACE: Final = 2.0
+_GRACE: Final = 1.0
 """Seconds for what is left behind to end."""
 
 

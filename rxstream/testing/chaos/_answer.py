@@ -177,7 +177,7 @@ async def play(answer: Answer, exchange: Exchange, served: Served) -> None:
     if answer.late is not None:
         await answer.late.wait(say_nothing)
     if answer.instead is not None:
-        served.ended = _OUTCOMES[answer.instead]
+        served.outcome = _OUTCOMES[answer.instead]
         await exchange.finish(answer.instead)
         return
     sender = _Sender(answer, exchange, served)
@@ -189,7 +189,7 @@ async def play(answer: Answer, exchange: Exchange, served: Served) -> None:
         await sender.finish()
     else:
         await sender.flush()
-    served.ended = _outcome(answer, complete=complete)
+    served.outcome = _outcome(answer, complete=complete)
     await exchange.finish(answer.ending)
 
 

@@ -28,7 +28,7 @@ class Served:
 
     request: Recorded
     number: int
-    """Which request it is, from 0."""
+    """Which request for a stream it is, from 0; -1 for all others."""
     dialect: Dialect | None
     """None for what is no question to the model."""
     faults: tuple[str, ...] = ()
@@ -37,7 +37,8 @@ class Served:
     """Characters of the script that the request says were said already."""
     phase: Phase = "connect"
     """How far it came, as the client may know: what was sent, not what it has read."""
-    ended: Outcome = ""
+    outcome: Outcome = field(default="", repr=False)
+    """As `ended`, but for the client's leaving."""
     events_sent: int = 0
     """Events sent whole."""
     body_sent: int = 0
@@ -59,6 +60,11 @@ class Served:
     def json(self) -> Any:
         """The request's JSON."""
         return self.request.json
+
+    @property
+    def ended(self) -> Outcome:
+        """How the answer ended; empty as long as it goes on."""
+        return self.outcome or ("" if self.left_at is None else "left")
 
     @property
     def text_sent(self) -> str:

@@ -184,6 +184,7 @@ class ChaosServer:
         else:
             served = self._note(Served(request, -1, None), self.others)
             status, body = self._other(request, path, query)
+            served.outcome = "complete" if status < 400 else "refused"
             await _send_json(exchange, status, body)
             self._over(served)
 
@@ -194,7 +195,7 @@ class ChaosServer:
         except ValueError:
             asked = None
         if not is_mapping(asked) or asked.get("stream") is not True:
-            served = self._note(Served(exchange.request, -1, dialect, ended="refused"), self.others)
+            served = self._note(Served(exchange.request, -1, dialect, outcome="refused"), self.others)
             await _send_json(exchange, 400, error_body(dialect, "request", "this server answers with streams only"))
             self._over(served)
             return
@@ -224,7 +225,7 @@ class ChaosServer:
         """Somebody comes back for the rest of an answer."""
         served = self._next(exchange, kept.dialect if kept else None)
         if kept is None:
-            served.ended = "refused"
+            served.outcome = "refused"
             await _send_json(exchange, 404, error_body("openai-responses", "not_found"))
             self._over(served)
             return
@@ -254,7 +255,7 @@ class ChaosServer:
         try:
             await play(answer, exchange, served)
         except asyncio.CancelledError:
-            served.ended = served.ended or ("left" if served.left_at is not None else "stopped")
+            served.outcome = served.ended or "stopped"
             raise
         finally:
             self._over(served)
