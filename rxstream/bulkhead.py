@@ -87,8 +87,7 @@ class Bulkhead:
             if not living(self._waiters) and self._take(ticket):
                 return
             if len(self._waiters) >= self.max_waiting:
-                full = self._full(f"{self.max_waiting} more wait")
-                raise full
+                raise BulkheadFull(self._refusal(f"{self.max_waiting} more wait"))
             self._waiters.append(waiter)
         try:
             await self._wait(ticket, waiter)
@@ -107,8 +106,7 @@ class Bulkhead:
                     return
                 left = until - time()
                 if left <= 0:
-                    full = self._full(f"none has ended within {self.max_wait:g} s")
-                    raise full
+                    raise BulkheadFull(self._refusal(f"none has ended within {self.max_wait:g} s"))
             await waiter.sleep(min(left, PATIENCE))
 
     def leave(self, ticket: Ticket) -> None:
@@ -127,9 +125,9 @@ class Bulkhead:
         if len(self._running) < self.max_concurrent and living(self._waiters):
             self._waiters[0].wake()
 
-    def _full(self, why: str) -> BulkheadFull:
+    def _refusal(self, why: str) -> str:
         self._rejected += 1
-        return BulkheadFull(f"{self.max_concurrent} streams run already, and {why}")
+        return f"{self.max_concurrent} streams run already, and {why}"
 
     def __repr__(self) -> str:
         running, waiting, _ = self.statistics

@@ -105,8 +105,7 @@ class RateLimiter:
             if not wait and not quota.waiters:
                 quota.take(ticket)
             elif self.max_wait is not None and wait > self.max_wait:
-                refused = _refused(ticket, wait)
-                raise refused
+                raise RateLimited(_refusal(ticket, wait), retry_after=wait)
             else:
                 waiter = Waiter(_needed(ticket))
                 quota.waiters.append(waiter)
@@ -127,8 +126,8 @@ class RateLimiter:
                         return
                     left = until - now()
                     if left <= 0:  # it takes longer than it seemed
-                        refused = _refused(ticket, quota.delay(waiter.amount, waiter))
-                        raise refused
+                        wait = quota.delay(waiter.amount, waiter)
+                        raise RateLimited(_refusal(ticket, wait), retry_after=wait)
                 await waiter.sleep(min(wait, left))
         finally:
             with self._lock:
@@ -154,9 +153,9 @@ class RateLimiter:
         return f"RateLimiter({self.requests_per_minute} requests and {self.tokens_per_minute} tokens a minute)"
 
 
-def _refused(ticket: Ticket, wait: float) -> RateLimited:
+def _refusal(ticket: Ticket, wait: float) -> str:
     name = ":".join(word for word in ticket.key[:2] if word) or "the model"
-    return RateLimited(f"our own limit for {name}: there is room in {wait:.3g} s", retry_after=wait)
+    return f"our own limit for {name}: there is room in {wait:.3g} s"
 
 
 def _needed(ticket: Ticket) -> float:
