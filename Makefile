@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tests
 	$(RUN) coverage erase
-	$(RUN) coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(RUN) coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
