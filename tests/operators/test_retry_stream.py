@@ -369,6 +369,7 @@ async def test_a_buffer_has_a_bound() -> None:
     told = retry(Fickle([("a", "b", "c", DONE)]).stream, after_output="buffer", max_buffered=3)
     await settle()
     assert (type(told.error), told.texts) == (LimitExceeded, [])
+    assert told.failure.partial == aggregate(told.items)
     told = retry(Fickle([("a", "b", DONE)]).stream, after_output="buffer", max_buffered=3)
     await settle()
     assert (told.texts, told.completed) == (["a", "b"], True)
@@ -765,6 +766,7 @@ async def test_disposed_at_any_moment_it_leaves_nothing(policy: str) -> None:
         told.subscription.dispose()
         before = (len(told.items), told.error)
         await settle()
+        assert all(timer.cancelled() for timer in vars(asyncio.get_running_loop())["_scheduled"])
         assert (model.running, model.closed, await watchers(told.gate)) == (0, 1, 0)
         await asyncio.sleep(20)
         assert (len(told.items), told.error) == before
