@@ -72,7 +72,7 @@ def test_it_serves_says_what_was_asked_and_ends_with_ctrl_c() -> None:
         assert [server.ask().status for _ in range(4)] == [200, 429, 200, 200]
         request(f"{server.url}/v1/models?key=sk-secret\x1b[31m", "GET")
         lines = [server.line() for _ in range(5)]
-        assert re.match(r"POST /v1/messages · no fault · complete · 9 events, \d+ bytes$", lines[0])
+        assert re.match(r"POST /v1/messages · no fault · complete · 8 events, \d+ bytes$", lines[0])
         assert re.match(r"POST /v1/messages · 429 · refused · 1 events, \d+ bytes$", lines[1])
         assert re.match(r"POST /v1/messages · gzip \+ end:at=20 · end · 0 events, \d+ bytes$", lines[2])
         assert lines[3].startswith("POST /v1/messages · no fault · complete")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rxstream.testing.chaos import DIALECTS, Call, ChaosServer, Script
+from rxstream.testing.chaos import DIALECTS, Call, ChaosServer, Kept, Script
+from tests.support.chaos import answer_of, body_of
 from tests.support.raw import PATHS, ask, request
 
 TEXT = "Why is the sky blue? ☃"
@@ -108,16 +109,24 @@ def test_only_what_runs_in_the_background_is_kept() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_body_from_every_byte(dialect: Any) -> None:
+async def test_a_kept_body_has_a_rest_from_every_byte(dialect: Any) -> None:
+    answer, whole = answer_of(SCRIPT, dialect), body_of(SCRIPT, dialect)
+    kept = Kept("c1", dialect, answer.generation, answer.frames)
+    for start in range(len(whole) + 2):
+        assert b"".join(frame.data for frame in kept.since(start)) == whole[start:]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_body_from_any_byte(dialect: Any) -> None:
     """In the midst of an event, of a character, of the last byte."""
     with ChaosServer(Script("a ☃", lifecycle=False), faults=["close:at=300"]) as server:
         begun = ask(server, dialect, headers={"X-Conversation-Id": "c1"}).body
         address = f"{server.url}/v1/stream?conv_id=c1"
         whole = request(f"{address}&from=0", "GET").body
         assert whole[:300] == begun
-        for start in range(len(whole) + 2):
+        snow = whole.index("☃".encode())
+        for start in (1, 299, 300, snow, snow + 1, snow + 2, len(whole) - 1, len(whole), len(whole) + 1):
             assert request(f"{address}&from={start}", "GET").body == whole[start:]
-        assert "☃".encode() in whole
 
 
 def test_how_far_a_conversation_is() -> None:

@@ -77,7 +77,7 @@ def test_the_model_that_was_asked_answers(dialect: Any) -> None:
     """Unless the script names one; answers have ids of their own."""
     with ChaosServer(Script("a")) as server:
         assert b'"model":"asked"' in ask(server, dialect, model="asked").body
-        ids = {re.search(rb'"id":"([^"]+)"', ask(server, dialect).body)[1] for _ in range(3)}  # type: ignore[index] - there is one
+        ids = {re.findall(rb'"id":"([^"]+)"', ask(server, dialect).body)[0] for _ in range(3)}
     assert len(ids) == 3
     with ChaosServer(Script("a", model="own")) as server:
         assert b'"model":"own"' in ask(server, dialect, model="asked").body
@@ -132,7 +132,7 @@ def test_other_addresses() -> None:
         assert server.base_url("anthropic") == server.url
         assert server.base_url("openai-chat") == server.base_url("openai-responses") == f"{server.url}/v1"
         with pytest.raises(ConfigurationError, match="dialect='klingon'"):
-            server.base_url("klingon")  # type: ignore[arg-type] - what a user may write
+            server.base_url("klingon")  # type: ignore[arg-type]  # what a user may write
 
 
 # --- going on -------------------------------------------------------------------------------------------------------------
@@ -148,7 +148,8 @@ def test_it_goes_on_after_what_was_said(dialect: Any) -> None:
     with ChaosServer(script) as server:
         for cut in range(1, len(TEXT) + 1):
             said = {"role": "assistant", "content": [{"type": "output_text", "text": TEXT[:cut]}]}
-            ask(server, dialect, **{turns: [asked, said] if cut % 2 else [asked, said, again]})
+            body: dict[str, Any] = {turns: [asked, said] if cut % 2 else [asked, said, again]}
+            ask(server, dialect, **body)
             served = server.requests[-1]
             assert (served.text_sent, served.continued) == (TEXT[cut:], cut)
 
