@@ -183,8 +183,10 @@ class Soak:
 
     async def _cancelled(self) -> str:
         session = self.stream().start()
-        await asyncio.sleep(self._chance.random())
-        session.cancel("soak")
+        try:
+            await asyncio.sleep(self._chance.random())
+        finally:
+            session.cancel("soak")
         return session.partial.text
 
     async def _left(self) -> str:
@@ -197,8 +199,10 @@ class Soak:
 
     async def _disposed(self) -> str:
         subscription = self.stream().subscribe(on_error=lambda _: None)
-        await asyncio.sleep(self._chance.random())
-        subscription.dispose()
+        try:
+            await asyncio.sleep(self._chance.random())
+        finally:
+            subscription.dispose()
         return ""
 
 

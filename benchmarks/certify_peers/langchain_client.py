@@ -26,15 +26,13 @@ async def astream(question: Any) -> AsyncIterator[Any]:
     whole: Any = None
     async with aclosing(model.astream(question.prompt)) as stream:
         async for chunk in stream:
-            if not question.model.startswith("burst"):
-                whole = chunk if whole is None else whole + chunk
-            if text := chunk.text if isinstance(chunk.text, str) else chunk.text():
-                yield str(text)
+            if text := str(chunk.text):
+                yield text
+            if chunk.tool_call_chunks or chunk.usage_metadata or chunk.response_metadata.get("finish_reason"):
+                whole = chunk if whole is None else whole + chunk  # text need not be added up
     if whole is None:
         return
-    for call in whole.tool_calls:
-        yield {"tool_call": {"name": call["name"], "arguments": call["args"]}}
-    for call in whole.invalid_tool_calls:
+    for call in [*whole.tool_calls, *whole.invalid_tool_calls]:
         yield {"tool_call": {"name": call["name"], "arguments": call["args"]}}
     if usage := whole.usage_metadata:
         yield {"usage": {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]}}

@@ -28,7 +28,9 @@ from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import encode
 from rxstream.providers import provider
 from rxstream.providers._shared import mask
+from rxstream.providers.compatible import Dialect
 from rxstream.sources._clients import ClientKey, close_clients
+from rxstream.sources._conversation import ModelAsking
 from rxstream.sources._secrets import Secrets
 from rxstream.sources.local import LocalServer
 from rxstream.sources.sdk import Connection
@@ -77,7 +79,7 @@ def error_json(name: str, said: str, kind: str = "invalid_request_error") -> Any
 def error_event(name: str, said: str) -> bytes:
     if name == "openai":
         return sse({"type": "error", "sequence_number": 4, "code": said, "message": said, "param": None}, "error")
-    return sse(error_json(name, said), "error" if name == "anthropic" else None)
+    return sse(error_json(name, said), "error" if name == "anthropic" else "")
 
 
 ECHOES: Final[dict[str, Callable[[str, str], Script]]] = {
@@ -151,7 +153,7 @@ async def test_an_echo_is_struck_out(where: str) -> None:
 
 OFTEN: Final = ("400", "401", "429", "error", "bad_json", "bad_utf8", "cut_event", "reset", "html", "stall", "refuse")
 """What is played in every run."""
-CHAOS: Final = {"compatible": "openai-chat", "anthropic": "anthropic", "openai": "openai-responses"}
+CHAOS: Final[dict[str, Dialect]] = {"compatible": "openai-chat", "anthropic": "anthropic", "openai": "openai-responses"}
 
 
 @pytest.mark.parametrize("kind", list(FAULTS) if LONG else OFTEN)
@@ -222,7 +224,7 @@ def test_no_repr_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     request = Request.build(provider="openai", model="m", messages="hi", extra_headers={"X-Token": HEADER})
     asking = asking_of(named)
-    assert asking is not None
+    assert isinstance(asking, ModelAsking)
     key = ClientKey(sdk="openai", base_url="http://127.0.0.1:1", api_key=KEY, transport="httpx2")
     seen = [connection, named, request, key, asking, asking.key, named.pipe(rxo.retry_stream()), Secrets([KEY, HEADER])]
     for thing in [*seen, LocalServer(api_key=KEY), asking.source]:
@@ -237,7 +239,7 @@ def test_no_repr_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_refusal_keeps_no_key() -> None:
     """What only the subscriber is told, too: its traceback, with all locals."""
     async with openai.AsyncOpenAI(base_url="http://127.0.0.1:1", api_key=KEY) as client:
-        stream = rxstream.stream("anthropic:m", PROMPT, client=client)  # type: ignore[arg-type]  # that is the mistake
+        stream = rxstream.stream("anthropic:m", PROMPT, client=client)
         outcome = await watch(stream)
     [error] = outcome.ends
     assert isinstance(error, ConfigurationError)

@@ -18,7 +18,7 @@ import json
 import pickle
 import traceback
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -38,7 +38,7 @@ def _escaped(text: str) -> str:
     return "".join(f"\\u{ord(char):04x}" for char in text)
 
 
-FORMS: Final = {
+FORMS: Final[dict[str, Callable[[str], str]]] = {
     "as it is": str,
     "in a repr": lambda text: repr(text)[1:-1],
     "in JSON": lambda text: json.dumps(text)[1:-1],

@@ -326,7 +326,8 @@ def wordy(question: Question) -> Iterator[Piece]:
 
 async def refusing(question: Question) -> AsyncGenerator[Piece]:
     """Speaks no dialect at all."""
-    raise NotImplementedError(question.dialect)
+    if question.dialect:
+        raise NotImplementedError(question.dialect)
     yield ""
 
 

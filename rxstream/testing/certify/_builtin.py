@@ -22,7 +22,7 @@ Transport = Literal["httpx2", "aiohttp"]
 async def _answer(question: Question, *, transport: Transport) -> AsyncGenerator[Piece]:
     """One streamed answer."""
     names: tuple[str, ...] = ("connect", "first_event", "first_output", "idle")
-    clocks: dict[str, float | None] = {name: question.timeout for name in names}
+    clocks: dict[str, float | None] = dict.fromkeys(names, question.timeout)
     answer = stream(
         f"{DIALECTS[question.dialect]}:{question.model}",
         question.prompt,
