@@ -164,5 +164,5 @@ class Crowd:
 
     async def _come_to(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what another process has counted
                 await asyncio.sleep(0.02)

@@ -326,9 +326,7 @@ def wordy(question: Question) -> Iterator[Piece]:
 
 async def refusing(question: Question) -> AsyncGenerator[Piece]:
     """Speaks no dialect at all."""
-    if question.dialect:
-        raise NotImplementedError(question.dialect)
-    yield ""
+    raise NotImplementedError(question.dialect)
 
 
 async def endless(question: Question) -> AsyncGenerator[Piece]:

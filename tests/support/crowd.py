@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Final
 
+from rxstream.providers.compatible import Dialect
 from rxstream.testing.chaos import ChaosServer, Fault, Faults, Script, Served, Signal
 
 __all__ = [
@@ -30,7 +31,11 @@ __all__ = [
 ]
 
 WORDS: Final = [f"word{number} " for number in range(10)]
-DIALECTS: Final = {"openai-chat": "openai-chat", "anthropic": "anthropic", "openai-responses": "openai"}
+DIALECTS: Final[dict[Dialect, str]] = {
+    "openai-chat": "openai-chat",
+    "anthropic": "anthropic",
+    "openai-responses": "openai",
+}
 BEFALLS: Final = ("", "close", "end", "error", "cut_json", "reset", "", "429", "529", "refuse")
 """What befalls the streams, in turns; the first of them their text, the last of them all of it."""
 FILES: Final = 8_192

@@ -41,13 +41,14 @@ class Row:
 def examine(row: Row, bench: Bench) -> tuple[Verdict, str, str]:
     """The verdict, a figure, and what is to be said of it: the worst of all cases counts."""
     cases = row.cases(bench)
+    found: list[tuple[Verdict, str]]
     if row.waits:
         with ThreadPoolExecutor(len(cases)) as threads:
             found = list(threads.map(partial(_try, bench=bench), cases.values()))
     else:
         found = [_try(case, bench) for case in cases.values()]
     verdicts: tuple[Verdict, ...] = get_args(Verdict)
-    worst = max((verdict for verdict, _ in found), key=verdicts.index)
+    worst = verdicts[max(verdicts.index(verdict) for verdict, _ in found)]
     if worst == "pass":
         figure: str = next((said for _, said in found if said), "")
         return "pass", figure, ""
