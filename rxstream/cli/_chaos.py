@@ -156,6 +156,6 @@ def _line(served: Served) -> str:
     where = f" from character {served.continued}" if served.continued else ""
     fault = " + ".join(served.faults) or "no fault"
     sent = f"{served.events_sent} events, {served.bytes_sent} bytes"
-    seen = served.left_at is not None and served.ended not in ("complete", "refused")
+    seen = served.left_at is not None and served.ended in ("left", "hang", "half-close")  # else the answer was over
     left = "" if not seen else f"; the client left in {served.left_phase} after {served.lasted:.3f} s"
     return f"{what}{where} · {fault} · {served.ended} · {sent}{left}"

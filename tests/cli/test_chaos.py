@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rxstream.cli import main
-from rxstream.testing.chaos import FAULTS, ChaosServer, Script, render
+from rxstream.testing.chaos import FAULTS, ChaosServer, Script, closed_port, render
 from tests.support.raw import PATHS, Raw, request
 from tests.support.terminal import COMMAND, environment
 
@@ -86,6 +89,28 @@ def test_it_says_when_the_client_left() -> None:
         told = r"POST /v1/chat/completions · stall:content=1 · left · 2 events, \d+ bytes; the client left in output "
         assert re.match(told + r"after \d+\.\d{3} s$", server.line())
         assert server.end()[0] == 0
+
+
+def test_ctrl_c_in_the_midst_of_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is broken off; the other faults take turns."""
+    port = closed_port()
+
+    def client() -> None:
+        url = f"http://127.0.0.1:{port}{PATHS['anthropic']}"
+        answered: list[int] = []
+        while not answered:
+            with contextlib.suppress(ConnectionRefusedError):
+                answered.append(request(url, body=ASK).status)
+        request(url, body=ASK, until=lambda body: b"The" in body)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=client)
+    asking.start()
+    assert main(["chaos-server", "--port", str(port), "--fault", "529", "--fault", "stall"]) == 0
+    asking.join()
+    shown = capsys.readouterr().out
+    assert re.search(r"POST /v1/messages · 529 · refused · 1 events, \d+ bytes\n", shown)
+    assert re.search(r"\n[12] requests\n$", shown)
 
 
 def test_scripts_and_tapes_from_files(tmp_path: Path) -> None:
