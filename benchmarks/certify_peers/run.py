@@ -35,6 +35,8 @@ class Peer(NamedTuple):
     name: str
     target: str
     requirements: tuple[str, ...]
+    over: tuple[str, ...] = ()
+    """What is installed over them as it is, where its own requirements cannot be met."""
 
 
 PEERS = (
@@ -42,7 +44,7 @@ PEERS = (
     Peer("openai, its helper", "openai_sdk:helper", ("openai==3.54.0",)),
     Peer("anthropic", "anthropic_sdk:raw", ("anthropic==2.12.0",)),
     Peer("anthropic, its helper", "anthropic_sdk:helper", ("anthropic==2.12.0",)),
-    Peer("litellm", "litellm_client:completion", ("litellm==1.106.2",)),
+    Peer("litellm", "litellm_client:completion", ("litellm==1.106.2", "mcp"), ("litellm==1.109.1",)),
     Peer("langchain", "langchain_client:astream", ("langchain-openai==1.7.3", "langchain-anthropic==1.7.7")),
     Peer("pydantic-ai", "pydantic_ai_client:direct", ("pydantic-ai-slim[openai,anthropic]==2.68.0",)),
     Peer("any-llm", "any_llm_client:completion", ("any-llm-sdk[openai,anthropic]==1.40.2",)),
@@ -57,6 +59,8 @@ def environment(peer: Peer, folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *COMMON, *peer.requirements], check=True)
+        if peer.over:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *peer.over], check=True)
         (home / "ready").touch()
     return python
 

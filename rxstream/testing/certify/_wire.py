@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Final
@@ -39,7 +40,7 @@ TOOLS: Final = (
 CALLS: Final = [("weather", {"city": "Paris"}), ("clock", {"zone": "CET"}), ("weather", {"city": "Rome"})]
 _PIECES: Final = (['{"city": ', '"Par', 'is"}'], ['{"zo', 'ne": "C', 'ET"}'], ['{"city"', ': "Ro', 'me"}'])
 _PING_EVERY: Final = 0.02
-_FLOOD_WORD: Final = "word "
+_FLOOD: Final = [f"word{number} " for number in range(50)]
 _UNCUT: Final = "Käse ☃ 😀 œuf."
 
 
@@ -194,20 +195,24 @@ def _counting_chat(frames: list[bytes]) -> Iterator[bytes]:
 
 def flood(dialect: Dialect) -> Callable[[Exchange], Any]:
     """Words without end, as fast as they are read."""
-    opening, frame = begun(dialect, _FLOOD_WORD)[:-1], begun(dialect, _FLOOD_WORD)[-1]
-    mark = b'"sequence_number":%d'
+    frames = begun(dialect, *_FLOOD)
+    opening, words = frames[: -len(_FLOOD)], frames[-len(_FLOOD) :]
 
     async def play(exchange: Exchange) -> None:
         await exchange.head()
-        for piece in opening:
-            await exchange.send(piece)
+        await exchange.send(b"".join(opening))
         number = len(opening)
         while True:
-            words = (frame.replace(mark % len(opening), mark % (number + n)) for n in range(50))
-            await exchange.send(b"".join(words))
-            number += 50
+            turn = number - len(opening)
+            await exchange.send(b"".join(_renumbered(word, turn) for word in words) if turn else b"".join(words))
+            number += len(words)
 
     return play
+
+
+def _renumbered(frame: bytes, more: int) -> bytes:
+    """The event with a higher sequence number, where it has one."""
+    return re.sub(rb'"sequence_number":(\d+)', lambda found: b'"sequence_number":%d' % (int(found[1]) + more), frame)
 
 
 def pings(dialect: Dialect, *, before: bool) -> Callable[[Exchange], Any]:
