@@ -6,6 +6,7 @@ time is answered well.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import re
@@ -94,7 +95,7 @@ def allow_files() -> bool:
 
 def _serve(pipe: Connection) -> None:
     allow_files()
-    go = Signal()
+    go = _Word()
     with ChaosServer(Script(*WORDS), faults=_Plan(go)) as server:
         pipe.send({dialect: server.base_url(dialect) for dialect in DIALECTS})
         while (word := pipe.recv()) != "stop":
@@ -102,6 +103,13 @@ def _serve(pipe: Connection) -> None:
                 go.set()
             else:
                 pipe.send(server.open_connections)
+
+
+class _Word(Signal):
+    """A signal that is waited for however long a crowd takes to come together."""
+
+    async def wait_async(self) -> None:
+        await asyncio.shield(asyncio.wrap_future(self._future))
 
 
 class _Plan:
