@@ -6,7 +6,7 @@ pydantic, whose import operators do not wait for.)
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
 
 from rxstream.errors import ConfigurationError
@@ -18,11 +18,15 @@ __all__ = [
     "count",
     "exactly_one",
     "finite",
+    "flag",
     "function",
     "instance",
     "one_of",
     "positive",
 ]
+
+_MOST = sys.float_info.max
+"""Larger than this is only infinity, or a whole number that no clock can count."""
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:
@@ -31,7 +35,7 @@ def count(name: str, value: int, *, least: int = 1) -> int:
     Raises:
         ConfigurationError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"{name}={value!r}: must be a whole number of at least {least}")
     return value
 
@@ -42,7 +46,7 @@ def finite(name: str, value: float) -> float:
     Raises:
         ConfigurationError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MOST <= value <= _MOST:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"{name}={value!r}: must be a finite number")
     return value
 
@@ -89,6 +93,16 @@ def function(name: str, value: object) -> None:
     """
     if not callable(value):
         raise ConfigurationError(f"{name}={value!r}: must be a function")
+
+
+def flag(name: str, value: object) -> None:
+    """`value` is True or False.
+
+    Raises:
+        ConfigurationError: it is neither: what only counts as one may well be meant as the other.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={value!r}: must be True or False")
 
 
 def instance(name: str, value: object, kind: type) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeGuard
 
 import pydantic
@@ -21,12 +21,35 @@ __all__ = ["Input", "hint", "is_list", "is_mapping", "json_schema", "refusal", "
 _SHOWN = 24
 """Characters of a string that a refusal repeats whole; keys are longer."""
 
+_WORDS = {
+    "missing": "is missing",
+    "too_short": "must have at least {min_length} item",
+    "model_type": "must be a dict or a {class_name}",
+    "dict_type": "must be a dict",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be True or False",
+    "bool_parsing": "must be True or False",
+    "union_tag_invalid": "type: must be one of {expected_tags}",
+    "union_tag_not_found": "type is missing: it says what kind of part it is",
+}
+"""Pydantic's kinds of faults, in fewer words than it has for them."""
+
 _SECRET = ("extra_headers", "api_key")
 """Arguments whose value no refusal repeats."""
 
 
 class Input(BaseModel):
-    """Base of all that a user types in: frozen, and a misspelt key is an error rather than lost in silence."""
+    """Base of all that a user types in: frozen, and a misspelt key is an error rather than lost in silence.
+
+    Raises:
+        ConfigurationError: a field is missing, is not known or has a wrong value; the message says which, and why.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -35,6 +58,15 @@ class Input(BaseModel):
         hide_input_in_errors=True,
         defer_build=True,  # to the first use: importing must stay cheap
     )
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ConfigurationError(refusal(error, type(self).__name__.lower())) from None
+
+    # pydantic need not call it for a part of a whole, whose faults it gathers with their places.
+    __init__.__dict__["__pydantic_base_init__"] = True
 
     @model_validator(mode="before")
     @classmethod
@@ -47,8 +79,8 @@ class Input(BaseModel):
         return data
 
     @classmethod
-    def checked(cls, data: Any) -> Self:
-        """An instance made of `data`, a mapping or an instance.
+    def checked(cls, data: Any, *, named: str = "") -> Self:
+        """An instance made of `data`, a mapping or an instance, which the argument `named` gave.
 
         Raises:
             ConfigurationError: it does not fit; the message says where and why.
@@ -56,7 +88,7 @@ class Input(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigurationError(refusal(error, cls.__name__.lower())) from None
+            raise ConfigurationError(refusal(error, named or cls.__name__.lower(), within=named)) from None
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -94,19 +126,38 @@ def show(value: Any) -> str:
         return repr(value)
     if isinstance(value, str):
         return repr(value) if len(value) <= _SHOWN else f"a string of {len(value)} characters"
-    return f"a {type(value).__name__}"
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
-def refusal(error: ValidationError, what: str) -> str:
-    """What pydantic found wrong with `what`, a line for each fault."""
-    return "\n".join(_fault(fault, what) for fault in error.errors(include_url=False))
+def refusal(error: ValidationError, what: str, *, within: str = "") -> str:
+    """What pydantic found wrong with `what`, a line for each fault; the fields are told as those `within` an argument."""
+    return "\n".join(_fault(fault, what, within) for fault in error.errors(include_url=False))
 
 
-def _fault(fault: Any, what: str) -> str:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]).lstrip(".")
-    if fault["type"] == "value_error":  # raised by a validator of ours: it says all there is to say
+def _fault(fault: Any, what: str, within: str) -> str:
+    kind, steps, given = fault["type"], [within, *_steps(fault["loc"])], fault["input"]
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps if step != "").lstrip(".")
+    if kind == "value_error":  # raised by a validator of ours: it says all there is to say
         return f"{where}: {fault['ctx']['error']}".removeprefix(": ")
-    text = re.sub(r"^\w+ should", "must", fault["msg"])
-    if isinstance(fault["input"], (str, int, float, type(None))) and not where.startswith(_SECRET):
-        text += f", not {show(fault['input'])}"
+    text = (
+        _WORDS[kind].format_map(fault.get("ctx", {}))
+        if kind in _WORDS
+        else re.sub(r"^\w+ should", "must", fault["msg"])
+    )
+    if kind == "union_tag_invalid":
+        text += f", not {show(fault['ctx']['tag'])}{hint(fault['ctx']['tag'], _words(fault['ctx']['expected_tags']))}"
+    elif kind != "missing" and isinstance(given, (str, int, float, type(None))) and not where.startswith(_SECRET):
+        text += f", not {show(given)}"
     return f"{where or what}: {text}"
+
+
+def _steps(steps: Sequence[int | str]) -> Iterator[int | str]:
+    """The way to what is wrong, without pydantic's own: the kind of a part, which its number says, and that it is a key."""
+    for number, step in enumerate(steps):
+        is_kind = number > 1 and isinstance(steps[number - 1], int) and steps[number - 2] == "content"
+        if step != "[key]" and not is_kind:
+            yield step
+
+
+def _words(listed: str) -> list[str]:
+    return re.findall(r"'(\w+)'", listed)

@@ -35,7 +35,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How hard the model is to reason. Not every model knows every word."""
 
 _Seconds: TypeAlias = Annotated[float, Field(gt=0)] | None
-_Count: TypeAlias = Annotated[int, Field(ge=1)]
+_Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
 
 _HEADER: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 """What HTTP allows as the name of a header."""
@@ -54,6 +54,8 @@ _FAMILIES: Final = {
     "smollm": "local",
 }
 """First letters of a model's name -> whose it is, for the hint to somebody who left the provider out."""
+
+_JSON_TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 _PARTS: Final[dict[Role, frozenset[str]]] = {
     "system": frozenset({"text", "opaque"}),
@@ -97,6 +99,8 @@ class Target(Input):
 
 
 def _no_provider(words: str, known: Collection[str]) -> str:
+    if "://" in words:
+        return f"target: {show(words)} is a URL: give it as base_url=, and compatible:<model> as the target"
     head, sign, _ = words.partition(":" if ":" in words else "/")
     nearest = hint(f"{head}:", [f"{name}:" for name in known])
     family = next((whose for letters, whose in _FAMILIES.items() if words.lower().startswith(letters)), None)
@@ -139,7 +143,8 @@ class Timeouts(Input):
         """
         if given is None:
             return cls()
-        return cls.checked({"total": given} if isinstance(given, (int, float)) else given)
+        number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        return cls.checked({"total": given} if number else given, named="timeouts")
 
 
 class Limits(Input):
@@ -168,7 +173,7 @@ class Limits(Input):
         Raises:
             ConfigurationError: an unknown limit, or a number below 1.
         """
-        return cls() if given is None else cls.checked(given)
+        return cls() if given is None else cls.checked(given, named="limits")
 
 
 class JSONFormat(Input):
@@ -205,6 +210,10 @@ class JSONFormat(Input):
                 {"json_schema" if key == "schema" else key: inner[key] for key in inner if key != "type"}
             )
         if is_mapping(given):
+            if isinstance(kind := given.get("type"), str) and kind not in _JSON_TYPES:
+                raise ConfigurationError(
+                    f"a JSON schema has no type {show(kind)}{hint(kind, _JSON_TYPES)}; for any JSON give 'json'"
+                )
             return cls(json_schema=dict(given))
         raise ConfigurationError(f"a response format is 'json', a JSON schema or a model class, not {show(given)}")
 
@@ -363,6 +372,8 @@ class Request(Input):
 
 
 def _conversation(given: object, system: str | None) -> list[object]:
+    if system is not None and not isinstance(system, (str, list, tuple)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"system: must be a string, not {show(system)}")
     before: list[object] = [] if system is None else [{"role": "system", "content": system}]
     if isinstance(given, (str, Message)) or is_mapping(given):
         given = [given]

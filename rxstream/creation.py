@@ -170,6 +170,8 @@ def _answer(asking: ModelAsking, limits: Limits, guards: Sequence[Guard], policy
     answer = Stream.of(pump(asking.source), label=asking.source.label)
     answer.asking = asking
     answer = _limited(answer, limits)
+    if not isinstance(guards, (list, tuple)):
+        raise ConfigurationError(f"guards: must be a list of guards, not a {type(guards).__name__}")
     if guards:
         answer = answer.pipe(guard(*guards))
     if policy.retries is not None:

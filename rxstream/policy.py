@@ -88,9 +88,9 @@ class ErrorPolicy(Input):
         if isinstance(given, Retry):
             return cls(action="retry", retry=given)
         if isinstance(given, str):
-            return cls.checked({"action": given})
+            return cls.checked({"action": given}, named="on_error")
         if isinstance(given, ErrorPolicy) or is_mapping(given):
-            return cls.checked(given)
+            return cls.checked(given, named="on_error")
         raise ConfigurationError(f"on_error: must be an action, a Retry, an ErrorPolicy or a dict, not {show(given)}")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from rxstream.config import JSONFormat, Limits, Request, Target, Timeouts
@@ -143,9 +143,9 @@ def test_timeouts_come_from_a_dict_or_as_they_are() -> None:
         ({"idle": 0}, "idle: must be greater than 0, not 0"),
         (-1, "total: must be greater than 0, not -1"),
         (float("inf"), "total: must be a finite number, not inf"),
-        ({"idle": "soon"}, "idle: must be a valid number, unable to parse string as a number, not 'soon'"),
+        ({"idle": "soon"}, "timeouts.idle: must be a number, not 'soon'"),
         ({"zzz": 1}, "allowed: connect, first_event, first_output, idle, step, total"),
-        ("soon", "timeouts: must be a valid dictionary or instance of Timeouts, not 'soon'"),
+        ("soon", "timeouts: must be a dict or a Timeouts, not 'soon'"),
     ],
 )
 def test_timeouts_that_cannot_be_are_refused(value: Any, message: str) -> None:
@@ -193,9 +193,9 @@ def test_system_comes_before_the_conversation() -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ([], "messages: must have at least 1 item after validation, not 0"),
+        ([], "messages: must have at least 1 item"),
         (5, "messages: must be a string, a Message, a dict or a list of these, not 5"),
-        ([5], "messages[0]: must be a valid dictionary or instance of Message, not 5"),
+        ([5], "messages[0]: must be a dict or a Message, not 5"),
         (
             [{"role": "user", "contents": "x"}],
             "messages[0]: unknown key 'contents' in message; did you mean 'content'?",
@@ -204,10 +204,10 @@ def test_system_comes_before_the_conversation() -> None:
         (["a", {"role": "user", "content": [{"type": "image", "ulr": "x"}]}], "did you mean 'url'?"),
         (
             ["a", {"role": "user", "content": [{"type": "image"}]}],
-            "messages[1].content[0].image: an image needs either",
+            "messages[1].content[0]: an image needs either",
         ),
-        ([{"role": "user", "content": [{"type": "imag", "url": "x"}]}], "expected tags: 'text', 'image'"),
-        ([{"role": "user"}], "messages[0].content: Field required"),
+        ([{"role": "user", "content": [{"type": "imag", "url": "x"}]}], "not 'imag'; did you mean 'image'?"),
+        ([{"role": "user"}], "messages[0].content: is missing"),
     ],
 )
 def test_a_prompt_that_is_none_is_refused_with_its_place(prompt: Any, message: str) -> None:
@@ -252,7 +252,7 @@ def test_arguments_are_text_or_what_json_can_say() -> None:
     assert Message.checked({"role": "assistant", "content": [call]}).content == [
         ToolCall(name="f", arguments='{"city": "Zürich"}')
     ]
-    with pytest.raises(ConfigurationError, match=r"content\[0\].tool_call.arguments: arguments must be JSON text"):
+    with pytest.raises(ConfigurationError, match=r"content\[0\].arguments: arguments must be JSON text"):
         Message.checked({"role": "assistant", "content": [call | {"arguments": {"city": {1, 2}}}]})
 
 
@@ -275,7 +275,7 @@ def test_a_tool_call_that_was_cut_is_not_sent_back() -> None:
         ({"top_p": 1.5}, "top_p: must be less than or equal to 1, not 1.5"),
         ({"stop": ["a", ""]}, "stop[1]: must have at least 1 character, not ''"),
         ({"n": 0}, "n: must be greater than or equal to 1, not 0"),
-        ({"seed": "x"}, "seed: must be a valid integer"),
+        ({"seed": "x"}, "seed: must be a whole number, not 'x'"),
         ({"reasoning": "hihg"}, "reasoning: must be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max', not"),
         ({"response_format": "jsn"}, "response_format: a response format is 'json', a JSON schema or a model class"),
         ({"response_format": {"type": "json_schema", "nam": 1}}, "response_format: unknown key 'nam' in jsonformat"),
@@ -284,8 +284,8 @@ def test_a_tool_call_that_was_cut_is_not_sent_back() -> None:
         ({"tool_choice": "f"}, "tool_choice: there are no tools to choose from"),
         ({"tools": [weather], "tool_choice": "wether"}, "no tool is named 'wether'; did you mean 'weather'?"),
         ({"extra": {"stream": False}}, "extra: stream is always true here"),
-        ({"extra_headers": {"X-Key": 7}}, "extra_headers.X-Key: must be a valid string"),
-        ({"system": 3}, "messages[0].content: must be a valid list, not 3"),
+        ({"extra_headers": {"X-Key": 7}}, "extra_headers.X-Key: must be a string"),
+        ({"system": 3}, "system: must be a string, not 3"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_by_name(options: dict[str, Any], message: str) -> None:
@@ -333,7 +333,7 @@ def test_headers_may_be_secret_even_where_they_are_short() -> None:
 
 
 def test_a_model_made_by_hand_repeats_no_prompt_either() -> None:
-    with pytest.raises(ValidationError) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         Message(role="user", contents=CANARY)  # type: ignore[call-arg]  # a misspelt key is what is tried
     assert "did you mean 'content'" in str(refused.value)
     assert CANARY not in str(refused.value)

@@ -150,7 +150,7 @@ def test_arguments_are_kept_as_the_model_wrote_them() -> None:
 
 def test_arguments_that_json_cannot_say_are_refused() -> None:
     """When they are given, not when they are sent."""
-    with pytest.raises(ValidationError, match="arguments must be JSON text"):
+    with pytest.raises(ConfigurationError, match="arguments must be JSON text"):
         ToolCall(name="look", arguments={"when": object()})
 
 

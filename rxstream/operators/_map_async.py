@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._check import count, function
+from rxstream._check import count, flag, function
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler
@@ -68,6 +68,7 @@ def map_async(
     """
     count("max_concurrency", max_concurrency)
     function("fn", fn)
+    flag("ordered", ordered)
 
     def mapped(source: Observable[A]) -> Observable[B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

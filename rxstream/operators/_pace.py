@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._alarm import Alarm
-from rxstream._check import count, one_of, positive
+from rxstream._check import count, flag, one_of, positive
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream._playout import Playout
 from rxstream._units import Unit, text_of
@@ -77,6 +77,7 @@ def pace(
         positive("rate", rate)
     one_of("unit", unit, ("characters", "tokens"))
     positive("lag", lag)
+    flag("thinking", thinking)
     positive("step", step)
     count("buffer", buffer)
     kinds = (TextDelta, RefusalDelta, ThinkingDelta) if thinking else (TextDelta, RefusalDelta)

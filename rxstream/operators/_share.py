@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from reactivex import Observable
 
-from rxstream._check import count, one_of
+from rxstream._check import count, flag, one_of
 from rxstream.operators._hub import End, Hub, Sharing, Window
 
 __all__ = ["share"]
@@ -63,6 +63,8 @@ def share(
     """
     one_of("slow", slow, ("hold", "buffer"))
     count("capacity", capacity)
+    flag("reset_on_complete", reset_on_complete)
+    flag("reset_on_error", reset_on_error)
     resets = {"left": True, "completed": reset_on_complete, "error": reset_on_error}
     final: frozenset[End] = frozenset(how for how in ("completed", "error") if not resets[how])
 

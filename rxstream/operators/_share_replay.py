@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from reactivex import Observable
 
-from rxstream._check import count, positive
+from rxstream._check import count, flag, positive
 from rxstream._outlet import MOST
 from rxstream.operators._hub import Hub, Sharing, Window
 
@@ -68,6 +68,7 @@ def share_replay(
             count(name, bound)
     if seconds is not None:
         positive("seconds", seconds)
+    flag("refcount", refcount)
 
     window = Window(events=events, bytes=bytes, seconds=seconds)
 

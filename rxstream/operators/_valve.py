@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from rxstream._backlog import Backlog, BufferStatistics, Overflow
-from rxstream._check import count, instance, one_of
+from rxstream._check import count, flag, instance, one_of
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
@@ -85,6 +85,7 @@ def valve(
         ConfigurationError: an option is not as described. A subscriber gets `LimitExceeded`.
     """
     one_of("closed", closed, _RULES)
+    flag("initially_open", initially_open)
     if not isinstance(gate, (Gate, Observable)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"gate={gate!r}: must be a Gate or an Observable of bools")
     if isinstance(gate, Gate) and not initially_open:

@@ -22,6 +22,8 @@ from rxstream.events import RateLimits
 __all__ = ["Body"]
 
 _PLAIN: Final = ("", "identity")
+_GRAM: Final = 12
+"""Letters of what may be a key that a server says back, in another spelling."""
 _INFLATED: Final = 64 * 1024
 _DRAIN_SECONDS: Final = 0.1
 _DRAIN_BYTES: Final = 64 * 1024
@@ -145,7 +147,8 @@ class _Inflater:
 
     def __init__(self, encoding: str) -> None:
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise ProtocolError(f"the body is compressed with {encoding!r} although it was asked for as it is")
+            how = f"with {encoding}" if encoding.isalnum() and len(encoding) < _GRAM else "in a way that we do not know"
+            raise ProtocolError(f"the body is compressed {how}, although it was asked for as it is")
         self._raw_deflate_too = encoding == "deflate"
         self._zlib = zlib.decompressobj(wbits=47)  # a gzip or zlib header
         self._rest = b""

@@ -121,7 +121,10 @@ def _identify(stream: Any) -> tuple[Dialect, str]:
     """The dialect of a stream, and the row of the registry that fits best."""
     shape, sdk, name = _shape(stream)
     if shape is None:
-        raise ConfigurationError(f"{type(stream).__name__} is not a stream of the openai or the anthropic SDK")
+        raise ConfigurationError(
+            "must be a target such as 'anthropic:claude-haiku-4-5', or a stream that the openai or the anthropic SDK has "
+            f"opened: {type(stream).__name__} is not a stream of the openai or the anthropic SDK"
+        )
     if shape == "manager":
         if not hasattr(stream, "__aenter__"):
             raise ConfigurationError(f"enter the {type(stream).__name__} with `with` and give what that yields")

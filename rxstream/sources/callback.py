@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from rxstream._check import count, function, instance
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.events import Finished, FinishReason
 from rxstream.loop import call_on
@@ -185,8 +186,10 @@ def from_callback(
         raise ConfigurationError(
             f"from_callback takes a function that is given a callback, not a {type(start).__name__}"
         )
-    if buffer < 1:
-        raise ConfigurationError(f"buffer must be at least 1, not {buffer}")
+    count("buffer", buffer)
+    if text is not None:
+        function("text", text)
+    instance("label", label, str)
     return Source(
         open=lambda: _listening(start, buffer, text),
         decoder=lambda: ItemsDecoder(model=model, provider=provider, id=id, usage=usage),

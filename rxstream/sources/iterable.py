@@ -27,6 +27,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
+from rxstream._check import function, instance
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
 from rxstream.sources._source import Source
@@ -139,6 +140,11 @@ def from_iterable(
         ConfigurationError: `source` is none of these. A subscriber gets it, too, where a function gave none of these, or
             an iterator is subscribed to again.
     """
+    if text is not None:
+        function("text", text)
+    if not isinstance(usage, Usage) and usage is not None:
+        function("usage", usage)
+    instance("label", label, str)
     given: Any = source
     if isinstance(given, str) or not (callable(given) or isinstance(given, (Iterable, AsyncIterable))):
         raise ConfigurationError(_refusal(given))

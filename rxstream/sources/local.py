@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from rxstream._check import count, positive
 from rxstream.errors import ConfigurationError, MissingDependency
 
 __all__ = ["LocalServer", "find_weights", "missing", "shared"]
@@ -136,14 +137,9 @@ class LocalServer:
         api_key: str | None = None,
         timeout: float = 60.0,
     ) -> None:
-        for name, value in (
-            ("n_ctx", n_ctx),
-            ("n_parallel", n_parallel),
-            ("n_threads", n_threads),
-            ("timeout", timeout),
-        ):
-            if not value > 0:
-                raise ConfigurationError(f"{name} must be more than 0, not {value}")
+        for name, value in (("n_ctx", n_ctx), ("n_parallel", n_parallel), ("n_threads", n_threads)):
+            count(name, value)
+        positive("timeout", timeout)
         self.api_key = api_key or secrets.token_urlsafe(24)
         """What clients must send as their key."""
         self._weights = weights

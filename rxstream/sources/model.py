@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
+from rxstream._check import flag, instance, one_of
 from rxstream.config import Limits, Request, Target, Timeouts
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS, Provider, decoder_for, provider
@@ -18,7 +19,7 @@ from rxstream.sources._address import check_address, check_key
 from rxstream.sources._clients import Transport, load, loaded
 from rxstream.sources._conversation import ModelAsking, asked
 from rxstream.sources._source import Source
-from rxstream.sources.sdk import Connection, address_of
+from rxstream.sources.sdk import Connection, address_of, check_client
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -48,6 +49,12 @@ def model_asking(
         ConfigurationError: no provider has this name; a clock or a limit is not as described.
     """
     row = provider(request.provider)
+    one_of("transport", transport, get_args(Transport))
+    instance("label", label, str)
+    flag("keep_raw", keep_raw)
+    flag("keep_partial", keep_partial)
+    if client is not None:
+        check_client(client, row, alone=base_url is None and api_key is None)
     if base_url is not None:
         check_address(base_url, named="base_url")
     if api_key is not None:

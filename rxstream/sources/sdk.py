@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-__all__ = ["Connection", "address_of", "call_off", "close_clients", "encode_for", "open_rest", "open_stream"]
+__all__ = [
+    "Connection",
+    "address_of",
+    "call_off",
+    "check_client",
+    "close_clients",
+    "encode_for",
+    "open_rest",
+    "open_stream",
+]
 
 _CONNECT_SECONDS: Final = 10.0
 _NO_KEY: Final = "no-key"
@@ -92,9 +101,7 @@ class Connection:
         """
         seconds = (timeouts or Timeouts()).connect or _CONNECT_SECONDS
         if client is not None:
-            if base_url is not None or api_key is not None:
-                raise ConfigurationError("give either client= or base_url= and api_key=: a client has its own")
-            _check_client(client, provider)
+            check_client(client, provider, alone=base_url is None and api_key is None)
         url = address_of(provider, base_url=base_url, client=client)
         if not url:
             raise ConfigurationError(f"{provider.name} has no URL of its own: give base_url=")
@@ -330,8 +337,14 @@ def encode_for(request: Request, provider: Provider) -> dict[str, Any]:
             )
 
 
-def _check_client(client: Any, provider: Provider) -> None:
-    """Refuse what is not an async client of the SDK that the provider's dialect needs."""
+def check_client(client: Any, provider: Provider, *, alone: bool) -> None:
+    """Refuse what is not an async client of the SDK that the provider's dialect needs, or what was not given `alone`.
+
+    Raises:
+        ConfigurationError: it is none; or a URL or a key was given beside it.
+    """
+    if not alone:
+        raise ConfigurationError("give either client= or base_url= and api_key=: a client has its own")
     sdk = "anthropic" if provider.dialect == "anthropic" else "openai"
     wanted = "AsyncAnthropic" if sdk == "anthropic" else "AsyncOpenAI"
     names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(client).__mro__}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reactivex import Observable, abc
 
+from rxstream._check import function
 from rxstream.comparison import Comparer, Comparison, Score
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
@@ -52,6 +53,8 @@ def compare(
         ConfigurationError: there are fewer than two tracks, one is no Observable, or a number is out of its range.
     """
     states = combine_tracks(*checked(tracks, least=2), every=every)
+    if score is not None:
+        function("score", score)
     Comparer(score=score, threshold=threshold)  # says at once what is wrong
 
     def subscribe(

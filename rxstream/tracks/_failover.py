@@ -13,7 +13,15 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxstream._asking import Continuation, Conversation, asking_of
 from rxstream._check import function, one_of
 from rxstream.aggregate import Aggregator
-from rxstream.errors import BudgetExceeded, Cancelled, ContentFiltered, LimitExceeded, StreamError, StreamIncomplete
+from rxstream.errors import (
+    BudgetExceeded,
+    Cancelled,
+    ConfigurationError,
+    ContentFiltered,
+    LimitExceeded,
+    StreamError,
+    StreamIncomplete,
+)
 from rxstream.events import Event, Finished, FinishReason, Seam, is_content
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -96,6 +104,8 @@ def failover(
     """
     asked = checked(tracks)
     one_of("after_output", after_output, ("fail", "restart", "continue_"))
+    if isinstance(on_finish, str) or not isinstance(on_finish, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"on_finish={on_finish!r}: must be a list of reasons, of {', '.join(_BAD_ENDS)}")
     for reason in on_finish:
         one_of("on_finish", reason, _BAD_ENDS)
     options = _Options(after_output, _is_the_tracks if when is None else when, frozenset[str](on_finish))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reactivex import Observable, abc
 
-from rxstream._check import positive
+from rxstream._check import flag, positive
 from rxstream._outlet import Outlet
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -78,6 +78,7 @@ def prioritize(
         raise ConfigurationError("give strict= or weights=, not both: a strict order knows no shares")
     shares = weighed(tracks, weights, lambda number: 0.5**number)
     positive("idle", idle)
+    flag("strict", strict)
     positive("max_wait", max_wait)
 
     def crew(observer: abc.ObserverBase[Event], scheduler: LoopScheduler, given: Sequence[Observable[Event]]) -> Crew:

@@ -239,9 +239,11 @@ def test_no_repr_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_refusal_keeps_no_key() -> None:
     """What only the subscriber is told, too: its traceback, with all locals."""
     async with openai.AsyncOpenAI(base_url="http://127.0.0.1:1", api_key=KEY) as client:
-        stream = rxstream.stream("anthropic:m", PROMPT, client=client)
-        outcome = await watch(stream)
+        with pytest.raises(ConfigurationError, match="anthropic needs an AsyncAnthropic") as refused:
+            rxstream.stream("anthropic:m", PROMPT, client=client)
+    outcome = await watch(rxstream.stream("compatible:m", PROMPT, api_key=KEY, extra_headers={"X-Token": HEADER}))
     [error] = outcome.ends
+    assert not told(str(refused.value), KEY)
     assert isinstance(error, ConfigurationError)
     assert not leaks(error)
     assert not reached(error, SDKS)

@@ -135,7 +135,7 @@ def test_the_probe_loads_nothing() -> None:
 def test_options_out_of_range(option: str) -> None:
     """Refused when the server is made, not when it is started."""
     options: dict[str, Any] = {option: 0}
-    with pytest.raises(ConfigurationError, match=f"{option} must be more than 0"):
+    with pytest.raises(ConfigurationError, match=rf"^{option}=0: must be "):
         LocalServer(**options)
 
 
