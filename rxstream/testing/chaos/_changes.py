@@ -155,7 +155,7 @@ def cut(answer: Answer, options: Options, ending: Ending) -> None:
 
 
 def cut_event(answer: Answer, options: Options) -> None:
-    _cut_in(answer, options, lambda _: 9)
+    _cut_in(answer, options, lambda data: min(9, len(data) // 2))
 
 
 def cut_json(answer: Answer, options: Options) -> None:
@@ -191,9 +191,11 @@ def cut_tool(answer: Answer, options: Options) -> None:
 
 
 def _cut_in(answer: Answer, options: Options, inside: Callable[[bytes], int]) -> None:
-    place = min(options.place(answer), len(answer.frames) - 1)
+    """In the event after the place, or in the last; where there is no event, nothing comes."""
+    place = max(0, min(options.place(answer), len(answer.frames) - 1))
     start = ([0, *answer.ends])[place]
-    _stop(answer, start + inside(answer.frames[place].data), ENDINGS[options.how or "end"])
+    data = answer.frames[place].data if answer.frames else b""
+    _stop(answer, start + inside(data), ENDINGS[options.how or "end"])
 
 
 def _stop(answer: Answer, offset: int, ending: Ending) -> None:
@@ -269,14 +271,13 @@ def error(answer: Answer, options: Options) -> None:
 
 def duplicate(answer: Answer, options: Options) -> None:
     place = max(options.place(answer), 1)
-    answer.frames.insert(place, answer.frames[place - 1])
+    answer.frames[place:place] = answer.frames[place - 1 : place]
 
 
 def reorder(answer: Answer, options: Options) -> None:
     """The event before the place changes places with the one after it."""
-    place = min(max(options.place(answer), 1), len(answer.frames) - 1)
-    frames = answer.frames
-    frames[place - 1], frames[place] = frames[place], frames[place - 1]
+    place = max(min(options.place(answer), len(answer.frames) - 1), 1)
+    answer.frames[place - 1 : place + 1] = reversed(answer.frames[place - 1 : place + 1])
 
 
 def null(answer: Answer, options: Options) -> None:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import rxstream
@@ -467,14 +467,22 @@ def test_a_fault_is_read_as_it_is_written(name: str, at: int) -> None:
     places=st.lists(st.integers(0, 4_000), min_size=4, max_size=4),
     dialect=st.sampled_from(list(DIALECTS)),
     script=st.sampled_from([SCRIPT, TOOLED, Script()]),
+    rest=st.sampled_from([None, 0, 1, 2]),
     lasting=st.booleans(),
 )
+@example(names=["nothing", "cut_event"], places=[0] * 4, dialect="anthropic", script=SCRIPT, rest=None, lasting=False)
+@example(names=["duplicate", "reorder"], places=[0] * 4, dialect="openai-chat", script=SCRIPT, rest=0, lasting=True)
+@example(names=["cut_event", "empty"], places=[9999] * 4, dialect="anthropic", script=SCRIPT, rest=None, lasting=True)
 async def test_any_faults_may_befall_one_answer(
-    names: list[str], places: list[int], dialect: Any, script: Script, lasting: bool
+    *, names: list[str], places: list[int], dialect: Any, script: Script, rest: int | None, lasting: bool
 ) -> None:
-    """In any combination, at any place: the pieces are the body, up to where it stops."""
+    """In any combination, at any place, also the rest of an answer, or nothing of it: the pieces are the body, up to where it
+    stops.
+    """
     answer = answer_of(script, dialect)
     answer.lasting = lasting
+    if rest is not None:  # so many events are left of it
+        del answer.frames[: len(answer.frames) - rest]
     befall(
         answer,
         [Fault(name, at=at) if name in PLACED else Fault(name) for name, at in zip(names, places, strict=False)],
@@ -482,6 +490,7 @@ async def test_any_faults_may_befall_one_answer(
     )
     body = b"".join(frame.data for frame in answer.frames)
     stop = len(body) if answer.stops is None else answer.stops
+    assert 0 <= stop <= len(body)
     assert b"".join(piece[1] for piece in answer.pieces() if isinstance(piece, tuple)) == body[:stop]
 
 
