@@ -13,6 +13,7 @@ import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from reactivex import operators as ops
@@ -20,7 +21,7 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
 import rxstream
-from rxstream import operators, tracks
+from rxstream import errors, events, operators, tracks
 from rxstream.sources.local import missing
 from tests.support.server import Exchange, ScriptedServer, chat, messages, responses
 
@@ -129,4 +130,20 @@ def test_and_no_other_is() -> None:
         f"{home}.{name}"
         for home, name in found
         if name not in ("operators", "testing") and not hasattr(homes[home], name)
+    ]
+
+
+@needs_docs
+def test_every_error_and_every_event_is_on_its_page() -> None:
+    """Who meets one finds what it means."""
+    page = (PROJECT / "docs" / "errors.md").read_text(encoding="utf-8")
+    kinds = [
+        name for name in errors.__all__ if name[0].isupper() and name not in ("Clock", "RxstreamError", "StreamError")
+    ]
+    assert not [name for name in kinds if f"\n| `{name}` |" not in page]
+    page = (PROJECT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    assert not [
+        kind
+        for kind in get_args(events.Event)
+        if f"\n| `{kind.__name__}` | `{kind.__struct_config__.tag}` |" not in page
     ]
