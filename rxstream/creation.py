@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from rxstream._asking import through
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
@@ -100,7 +99,8 @@ def stream(
         extra_headers: More HTTP headers.
         base_url: Another server that speaks the provider's dialect.
         api_key: The key; else it comes from the provider's environment variable when the stream is subscribed.
-        client: An async SDK client of your own, with its own URL, key and transport.
+        client: An async SDK client of your own, with its own URL, key and transport. It is used as it is: an error's body,
+            of which otherwise no more than 64 KiB are read and unpacked, is read whole, and redirects are followed.
         transport: ``auto`` is aiohttp where it is installed (half the cost an event), else httpx2.
         timeouts: Six clocks in seconds, or one number for the total; see `Timeouts`.
         limits: Bounds on what one stream may hold; see `Limits`.
@@ -175,10 +175,7 @@ def _answer(asking: ModelAsking, limits: Limits, guards: Sequence[Guard], policy
     if guards:
         answer = answer.pipe(guard(*guards))
     if policy.retries is not None:
-        again = retry_stream(**policy.retries.model_dump())
-        known = through(answer, again)
-        answer = answer.pipe(again)
-        answer.asking = known if policy.to else None  # so that this model can go on with another's text
+        answer = answer.pipe(retry_stream(**policy.retries.model_dump()))
     return answer
 
 

@@ -184,10 +184,20 @@ async def call_off(
     request: Request,
     connection: Connection,
 ) -> None:
-    """Tell the provider that the answer to `request` is not wanted any more. Whatever goes wrong is raised as it is."""
-    options = {"params": query, "headers": _headers(request, connection), "timeout": no_clock(connect=_CONNECT_SECONDS)}
+    """Tell the provider that the answer to `request` is not wanted any more. Whatever goes wrong is raised as it is.
+
+    What it answers is not read, however long it is.
+    """
+    import httpx2  # noqa: PLC0415 - loaded by now
+
+    headers = {
+        **_headers(request, connection),
+        "X-Stainless-Raw-Response": "stream",
+    }  # what `with_streaming_response` sends
+    options = {"params": query, "headers": headers, "timeout": no_clock(connect=_CONNECT_SECONDS)}
     async with connection.lease() as client:
-        await getattr(client, method)(path, cast_to=type(None), options=options)
+        response: httpx2.Response = await getattr(client, method)(path, cast_to=httpx2.Response, options=options)
+        await response.aclose()
 
 
 @asynccontextmanager
