@@ -3,20 +3,36 @@
 Rules of this module:
 
 * An `Asked` is an Observable of events that knows how. What passes its events on unchanged, request for request, passes this
-  on, too (`through`); behind any other operator it is not known, for then its events are no longer the provider's.
+  on, too (`through`), and so does what asks the model itself, as often as it likes (`repeated`); behind any other operator it
+  is not known, for then its events are no longer the provider's.
 * A `Conversation` is one answer over several requests: made for each subscription, used on its loop, closed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from reactivex import Observable, typing
+from reactivex import Observable, abc, typing
 
+from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 
-__all__ = ["Asked", "Asking", "Continuation", "Conversation", "ModelKey", "asking_of", "through"]
+if TYPE_CHECKING:
+    from rxstream.response import Response
+
+__all__ = [
+    "Asked",
+    "Asking",
+    "Continuation",
+    "Conversation",
+    "ModelKey",
+    "asking_of",
+    "go_on",
+    "label_of",
+    "repeated",
+    "through",
+]
 
 
 class ModelKey(NamedTuple):
@@ -89,11 +105,12 @@ class Asking(Protocol):
 
 
 class Asked(Observable[Event]):
-    """An Observable of events that knows how to ask its model again."""
+    """An Observable of events that knows how to ask its model again, and what its track is called."""
 
-    def __init__(self, subscribe: typing.Subscription[Event], asking: Asking | None) -> None:
+    def __init__(self, subscribe: typing.Subscription[Event], asking: Asking | None, label: str = "") -> None:
         super().__init__(subscribe)
         self.asking = asking
+        self.label = label
 
 
 def asking_of(source: Observable[Any]) -> Asking | None:
@@ -102,18 +119,36 @@ def asking_of(source: Observable[Any]) -> Asking | None:
     return found
 
 
+def label_of(source: Observable[Any]) -> str:
+    """What the track `source` is called; empty where it has no name."""
+    return str(getattr(source, "label", ""))
+
+
+def go_on(conversation: Conversation, said: Response) -> Continuation | str:
+    """The request that continues after what was `said`; or, in words, why there is none."""
+    other = said.server_tools or said.media or any(part.type != "text" for part in said.parts)
+    if other or len(said.choices) > 1:
+        return "only plain text can be gone on with"
+    return conversation.go_on(said.text)
+
+
 def through(source: Observable[Event], operator: Callable[[Observable[Event]], Observable[Event]]) -> Asking | None:
     """What is known of the model behind `source`, where all that is asked goes through `operator`."""
     asking = asking_of(source)
     return None if asking is None else _Through(asking, operator)
 
 
-class _Through:
-    """Another's asking, with an operator behind each request."""
+def repeated(source: Observable[Event], operator: Callable[[Observable[Event]], Observable[Event]]) -> Asking | None:
+    """What is known of the model behind `source`, where `operator` asks it: all of its attempts are one request."""
+    asking = asking_of(source)
+    return None if asking is None else _Repeated(asking, operator, source)
 
-    def __init__(self, inner: Asking, operator: Callable[[Observable[Event]], Observable[Event]]) -> None:
+
+class _Known:
+    """Another's asking, asked in another way."""
+
+    def __init__(self, inner: Asking) -> None:
         self._inner = inner
-        self._operator = operator
 
     @property
     def key(self) -> ModelKey:
@@ -130,6 +165,14 @@ class _Through:
     @property
     def resumable(self) -> bool:
         return self._inner.resumable
+
+
+class _Through(_Known):
+    """… with an operator behind each request."""
+
+    def __init__(self, inner: Asking, operator: Callable[[Observable[Event]], Observable[Event]]) -> None:
+        super().__init__(inner)
+        self._operator = operator
 
     def conversation(self, *, resumable: bool) -> Conversation:
         return _ConversationThrough(self._inner.conversation(resumable=resumable), self._operator)
@@ -152,6 +195,81 @@ class _ConversationThrough:
         if isinstance(continuation, str):
             return continuation
         return Continuation(self._operator(continuation.events), continuation.kind)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _Repeated(_Known):
+    """… by an operator that has a conversation of its own for each request. It is its own `Conversation`, for it keeps nothing."""
+
+    def __init__(
+        self, inner: Asking, operator: Callable[[Observable[Event]], Observable[Event]], source: Observable[Event]
+    ) -> None:
+        super().__init__(inner)
+        self._operator = operator
+        self._source = source
+
+    @property
+    def resumable(self) -> bool:
+        return False
+
+    def conversation(self, *, resumable: bool) -> Conversation:  # noqa: ARG002 - it is not
+        return self
+
+    def ask(self) -> Observable[Event]:
+        return self._operator(self._source)
+
+    def resume(self) -> None:
+        return None
+
+    def go_on(self, text: str) -> Continuation | str:
+        conversation = self._inner.conversation(resumable=False)
+        continuation = conversation.go_on(text)
+        conversation.close()
+        if isinstance(continuation, str):
+            return continuation
+        events = continuation.events
+
+        def subscribe(
+            observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            return events.subscribe(observer, scheduler=scheduler)
+
+        rest = Asked(subscribe, _After(self._inner, text), label_of(self._source))
+        return Continuation(self._operator(rest), continuation.kind)
+
+    def close(self) -> None:
+        pass
+
+
+class _After(_Known):
+    """… to go on after a text: that is its answer's beginning, which it does not give again."""
+
+    def __init__(self, inner: Asking, text: str) -> None:
+        super().__init__(inner)
+        self._text = text
+
+    def conversation(self, *, resumable: bool) -> Conversation:
+        return _ConversationAfter(self._inner.conversation(resumable=resumable), self._text)
+
+
+class _ConversationAfter:
+    def __init__(self, inner: Conversation, text: str) -> None:
+        self._inner = inner
+        self._text = text
+
+    def ask(self) -> Observable[Event]:
+        continuation = self._inner.go_on(self._text)
+        if isinstance(continuation, str):  # it could, when it was first asked
+            raise ConfigurationError(continuation)
+        return continuation.events
+
+    def resume(self) -> Observable[Event] | None:
+        return self._inner.resume()
+
+    def go_on(self, text: str) -> Continuation | str:
+        return self._inner.go_on(self._text + text)
 
     def close(self) -> None:
         self._inner.close()

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._asking import Asked, Asking, ModelKey, asking_of, through
+from rxstream._asking import Asked, Asking, ModelKey, asking_of, label_of, through
 from rxstream._outlet import Outlet, shut_down
 from rxstream.aggregate import Aggregator
 from rxstream.errors import Cancelled, ConfigurationError, StreamError
@@ -68,7 +68,7 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
             raise ConfigurationError(f"guard {number} is given twice: it would wait for itself")
 
     def guarded(source: Observable[Event]) -> Asked:
-        asking, label = asking_of(source), str(getattr(source, "label", ""))
+        asking, label = asking_of(source), label_of(source)
 
         def admitted(request: Observable[Event]) -> Asked:
             def subscribe(
@@ -76,7 +76,7 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
             ) -> abc.DisposableBase:
                 return _Guarded(guards, asking, label, observer, LoopScheduler.of(scheduler)).start(request)
 
-            return Asked(subscribe, through(source, admitted))
+            return Asked(subscribe, through(source, admitted), label)
 
         return admitted(source)
 

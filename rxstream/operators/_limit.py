@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from reactivex import Observable, abc
 
-from rxstream._asking import Asked, through
+from rxstream._asking import Asked, label_of, through
 from rxstream._check import at_least_one, count
 from rxstream._cut import Cut
 from rxstream.errors import BudgetExceeded, LimitExceeded
@@ -68,7 +68,7 @@ def limit(
             meter = _Meter(limits, observer, LoopScheduler.of(scheduler))
             return meter.subscribe(source)
 
-        return Asked(subscribe, through(source, limited))
+        return Asked(subscribe, through(source, limited), label_of(source))
 
     return limited
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
 
 from rxstream._alarm import Alarm, Countdown
-from rxstream._asking import Asking, Conversation, ModelKey, asking_of
+from rxstream._asking import Asking, Continuation, Conversation, ModelKey, asking_of, go_on, label_of
 from rxstream.budget import RetryBudget, shared_budget
 from rxstream.errors import (
     BudgetExceeded,
@@ -33,9 +33,6 @@ from rxstream.errors import (
 from rxstream.events import Event, Finished, Retrying, Seam, is_content
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.operators._attempt import Attempt, Delivery
-
-if TYPE_CHECKING:
-    from rxstream.response import Response
 
 __all__ = ["Options", "Retries"]
 
@@ -59,12 +56,6 @@ class Options:
     most: int
 
 
-def _is_plain(said: Response) -> bool:
-    """Whether nothing but text has been said, in one choice."""
-    other = said.server_tools or said.media or any(part.type != "text" for part in said.parts)
-    return len(said.choices) <= 1 and not other
-
-
 class Retries:
     """One subscription."""
 
@@ -84,7 +75,7 @@ class Retries:
         self._conversation: Conversation | None = None
         self._budget: RetryBudget | None = None
         self._key: ModelKey | None = None
-        self._label: str = getattr(source, "label", "")
+        self._label = label_of(source)
         self._attempt = Attempt(1, self._label, scheduler)
         self._stands: Attempt | None = None  # an attempt before this one, whose text was delivered
         self._seam: Seam | None = None  # to come with the next content
@@ -281,18 +272,17 @@ class Retries:
 
     def _go_on(self, error: StreamError) -> _How | None:
         said = self._delivery.answer()
-        if said is None or not _is_plain(said):
-            refused = "only plain text can be gone on with"
-        elif self._conversation is None:
-            refused = "it is not known how to ask its model to go on"
+        if self._conversation is None:
+            further: Continuation | str = "it is not known how to ask its model to go on"
+        elif said is None:
+            further = "several answers were given"
         else:
-            further = self._conversation.go_on(said.text)
+            further = go_on(self._conversation, said)
             if not isinstance(further, str):
                 self._asked = further.events
                 self._seam = Seam(kind=further.kind, offset=len(said.text))
                 return "continue"
-            refused = further
-        error.add_note(f"It was not continued: {refused}.")
+        error.add_note(f"It was not continued: {further}.")
         return None
 
     def _retry(self, error: Exception, delay: float, how: _How) -> None:

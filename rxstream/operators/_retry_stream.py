@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from reactivex import Observable, abc
 
+from rxstream._asking import Asked, label_of, repeated
 from rxstream._check import at_least, count, function, one_of
 from rxstream.budget import RetryBudget
 from rxstream.errors import ConfigurationError, StreamError
@@ -32,7 +33,7 @@ def retry_stream(
     budget: RetryBudget | Literal["shared"] | None = "shared",
     jitter: Callable[[float], float] | None = None,
     max_buffered: int = 1_000_000,
-) -> Callable[[Observable[Event]], Observable[Event]]:
+) -> Callable[[Observable[Event]], Asked]:
     """Ask again when the stream fails, without doubling or losing any text.
 
     ::
@@ -98,13 +99,13 @@ def retry_stream(
     if budget != "shared" and budget is not None and not isinstance(budget, RetryBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"budget={budget!r}: must be a RetryBudget, 'shared' or None")
 
-    def retried(source: Observable[Event]) -> Observable[Event]:
+    def retried(source: Observable[Event]) -> Asked:
         def subscribe(
             observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             return Retries(source, options, observer, LoopScheduler.of(scheduler)).start()
 
-        return Observable(subscribe)
+        return Asked(subscribe, repeated(source, retried), label_of(source))
 
     return retried
 

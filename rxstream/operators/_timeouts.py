@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from reactivex import Observable, abc
 
-from rxstream._asking import Asked, through
+from rxstream._asking import Asked, label_of, through
 from rxstream._check import at_least_one, positive
 from rxstream._cut import Cut
 from rxstream._watchdog import Clocks, Watchdog
@@ -72,7 +72,7 @@ def timeouts(
         ) -> abc.DisposableBase:
             return _Timed(clocks, observer, LoopScheduler.of(scheduler)).subscribe(source)
 
-        return Asked(subscribe, through(source, timed))
+        return Asked(subscribe, through(source, timed), label_of(source))
 
     return timed
 

@@ -10,7 +10,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxstream._asking import Continuation, Conversation, asking_of
+from rxstream._asking import Continuation, Conversation, asking_of, go_on
 from rxstream._check import function, one_of
 from rxstream.aggregate import Aggregator
 from rxstream.errors import (
@@ -68,8 +68,8 @@ def failover(
       without a word takes nothing back: then it has failed, too.
     * ``continue_``: the model of the next track is asked to go on after the text so far, and a `Seam` marks the place. Only
       plain text can be gone on with: not once a tool was called, or reasoning, a refusal or media was given; and only by a
-      track that is a model's own stream, or one with guards, clocks or limits. Else it ends as with ``fail``; a note on the
-      error says why.
+      track that is a model's own stream, or one with guards, clocks, limits or ``retry_stream``. Else it ends as with
+      ``fail``; a note on the error says why.
 
     A track that ends properly has answered, even if it has said nothing; but `on_finish` names reasons for which it has failed
     all the same, all tracks but the last: ``length`` is then a `LimitExceeded`, ``content_filter`` and ``refusal`` a
@@ -250,12 +250,10 @@ class _Failover(Contest):
             return ""
         said = self._said.response()
         asking = asking_of(self._tracks[following.index])
-        if not _plain(said):
-            return "only plain text can be gone on with"
         if asking is None:
             return f"it is not known how to ask the model of {following.label} to go on"
         conversation = asking.conversation(resumable=False)
-        request = conversation.go_on(said.text)
+        request = go_on(conversation, said)
         if isinstance(request, str):
             conversation.close()
             return request
@@ -279,27 +277,22 @@ class _Failover(Contest):
         return either
 
 
-def _plain(said: Response) -> bool:
-    """Whether it is one text, and nothing else."""
-    return (
-        len(said.choices) == 1
-        and all(part.type == "text" for part in said.parts)
-        and not (said.media or said.server_tools)
-    )
-
-
 def _joined(request: Continuation, offset: int) -> Observable[Event]:
-    """The events of `request`, with a `Seam` before the first content, or before an end without any."""
+    """The events of `request`, each attempt with a `Seam` before its first content, or before an end without any."""
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        shift = 0
+        shifts: dict[int, int] = {}  # of the events of each attempt that has its seam
 
         def on_next(event: Event) -> None:
-            nonlocal shift
-            if not shift and (is_content(event) or type(event) is Finished):
-                shift = 1
-                where = {"source": event.source, "attempt": event.attempt, "seq": event.seq, "at": event.at}
+            attempt = event.attempt
+            if type(event) is Seam:  # of a track that asks again itself: its own text is not all
+                event = msgspec.structs.replace(event, offset=offset + event.offset)
+                shifts.setdefault(attempt, 0)
+            elif attempt not in shifts and (is_content(event) or type(event) is Finished):
+                shifts[attempt] = 1
+                where = {"source": event.source, "attempt": attempt, "seq": event.seq, "at": event.at}
                 observer.on_next(msgspec.structs.replace(Seam(kind=request.kind, offset=offset), **where))
+            shift = shifts.get(attempt)
             observer.on_next(msgspec.structs.replace(event, seq=event.seq + shift) if shift else event)
 
         return request.events.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)

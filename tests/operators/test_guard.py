@@ -31,7 +31,7 @@ from rxstream.gate import Gate
 from rxstream.guards import Outcome, Ticket
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
-from rxstream.operators import guard, timeouts
+from rxstream.operators import guard, limit, retry_stream, timeouts
 from rxstream.response import Response
 from rxstream.usage import Usage
 from tests.support.knowing import Knowing
@@ -218,6 +218,14 @@ async def test_a_ticket_says_whom_it_is_for_and_how_it_went() -> None:
     assert (ticket.tokens, ticket.asked_at, ticket.sent_at, ticket.first_output_after) == (100, 0, 5, 6)
     assert (ticket.usage, ticket.rate_limits, ticket.outcome, ticket.error) == (USED.usage, LEFT, "completed", None)
     assert repr(ticket) == "<Ticket scripted:scripted-1 completed>"
+
+
+@virtual_time
+async def test_clocks_and_limits_before_it_do_not_take_the_label_away() -> None:
+    porter, again = Porter(), Porter("again")
+    between = (timeouts(idle=9), limit(events=99), guard(again), retry_stream())
+    await outcome(Stream.of(Scripted([DONE]).events(), label="mine").pipe(*between, guard(porter)))
+    assert (porter.ticket.key.model, again.ticket.key.model) == ("mine", "mine")
 
 
 @virtual_time
