@@ -2,7 +2,7 @@
 
 The timer is armed for the earliest deadline and looks again when it fires: an event on the hot path only notes the time
 (150 ns, where a timer of its own for every event costs 4 µs). Only output re-arms ``idle``; pings never do. While the
-gate is closed the clocks stand still: a pause is not a stall.
+gate is closed the clocks stand still: a pause is not a stall. What came while the loop was held up is heard first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Watchdog:
         self._loop = loop
         self._timeouts = timeouts
         self._expired = expired
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._paused_at: float | None = None
         self._since: dict[Clock, float] = {}
         self.last_output = 0.0
@@ -85,6 +85,13 @@ class Watchdog:
         self._since = {"total": self._since["total"], **dict.fromkeys(("first_event", "first_output", "step"), start)}
         self._arm()
 
+    def set_pause(self, *, on: bool) -> None:
+        """The gate is closed, or open."""
+        if on:
+            self.pause()
+        else:
+            self.resume()
+
     def pause(self) -> None:
         """The gate has closed."""
         if self._paused_at is None:
@@ -102,8 +109,9 @@ class Watchdog:
         self._arm()
 
     def stop(self) -> None:
-        """The attempt is over."""
+        """The attempt is over; nothing of it is kept."""
         self._since.clear()
+        self._expired = _nobody
         self._disarm()
 
     def _deadlines(self) -> list[tuple[float, Clock, float]]:
@@ -126,10 +134,24 @@ class Watchdog:
             self._timer = None
 
     def _look(self) -> None:
+        """The timer has gone off: a round later it counts, for what has come may be in this one."""
+        late = min(self._deadlines())[0] <= self._loop.time()
+        self._timer = None
+        if late:
+            self._timer = self._loop.call_soon(self._judge)
+        else:
+            self._arm()
+
+    def _judge(self) -> None:
         self._timer = None
         deadline, clock, seconds = min(self._deadlines())
         if deadline > self._loop.time():
             self._arm()
             return
+        expired = self._expired
         self.stop()
-        self._expired(TimedOut(f"{_WHAT[clock]} within {seconds:g} s (clock {clock!r})", clock=clock, seconds=seconds))
+        expired(TimedOut(f"{_WHAT[clock]} within {seconds:g} s (clock {clock!r})", clock=clock, seconds=seconds))
+
+
+def _nobody(_: TimedOut) -> None:
+    """Who is told when it is over."""

@@ -115,9 +115,5 @@ class _Timed(Cut):
         call_on(self.scheduler.loop, self._set_clocks)
 
     def _set_clocks(self) -> None:
-        if self.over:
-            return
-        if self.scheduler.gate.closed:
-            self._watchdog.pause()
-        else:
-            self._watchdog.resume()
+        if not self.over:
+            self._watchdog.set_pause(on=self.scheduler.gate.closed)

@@ -8,6 +8,7 @@ The only place where loops, tasks, gates and disposal meet. Rules of this module
   The clocks stand still.
 * The provider's mark completes the stream, not the end of the body. A body that ends without it is an error.
 * Nothing received is lost: what came before an error is delivered first, and the error holds the answer so far.
+  So a clock that runs out while something is in hand ends the stream behind it, if that is not the answer's end.
 * The task is cancelled at most once, and never while it closes the connection.
 * A saturated stream lets the loop breathe every few milliseconds.
 * No user code runs inside a generator of ours; what an observer raises comes back to it as ``on_error``.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, NoReturn, TypeVar
@@ -38,7 +40,6 @@ from rxstream.errors import (
     TimedOut,
 )
 from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
-from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sources._source import Source
 
@@ -59,8 +60,7 @@ def pump(source: Source[Any]) -> Observable[Event]:
     """The cold Observable of `source`'s events."""
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        on = LoopScheduler.of(scheduler)
-        return _Pump(source, observer, on.loop, on.gate).start()
+        return _Pump(source, observer, LoopScheduler.of(scheduler)).start()
 
     return Observable(subscribe)
 
@@ -68,21 +68,22 @@ def pump(source: Source[Any]) -> Observable[Event]:
 class _Pump(Generic[D]):
     """One subscription at work."""
 
-    def __init__(
-        self, source: Source[D], observer: abc.ObserverBase[Event], loop: asyncio.AbstractEventLoop, gate: Gate
-    ) -> None:
+    def __init__(self, source: Source[D], observer: abc.ObserverBase[Event], on: LoopScheduler) -> None:
         self._source = source
         self._observer = observer
-        self._loop = loop
-        self._gate = gate
+        self._loop = loop = on.loop
+        self._gate = on.gate
         self._decoder = source.decoder()
         self._aggregator = Aggregator() if source.keep_partial else None
         self._watchdog = Watchdog(loop, source.timeouts, self._expire)
         self._task: asyncio.Task[None] | None = None
         self._over = False  # nothing more is said: all is said, or nobody listens
         self._leaving = False  # closing the connection: a cancellation now would cut that short
+        self._in_hand = False  # something is read or decoded, and not delivered
+        self._overdue: TimedOut | None = None  # to be told after it
         self._timed_out: TimedOut | None = None
         self._seq = 0
+        self._most = sys.maxsize if source.max_events is None else source.max_events
         self._phase: Phase = "connect"
         self._fresh = True  # no event yet, or not the one that is to carry `_rate_limits`
         self._rate_limits: RateLimits | None = None
@@ -128,17 +129,17 @@ class _Pump(Generic[D]):
             self._end(shut_down())
 
     def _expire(self, error: TimedOut) -> None:
-        self._timed_out = error
-        self._cancel()
+        if self._in_hand:
+            self._overdue = error
+        else:
+            self._timed_out = error
+            self._cancel()
 
     def _gate_changed(self) -> None:
         call_on(self._loop, self._set_clocks)
 
     def _set_clocks(self) -> None:
-        if self._gate.closed:
-            self._watchdog.pause()
-        else:
-            self._watchdog.resume()
+        self._watchdog.set_pause(on=self._gate.closed)
 
     # --- the task ---------------------------------------------------------------------------------------------------
 
@@ -169,9 +170,12 @@ class _Pump(Generic[D]):
                 if self._over:
                     self._leave()
                 await self._read_to_end(body)
+                self._watchdog.stop()
                 await self._open_gate(body)
                 self._complete()
-                await _drain(body)
+                drain = getattr(body, "drain", None)
+                if drain is not None:  # it reads the little that follows the mark: the connection is used again
+                    await drain()
             finally:
                 self._leaving = True
                 self._watchdog.stop()
@@ -182,6 +186,10 @@ class _Pump(Generic[D]):
         while not decoder.finished:
             if gate.closed:
                 await self._open_gate(body)
+            if self._in_hand:
+                self._in_hand = bool(self._ahead)
+                if self._overdue is not None and not self._ahead:
+                    raise self._overdue
             if self._ahead or self._reading is not None:
                 data = await self._next_read_ahead()
             else:
@@ -203,6 +211,7 @@ class _Pump(Generic[D]):
 
     async def _deliver(self, events: list[Event], done: int, body: AsyncIterator[D]) -> None:
         """Let the loop breathe, and hand on what is left of `events`, as long as the gate is open."""
+        self._in_hand = True
         while True:
             if self._loop.time() - self._breathed > _BREATH:
                 await asyncio.sleep(0)
@@ -228,23 +237,21 @@ class _Pump(Generic[D]):
         """Emit from `start` until the gate closes or the loop wants its turn; the index of the first that is left."""
         gate, on_next = self._gate, self._observer.on_next
         add = None if self._aggregator is None else self._aggregator.add
-        label, seq, at, now = self._source.label, self._seq, self._read_at, self._loop.time()
-        keep_labels = self._source.keep_labels
-        stop = min(len(events), start + _BURST, start + self._room)
+        label, seq, at, keep_labels = self._source.label, self._seq, self._read_at, self._source.keep_labels
+        content: type | None = None
+        stop = min(len(events), start + _BURST, start + self._most - seq)
         if self._over:
             self._leave()  # by another thread, since the last event
         if stop == start < len(events):
             raise LimitExceeded(f"the stream has more than the {seq} events that limits.events allows")
         for index in range(start, stop):
             if gate.closed:
-                return index
+                stop = index
+                break
             event = events[index]
             kind = type(event)
             if kind in _CONTENT:
-                self._watchdog.last_output = now
-                if self._last_content is None:
-                    self._watchdog.first_output()
-                self._last_content = kind
+                content = kind
             stamped = _stamp(event, source=event.source if keep_labels else label, seq=seq, at=at)
             self._seq = seq = seq + 1
             if add is not None:
@@ -255,18 +262,21 @@ class _Pump(Generic[D]):
                 self._tell(error)
             if self._over:
                 self._leave()
+        if content is not None:
+            self._note_content(content)
         return stop
+
+    def _note_content(self, kind: type) -> None:
+        """Content was delivered: for the clocks that is now, however long its observer took."""
+        self._watchdog.last_output = self._loop.time()
+        if self._last_content is None:
+            self._watchdog.first_output()
+        self._last_content = kind
 
     def _leave(self) -> NoReturn:
         """Nobody listens any more: go and close the connection."""
         self._leaving = True
         raise asyncio.CancelledError
-
-    @property
-    def _room(self) -> int:
-        """How many events more there may be."""
-        most = self._source.max_events
-        return _BURST if most is None else most - self._seq
 
     # --- reading, and waiting -----------------------------------------------------------------------------------------
 
@@ -294,7 +304,7 @@ class _Pump(Generic[D]):
                 opened.cancel()
 
     def _awaited(self, opened: asyncio.Future[None], body: AsyncIterator[D]) -> list[asyncio.Future[Any]]:
-        room = self._gate.ahead < self._source.read_ahead and not self._decoder.finished
+        room = self._gate.ahead < self._source.read_ahead and not self._decoder.finished and self._overdue is None
         if self._reading is None and room:
             self._reading = asyncio.ensure_future(_read(body))
         return [opened] if self._reading is None or self._reading.done() else [opened, self._reading]
@@ -305,6 +315,7 @@ class _Pump(Generic[D]):
             return  # an error waits for its turn behind what was read before it
         data = reading.result()
         if data is not None:  # the end waits for its turn, too
+            self._in_hand = True
             self._ahead.append((self._loop.time(), data))
             self._gate.ahead += _size(data)
             self._reading = None
@@ -315,15 +326,12 @@ class _Pump(Generic[D]):
         self._ahead.clear()
         if self._reading is not None:
             self._reading.cancel()
-            await asyncio.wait([self._reading])
-            if not self._reading.cancelled():
-                self._reading.exception()  # seen: nobody is left to be told
+            await asyncio.gather(self._reading, return_exceptions=True)  # nobody is left to be told of any
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self) -> None:
         self._leaving = True
-        self._watchdog.stop()
         if not self._over:
             self._over = True
             self._signal(self._observer.on_completed)
@@ -379,13 +387,6 @@ async def _read(body: AsyncIterator[D]) -> D | None:
         return await body.__anext__()
     except StopAsyncIteration:
         return None
-
-
-async def _drain(body: object) -> None:
-    """Let a body that can, read the little that follows the provider's mark, so that the connection is used again."""
-    drain = getattr(body, "drain", None)
-    if drain is not None:
-        await drain()
 
 
 def _size(data: object) -> int:

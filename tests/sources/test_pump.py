@@ -974,6 +974,106 @@ async def test_a_source_that_raises_when_a_clock_stops_it_does_not_hide_the_cloc
 # --- fairness -------------------------------------------------------------------------------------------------------------
 
 
+def slow(seconds: float) -> Callable[[ev.Event], None]:
+    """An observer that holds the loop up so long with each event."""
+
+    def on_next(_: ev.Event) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.advance(seconds)
+
+    return on_next
+
+
+BURST = tuple(str(number) for number in range(500))
+
+
+@pytest.mark.parametrize("clock", ["step", "total"])
+@virtual_time
+async def test_what_was_decoded_when_a_clock_runs_out_comes_before_the_error(clock: Clock) -> None:
+    script = Scripted([BURST, HANG])
+    source = script.source(timeouts=Timeouts(connect=None, first_event=None, first_output=None, **{clock: 1}))
+    recorder, _ = subscribe(source, on_next=slow(0.1))
+    await asyncio.sleep(1000)
+    assert recorder.texts == list(BURST)
+    assert isinstance(recorder.error, TimedOut)
+    assert recorder.error.clock == clock
+    assert recorder.error.partial is not None
+    assert recorder.error.partial.text == "".join(BURST)
+    assert recorder.ended_at == pytest.approx(50)
+    assert script.closed == 1
+
+
+@virtual_time
+async def test_an_answer_that_is_all_there_when_a_clock_runs_out_is_complete() -> None:
+    recorder, _ = subscribe(Scripted([(*BURST, DONE)]).source(timeouts=Timeouts(step=1, total=2)), on_next=slow(0.1))
+    await asyncio.sleep(1000)
+    assert recorder.completed
+
+
+@virtual_time
+async def test_what_the_provider_failed_of_before_a_clock_ran_out_is_told() -> None:
+    script = Scripted([(*BURST, Overloaded("busy")), HANG])
+    recorder, _ = subscribe(script.source(timeouts=Timeouts(step=1)), on_next=slow(0.1))
+    await asyncio.sleep(1000)
+    assert recorder.texts == list(BURST)
+    assert isinstance(recorder.error, Overloaded)
+
+
+@virtual_time
+async def test_a_slow_observer_is_no_silence_of_the_provider() -> None:
+    """The clock ``idle`` begins when it is done with what there was."""
+    script = Scripted([BURST, 0.5, "then", 2, "late"])
+    recorder, _ = subscribe(script.source(timeouts=Timeouts(idle=1)), on_next=slow(0.1))
+    await asyncio.sleep(1000)
+    assert recorder.texts == [*BURST, "then"]
+    assert isinstance(recorder.error, TimedOut)
+
+
+@virtual_time
+async def test_what_was_read_ahead_comes_before_a_clock_that_runs_out_behind_the_pause() -> None:
+    """And nothing further is read, also where it is paused once more."""
+    gate = Gate()
+    script = Scripted(["a", BURST, "b", 1, "c", HANG])
+
+    def on_next(event: ev.Event) -> None:
+        if isinstance(event, ev.TextDelta) and event.text == "400":
+            gate.hold("again")
+        slow(0.1)(event)
+
+    recorder, _ = subscribe(script.source(timeouts=Timeouts(step=10), read_ahead=3), gate=gate, on_next=on_next)
+    gate.hold("user")
+    await asyncio.sleep(0.5)
+    gate.release("user")
+    await asyncio.sleep(100)
+    assert recorder.ended_at is None
+    gate.release("again")
+    await asyncio.sleep(100)
+    assert recorder.texts == ["a", *BURST, "b"]
+    assert isinstance(recorder.error, TimedOut)
+    assert (script.closed, gate.read_ahead) == (1, 0)
+
+
+def test_the_loop_going_down_after_a_clock_ran_out_in_a_burst() -> None:
+    """It is told, though the gate is closed: none will open any more."""
+    gate = Gate()
+
+    def on_next(event: ev.Event) -> None:
+        slow(0.1)(event)
+        if isinstance(event, ev.TextDelta) and event.text == "200":
+            gate.hold("user")
+
+    async def main() -> Recorder:
+        source = Scripted([BURST, HANG]).source(timeouts=Timeouts(step=1))
+        recorder, _ = subscribe(source, gate=gate, on_next=on_next)
+        await asyncio.sleep(100)
+        return recorder
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        recorder = runner.run(main())
+    assert isinstance(recorder.error, LoopShutDown)
+
+
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("silent", [False, True])
 @virtual_time

@@ -45,20 +45,15 @@ class Told:
     error: Exception | None = None
 
 
-async def listen(events: Observable[Event], *, on_next: Callable[[Event], Any] | None = None) -> Told:
+async def listen(events: Observable[Event]) -> Told:
     """Subscribe to one request, and wait for its end."""
     told, ended = Told(), asyncio.Event()
-
-    def next_event(event: Event) -> None:
-        told.events.append(event)
-        if on_next is not None:
-            on_next(event)
 
     def end(error: Exception | None = None) -> None:
         told.error = error
         ended.set()
 
-    events.subscribe(next_event, end, end, scheduler=LoopScheduler())
+    events.subscribe(told.events.append, end, end, scheduler=LoopScheduler())
     async with asyncio.timeout(10):
         await ended.wait()
     return told
