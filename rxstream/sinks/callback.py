@@ -75,6 +75,7 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
         if not self._stopped:
             self._stopped = True
             call_last(self._error, error)
+            self.subscription.dispose()  # which holds us
 
     def on_completed(self) -> None:
         """Hand on, once; what the callback itself raises is logged."""
@@ -82,6 +83,7 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
             self._stopped = True
             if self._completed is not None:
                 call_last(self._completed)
+            self.subscription.dispose()
 
 
 def is_async(*callbacks: Callable[..., Any] | None) -> bool:
