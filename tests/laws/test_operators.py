@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from reactivex import Observable
 
 from rxstream import operators as rxo
+from rxstream.breaker import CircuitBreaker
+from rxstream.bulkhead import Bulkhead
 from rxstream.errors import Disconnected, StreamError
 from rxstream.events import EventBase, TextDelta
 from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
+from rxstream.quota import RateLimiter
 from tests.support.scripted import DONE, Recorder, Scripted, Step, raising
 from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
@@ -32,11 +35,18 @@ async def _same(event: Any) -> Any:
     return event
 
 
+def _quota() -> RateLimiter:
+    return RateLimiter(requests_per_minute=9, tokens_per_minute=9, clock=asyncio.get_running_loop().time)
+
+
 OPERATORS: dict[str, Callable[[], Operator]] = {
     "buffer_tokens(3)": lambda: rxo.buffer_tokens(3),
     "buffer_tokens(seconds=0.5)": lambda: rxo.buffer_tokens(seconds=0.5),
     "coalesce": rxo.coalesce,
     "coalesce(max_bytes=4)": lambda: rxo.coalesce(max_bytes=4),
+    "guard(breaker)": lambda: rxo.guard(CircuitBreaker(clock=asyncio.get_running_loop().time)),
+    "guard, three of them": lambda: rxo.guard(Bulkhead(1), _quota(), CircuitBreaker()),
+    "limit": lambda: rxo.limit(events=10**9, tokens=10**9, characters=10**9),
     "map_async": lambda: rxo.map_async(_same, max_concurrency=3),
     "observe_on_loop": rxo.observe_on_loop,
     "observe_on_loop(capacity=2)": lambda: rxo.observe_on_loop(capacity=2),
@@ -45,11 +55,13 @@ OPERATORS: dict[str, Callable[[], Operator]] = {
     "pace": rxo.pace,
     "pace(20)": lambda: rxo.pace(20),
     "rate_limit": lambda: rxo.rate_limit(TokenBucket(2, burst=1, clock=asyncio.get_running_loop().time)),
+    "retry_stream(attempts=1)": lambda: rxo.retry_stream(attempts=1),
     "segments(sentence)": lambda: rxo.segments("sentence"),
     "segments(character)": lambda: rxo.segments("character"),
     "share": rxo.share,
     "share_replay": lambda: rxo.share_replay(refcount=True),
     "synchronize": rxo.synchronize,
+    "timeouts": lambda: rxo.timeouts(first_event=60, first_output=60, idle=60, step=5000, total=5000),
     "valve": lambda: rxo.valve(Gate()),
     "valve(read_ahead=2)": lambda: rxo.valve(Gate(), read_ahead=2),
 }
