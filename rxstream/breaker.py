@@ -81,13 +81,14 @@ class CircuitBreaker:
     `rxstream.errors.CircuitOpen`; after `open_for` seconds the next request is the probe. If it succeeds the circuit closes, and
     has forgotten all; if it fails it is open for twice as long, up to `max_open_for`.
 
-    States and rules are those of resilience4j's CircuitBreaker: `failures` is its failureRateThreshold, `of` its
+    The pattern is that of M. Nygard, "Release It!" (2007); states and rules are those of resilience4j's CircuitBreaker: `failures` is its failureRateThreshold, `of` its
     slidingWindowSize, `at_least` its minimumNumberOfCalls, `open_for` its waitDurationInOpenState. Its defaults are for thousands
     of calls a minute; answers of models are few, slow and dear. So here the fifth outcome may open a circuit, and what is older
     than two minutes is not held against a model that is asked now and then. Two failures among many successes never do.
 
     Failures are an overloaded or failing provider, a 429, a connection that cannot be made or breaks, an answer that is cut or no
-    protocol, and every clock that runs out; and a complete answer whose first content came later than `slow_after`.
+    protocol, and every clock that runs out; and a complete answer whose first content came later than `slow_after`. Silence is known when a
+    clock has run out: for it to count in time, the clocks of the streams must be shorter than `within`, which by default they are not.
 
     Example:
         >>> import rxstream

@@ -26,7 +26,8 @@ class RetryBudget:
     """A limit on further requests: of retries and hedges; one object for all streams that it is to cover.
 
     Of n calls made in s seconds at most ``share * n + reserve * (1 + s / refill)`` are followed by a further request.
-    The idea is Finagle's ``RetryBudget``; ten in a hundred is what Google's SRE book ("Handling Overload") allows.
+    The idea is Finagle's ``RetryBudget``; ten in a hundred is what Google's SRE book ("Handling Overload") allows. gRPC's retry
+    throttling (proposal A6) serves the same end.
 
     Example:
         >>> budget = RetryBudget(0.5, reserve=1)

@@ -38,8 +38,8 @@ class BulkheadStatistics(NamedTuple):
 class Bulkhead:
     """At most so many streams at a time: a guard for `rxstream.operators.guard`.
 
-    The name is that of resilience4j's, after the walls that keep a ship afloat when one hold is flooded: a model that has
-    become slow cannot take up every connection.
+    The name is that of resilience4j's, and of M. Nygard's "Release It!" (2007), after the walls that keep a ship afloat when one
+    hold is flooded: a model that has become slow cannot take up every connection.
 
     Example:
         >>> import rxstream

@@ -18,10 +18,10 @@
         ├── SequenceGap          the provider's own numbering shows that events are missing
         ├── ProtocolError        bytes that are not the protocol
         ├── UnexpectedContentType    not an event stream at all (a proxy's HTML, a JSON body)
-        ├── LimitExceeded        a limit of ours on bytes or events
+        ├── LimitExceeded        a limit of ours on bytes, events or characters
         ├── TimedOut             one of the six clocks ran out; `clock`
         ├── ContentFiltered      the provider withheld the answer
-        ├── BudgetExceeded       a limit of ours on tokens or money
+        ├── BudgetExceeded       a limit of ours on tokens
         ├── CircuitOpen          this model failed too often of late; not asked
         ├── BulkheadFull         too many streams run and wait already; not asked
         ├── TracksFailed         every track of a combination failed; `errors` has each one's own
@@ -126,7 +126,7 @@ class StreamError(RxstreamError):
         self.request_id = request_id
         """The provider's id of the request, to quote to its support."""
         self.retry_after = retry_after
-        """Seconds that the provider asks us to wait, or None."""
+        """Seconds that the provider, or a guard, asks us to wait, or None."""
         self.body = body
         """Head of the body that came in place of a stream, at most 2048 characters."""
         if retryable is not None:
@@ -307,7 +307,7 @@ class ContentFiltered(StreamError):
 
 
 class BudgetExceeded(StreamError):
-    """The stream went over a limit on tokens or money."""
+    """The stream went over a limit of yours on tokens: nobody shall be asked any more."""
 
 
 class CircuitOpen(StreamError):

@@ -44,7 +44,7 @@ _LONGEST: Final = 120.0
 class RateLimiter:
     """At most so many requests and tokens a minute to each model: a guard for `rxstream.operators.guard`.
 
-    Each budget is a token bucket of a minute's worth, as Anthropic documents its own; who asks for more tokens than that gets
+    Each budget is a token bucket of a minute's worth, as Anthropic documents its own ("Rate limits"); who asks for more tokens than that gets
     them when it is full. Besides, it follows what the provider's response headers say (`rxstream.events.Started`, ``rate_limits``),
     and after an error with a ``retry-after`` asks nothing before that is over, two minutes at most. Without any number of its own
     it does only that.
@@ -59,8 +59,8 @@ class RateLimiter:
     Args:
         requests_per_minute: Requests that each model may be sent; None for as many as the provider permits.
         tokens_per_minute: Tokens, of input and output, that it may use; None for as many as the provider permits.
-        max_wait: Seconds that a stream may wait. Who would wait longer, as things are, is refused at once; None for as long as
-            it takes. How many may wait is not limited: put a `rxstream.Bulkhead` before it.
+        max_wait: Seconds that a stream may wait. Who would wait longer, as things are, is refused at once with
+            `rxstream.errors.RateLimited`, whose ``retry_after`` says how long; None for as long as it takes. How many may wait is not limited: put a `rxstream.Bulkhead` before it.
         clock: Seconds, of any origin; those of a running loop, ``loop.time``, where a test has its own time.
 
     Raises:

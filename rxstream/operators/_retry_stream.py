@@ -47,7 +47,8 @@ def retry_stream(
 
     * ``fail``: the stream ends with the error, whose ``partial`` holds what arrived.
     * ``resume``: the provider gives the rest, exactly; a `Seam` marks the place. For OpenAI's Responses API, where the answer
-      is then made in the background and kept for some minutes, and for the local model.
+      is then made in the background and stored for about ten minutes (OpenAI's guide "Background mode"), and for llama.cpp's
+      server, which is also that of the local model.
     * ``restart``: the model is asked anew; with its first content what was said before is `Retracted`.
     * ``continue_``: the model is asked to go on after its text, and a `Seam` marks the place. Only plain text can be gone
       on with: not once a tool was called, or reasoning, a refusal or media was given.
@@ -80,7 +81,8 @@ def retry_stream(
         max_buffered: Events that an attempt may have with ``buffer``; it fails of more. (Before the first content: 65 536.)
 
     Raises:
-        ConfigurationError: an option is out of its range.
+        ConfigurationError: an option is out of its range; to the subscriber: ``resume`` is asked of what cannot, or an item is no
+            event.
     """
     count("max_buffered", max_buffered)
     options = Options(
