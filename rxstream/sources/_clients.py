@@ -21,7 +21,7 @@ import importlib
 import importlib.util
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -101,22 +101,29 @@ class _Clients:
 _loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
 
 
-@asynccontextmanager
-async def lease(key: ClientKey) -> AsyncGenerator[Client, None]:
-    """A client of the running loop, for one stream."""
-    await loaded(key.sdk)
-    loop = asyncio.get_running_loop()
-    if loop not in _loops:
-        for other in [other for other in _loops if other.is_closed()]:
-            _loops.pop(other, None)
-        _loops[loop] = _Clients()
-        await anext(_loops[loop].keeper)
-    shard = _loops[loop].shard(key)
-    shard.streams += 1
-    try:
-        yield shard.client
-    finally:
-        shard.streams -= 1
+class lease:  # noqa: N801 - a context manager, used as one
+    """A client of the running loop, for one stream.
+
+    No async generator: a loop that goes down closes those that are left in any order, and a farewell uses one until then.
+    """
+
+    def __init__(self, key: ClientKey) -> None:
+        self._key = key
+
+    async def __aenter__(self) -> Client:
+        await loaded(self._key.sdk)
+        loop = asyncio.get_running_loop()
+        if loop not in _loops:
+            for other in [other for other in _loops if other.is_closed()]:
+                _loops.pop(other, None)
+            _loops[loop] = _Clients()
+            await anext(_loops[loop].keeper)
+        self._shard = _loops[loop].shard(self._key)
+        self._shard.streams += 1
+        return self._shard.client
+
+    async def __aexit__(self, *_: object) -> None:
+        self._shard.streams -= 1
 
 
 async def close_clients() -> None:

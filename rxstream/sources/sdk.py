@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
@@ -132,16 +132,12 @@ class Connection:
         proxies = (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))
         yield from (proxy.rpartition("@")[0].rpartition(":")[2] for proxy in proxies)
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncGenerator[Any, None]:
+    def lease(self) -> AbstractAsyncContextManager[Any]:
         """A client for one stream: the user's, or a shared one of the running loop."""
         if self.client is not None:
-            yield self.client.with_options(max_retries=0)
-            return
+            return nullcontext(self.client.with_options(max_retries=0))
         sdk: Literal["openai", "anthropic"] = "anthropic" if self.provider.dialect == "anthropic" else "openai"
-        key = ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=self.transport)
-        async with lease(key) as client:
-            yield client
+        return lease(ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=self.transport))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Connection holds a key and cannot be pickled")
@@ -196,7 +192,8 @@ async def call_off(
     }  # what `with_streaming_response` sends
     options = {"params": query, "headers": headers, "timeout": no_clock(connect=_CONNECT_SECONDS)}
     async with connection.lease() as client:
-        response: httpx2.Response = await getattr(client, method)(path, cast_to=httpx2.Response, options=options)
+        send = getattr(_with_headers(client, request), method)
+        response: httpx2.Response = await send(path, cast_to=httpx2.Response, options=options)
         await response.aclose()
 
 
@@ -216,6 +213,7 @@ class _Exchange(ABC):
     """One request, up to the response headers."""
 
     def __init__(self, request: Request, connection: Connection) -> None:
+        self._request = request
         self._connection = connection
         self._headers = _headers(request, connection)
         hidden = [*secret_headers(request.extra_headers)]
@@ -240,7 +238,7 @@ class _Exchange(ABC):
     async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
             client = await stack.enter_async_context(self._connection.lease())
-            return await self._send(client)
+            return await self._send(_with_headers(client, self._request))
         except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
             error = self.origin.not_connected(exc)
         raise error
@@ -313,8 +311,15 @@ class _Rest(_Exchange):
 
 
 def _headers(request: Request, connection: Connection) -> dict[str, str]:
+    """Our own, for one request, but for those that the caller gives."""
     once = {} if connection.provider.quirks.keeps_connections else {"Connection": "close"}
-    return {"Accept-Encoding": "identity", **once, **request.extra_headers}
+    given = {name.lower() for name in request.extra_headers}
+    return {name: value for name, value in {"Accept-Encoding": "identity", **once}.items() if name.lower() not in given}
+
+
+def _with_headers(client: Any, request: Request) -> Any:
+    """`client`, with the caller's headers: the SDKs log those of a request, which may hold keys, but not those of a client."""
+    return client.with_options(default_headers=request.extra_headers) if request.extra_headers else client
 
 
 def address_of(

@@ -671,7 +671,6 @@ def test_a_farewell_that_nobody_answers_does_not_hold_up_the_end(monkeypatch: py
         assert time.monotonic() - start < 3
 
 
-@pytest.mark.xfail(strict=False, reason="fails on a busy machine")
 def test_a_farewell_that_is_said_when_the_loop_is_shut_down(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
