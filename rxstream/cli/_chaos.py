@@ -6,7 +6,8 @@ import argparse
 import itertools
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rxstream.errors import ConfigurationError
@@ -58,18 +59,26 @@ def chaos_server(arguments: Sequence[str]) -> int:
     )
     count = 0
     try:
-        with server:
+        with _listening(server, options):
             _say_where(server)
-            for count in itertools.count(1):  # noqa: B007 - told at the end
-                print(_line(told.get()), flush=True)
+            while True:
+                line = _line(told.get())
+                count += 1
+                print(line, flush=True)
     except KeyboardInterrupt:
-        print(f"\n{count - 1 if count else 0} requests", flush=True)
-        return 0
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise ConfigurationError(f"--port {options.port}: {error.strerror or error}") from None
+        print(f"\n{count} requests", flush=True)
     return 0
+
+
+@contextmanager
+def _listening(server: ChaosServer, options: argparse.Namespace) -> Generator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            why = f"--host {options.host} --port {options.port}: {error.strerror or error}"
+            raise ConfigurationError(why) from None
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:

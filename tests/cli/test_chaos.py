@@ -76,7 +76,7 @@ def test_it_serves_says_what_was_asked_and_ends_with_ctrl_c() -> None:
         request(f"{server.url}/v1/models?key=sk-secret\x1b[31m", "GET")
         lines = [server.line() for _ in range(5)]
         assert re.match(r"POST /v1/messages · no fault · complete · 8 events, \d+ bytes$", lines[0])
-        assert re.match(r"POST /v1/messages · 429 · refused · 1 events, \d+ bytes$", lines[1])
+        assert re.match(r"POST /v1/messages · 429 · refused · 0 events, \d+ bytes$", lines[1])
         assert re.match(r"POST /v1/messages · gzip \+ end:at=20 · end · 0 events, \d+ bytes$", lines[2])
         assert lines[3].startswith("POST /v1/messages · no fault · complete")
         assert lines[4] == "GET /v1/models?key=…"
@@ -109,7 +109,7 @@ def test_ctrl_c_in_the_midst_of_an_answer(capsys: pytest.CaptureFixture[str]) ->
     assert main(["chaos-server", "--port", str(port), "--fault", "529", "--fault", "stall"]) == 0
     asking.join()
     shown = capsys.readouterr().out
-    assert re.search(r"POST /v1/messages · 529 · refused · 1 events, \d+ bytes\n", shown)
+    assert re.search(r"POST /v1/messages · 529 · refused · 0 events, \d+ bytes\n", shown)
     assert re.search(r"\n[12] requests\n$", shown)
 
 
@@ -152,6 +152,9 @@ def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--fault", "restet"], "unknown fault 'restet'; did you mean 'reset'?"),
         (["--fault", "gzip+reset:att=1"], "did you mean 'at'?"),
+        (["--port", "70000"], "port=70000: must be at most 65535"),
+        (["--host", "nowhere.invalid"], "--host nowhere.invalid --port 0: "),
+        (["--fault", "429:date=maybe"], "date=maybe is no yes or no"),
         (["--rate", "0"], "rate=0.0: must be greater than 0"),
         (["--probability", "2"], "probability=2.0: must be at most 1"),
         (["--script", "nowhere.json"], "nowhere.json: No such file or directory"),
@@ -167,3 +170,12 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     with ChaosServer("") as server:
         assert main(["chaos-server", "--port", str(server.port)]) == 2
     assert f"--port {server.port}: " in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written() -> None:
+    """Has nothing to do with the port."""
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [*COMMAND, "chaos-server"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "rxstream: the output cannot be written: No space left on device\n")

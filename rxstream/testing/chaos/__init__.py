@@ -5,12 +5,12 @@ from __future__ import annotations
 from rxstream.testing.chaos._engine import ScriptedServer, closed_port, page
 from rxstream.testing.chaos._errors import ERRORS
 from rxstream.testing.chaos._exchange import Exchange, Headers, Play, Recorded
-from rxstream.testing.chaos._faults import FAULTS, Fault, RandomFaults
+from rxstream.testing.chaos._faults import FAULTS, Fault, Faults, RandomFaults
 from rxstream.testing.chaos._kept import Kept
 from rxstream.testing.chaos._render import chat, messages, render, responses, sse
 from rxstream.testing.chaos._script import DIALECTS, Call, Script, Thought
 from rxstream.testing.chaos._served import Served
-from rxstream.testing.chaos._server import ChaosServer, Faults, Plan
+from rxstream.testing.chaos._server import ChaosServer, Plan
 from rxstream.testing.chaos._steps import (
     CLOSE,
     END,

@@ -173,14 +173,13 @@ class _Sender:
 
 async def play(answer: Answer, exchange: Exchange, served: Served) -> None:
     """Send it; what came of it stands in `served`."""
-    say_nothing = _Sender(answer, exchange, served).flush
+    sender = _Sender(answer, exchange, served)
     if answer.late is not None:
-        await answer.late.wait(say_nothing)
+        await answer.late.wait(sender.flush)
     if answer.instead is not None:
         served.outcome = _OUTCOMES[answer.instead]
         await exchange.finish(answer.instead)
         return
-    sender = _Sender(answer, exchange, served)
     await exchange.head(answer.head)
     if answer.head.status == 200:
         served.phase = "first_event"
@@ -208,7 +207,7 @@ async def _body(answer: Answer, sender: _Sender) -> bool:
         if not await answer.generation.ready(frame.due):
             return False
         left = (left or len(frame.data)) - len(data)
-        await sender.send(data, whole=None if left else frame)
+        await sender.send(data, whole=None if left or answer.page else frame)
         if answer.drip is not None:
             await asyncio.sleep(answer.drip[1])
     return True

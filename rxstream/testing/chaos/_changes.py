@@ -20,6 +20,7 @@ from rxstream.testing.chaos._steps import CLOSE, END, HALF_CLOSE, HANG, RESET, E
 __all__ = ["ENDINGS", "Options"]
 
 ENDINGS: Final[dict[str, Ending]] = {"end": END, "close": CLOSE, "reset": RESET, "half_close": HALF_CLOSE, "hang": HANG}
+_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _HTML: Final = (
     b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head>\n"
     b"<body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>\n"
@@ -41,7 +42,7 @@ class Options:
     seconds: float | None = None
     """For how long; by default until the client leaves."""
     until: Signal | None = None
-    """Until it is set."""
+    """Until it is set; if that takes longer than 30 s, the server fails."""
     pings: float | None = None
     """Seconds from one ping to the next; 0 for a flood of them; by default there are none."""
     every: float | None = None
@@ -102,9 +103,19 @@ def status(answer: Answer, options: Options, code: int) -> None:
         body, kind = _HTML, "text/html"
     headers: dict[str, str] = {}
     if options.retry_after is not None:
-        then = datetime.now(UTC) + timedelta(seconds=options.retry_after)
-        headers["Retry-After"] = format_datetime(then, usegmt=True) if options.date else f"{options.retry_after:g}"
+        headers["Retry-After"] = _later(options.retry_after) if options.date else _seconds(options.retry_after)
     _page(answer, Head(code, kind, headers), body)
+
+
+def _later(seconds: float) -> str:
+    """As a date, at most the last that can be written."""
+    now = datetime.now(UTC)
+    return format_datetime(now + timedelta(seconds=min(seconds, (_LAST - now).total_seconds())), usegmt=True)
+
+
+def _seconds(seconds: float) -> str:
+    """In digits, to the thousandth."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 def html(answer: Answer, _: Options) -> None:

@@ -156,6 +156,7 @@ class ScriptedServer:
 
     Raises:
         OSError: on entering, where the port cannot be had.
+        OverflowError: on entering, where there is no such port.
     """
 
     def __init__(self, *scripts: Play, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -171,7 +172,7 @@ class ScriptedServer:
         """What scripts raised."""
         self._live: dict[_Connection, asyncio.Task[None]] = {}
         self._started = Signal()
-        self._refused: OSError | None = None
+        self._refused: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="scripted-server", daemon=True)
 
     @property
@@ -251,7 +252,7 @@ class ScriptedServer:
         self._stop = asyncio.Event()
         try:
             await self._listen()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - handed to whoever enters
             self._refused = error
             return
         finally:

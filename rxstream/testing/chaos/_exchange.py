@@ -33,6 +33,8 @@ from rxstream.testing.chaos._steps import (
 
 __all__ = ["Exchange", "Headers", "Link", "Play", "Recorded"]
 
+_TOGETHER: Final = 65536
+"""Bytes that are given to the kernel at once."""
 _SECRET: Final = ("authorization", "x-api-key", "api-key", "cookie", "proxy-authorization", "x-goog-api-key")
 _KEY: Final = re.compile(r"([?&](?:key|api_key|api-key|token|access_token)=)[^&]*", re.IGNORECASE)
 
@@ -105,8 +107,10 @@ class Exchange:
 
     async def wire(self, data: bytes) -> None:
         """Send bytes as they are; returns when the kernel has taken them."""
-        await self._link.write(data)
-        self.request.written += len(data)
+        for at in range(0, len(data), _TOGETHER):
+            piece = data[at : at + _TOGETHER]
+            await self._link.write(piece)
+            self.request.written += len(piece)
 
     async def head(self, head: Head | None = None) -> None:
         """The status line and the headers, by default those of an event stream."""

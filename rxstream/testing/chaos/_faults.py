@@ -25,7 +25,7 @@ from rxstream.testing.chaos._changes import ENDINGS, Options
 from rxstream.testing.chaos._errors import ERRORS, FORMS
 from rxstream.testing.chaos._steps import CLOSE, END, HALF_CLOSE, RESET, Signal
 
-__all__ = ["FAULTS", "Fault", "RandomFaults", "befall"]
+__all__ = ["FAULTS", "Fault", "Faults", "RandomFaults", "befall", "several"]
 
 _PLACE: Final = ("at", "event", "content", "fraction")
 _HALT: Final = ("seconds", "until")
@@ -113,9 +113,9 @@ class Fault(Options):
     name: str = field(kw_only=False)
 
     def __post_init__(self) -> None:
-        entry = _ENTRIES.get(self.name)
+        entry = _ENTRIES.get(str(self.name))
         if entry is None:
-            raise ConfigurationError(f"unknown fault {self.name!r}{hint(self.name, _ENTRIES)}")
+            raise ConfigurationError(f"unknown fault {self.name!r}{hint(str(self.name), _ENTRIES)}")
         for option in self.given:
             if option not in entry.takes:
                 allowed = ", ".join(entry.takes) or "nothing"
@@ -147,7 +147,7 @@ class Fault(Options):
         Raises:
             ConfigurationError: as for the class.
         """
-        name, _, rest = words.partition(":")
+        name, _, rest = str(words).partition(":")
         options: dict[str, Any] = {}
         for pair in rest.split(",") if rest else ():
             option, equals, value = pair.partition("=")
@@ -155,9 +155,14 @@ class Fault(Options):
                 raise ConfigurationError(f"{words!r}: {pair!r} is no option=value{hint(option, _PARSERS)}")
             try:
                 options[option] = _PARSERS[option](value)
-            except ValueError:
-                raise ConfigurationError(f"{words!r}: {option}={value} is no number") from None
+            except (KeyError, ValueError):
+                wanted = " or ".join(_WORDS) if option == "date" else "number"
+                raise ConfigurationError(f"{words!r}: {option}={value} is no {wanted}") from None
         return cls(name, **options)
+
+
+Faults = str | Fault | Sequence[str | Fault] | None
+"""What befalls one answer: a fault, written or made, or several."""
 
 
 def _between(name: str, value: float) -> None:
@@ -171,17 +176,18 @@ _CHECKS: Final[dict[str, Callable[[str, Any], object]]] = {
     "fraction": _between,
     "size": check.count,
     "until": lambda name, value: check.instance(name, value, Signal),
-    "date": lambda _, __: None,
+    "date": check.flag,
     "kind": lambda name, value: check.one_of(name, value, ERRORS),
     "form": lambda name, value: check.one_of(name, value, FORMS),
     "how": lambda name, value: check.one_of(name, value, ENDINGS),
-    "type": lambda _, __: None,
+    "type": lambda name, value: check.instance(name, value, str),
 }
+_WORDS: Final = {"yes": True, "no": False, "True": True, "False": False}
 _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("at", "event", "content", "size"), int),
     **dict.fromkeys(("fraction", "seconds", "pings", "every", "retry_after"), float),
     **dict.fromkeys(("kind", "form", "how", "type"), str),
-    "date": lambda word: word.lower() in ("1", "true", "yes"),
+    "date": _WORDS.__getitem__,
 }
 
 
@@ -189,7 +195,7 @@ class RandomFaults:
     """A fault for some answers, by chance: a plan for `ChaosServer`.
 
     Args:
-        among: Faults, or their names; by default all those that need no option and end by themselves.
+        among: A fault, or several, as made or as written; by default all those that need no option and end by themselves.
         probability: The share of answers that fail, from 0 to 1.
         seed: The same seed gives the same faults, in the order of the requests.
 
@@ -197,12 +203,11 @@ class RandomFaults:
         ConfigurationError: an option has a wrong value.
     """
 
-    def __init__(
-        self, among: Iterable[Fault | str] | None = None, *, probability: float = 0.2, seed: int | None = None
-    ) -> None:
+    def __init__(self, among: Faults = None, *, probability: float = 0.2, seed: int | None = None) -> None:
         _between("probability", probability)
-        names = [name for name in FAULTS if name not in _HANGING] if among is None else among
-        self._faults = [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in names]
+        self._faults = several([name for name in FAULTS if name not in _HANGING] if among is None else among)
+        if not self._faults:
+            raise ConfigurationError("among: there is no fault in it")
         self._probability = probability
         self._random = random.Random(seed)  # noqa: S311 - chance, no secret
 
@@ -214,6 +219,17 @@ class RandomFaults:
 
 
 _HANGING: Final = ("hang", "stall", "half_close", "linger", "endless", "oversized")
+
+
+def several(faults: Faults) -> Sequence[Fault]:
+    """The faults that befall one answer.
+
+    Raises:
+        ConfigurationError: one of them is none.
+    """
+    listed = [faults] if isinstance(faults, (str, Fault)) else faults or ()
+    check.instance("faults", listed, Sequence)
+    return [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in listed]
 
 
 def befall(answer: Answer, faults: Iterable[Fault], *, stages: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from rxstream._check import one_of
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import (
     Event,
@@ -54,10 +55,10 @@ class Thought:
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call: its name, and the pieces in which its arguments come."""
+    """A tool call: its name, and its arguments, whole or in the pieces in which they come."""
 
     name: str
-    arguments: Sequence[str] = ("{}",)
+    arguments: str | Sequence[str] = ("{}",)
     id: str = ""
     """By default one is made up."""
 
@@ -93,6 +94,9 @@ class Script:
         model: The model's name; by default the one that was asked for.
         interleaved: Calls that stand next to each other come at once, their arguments in turns.
         lifecycle: Also what providers send around the content: a ping, ``response.in_progress``.
+
+    Raises:
+        ConfigurationError: a part is none of these.
     """
 
     parts: tuple[str | Thought | Call, ...]
@@ -113,6 +117,8 @@ class Script:
         interleaved: bool = False,
         lifecycle: bool = True,
     ) -> None:
+        for part in parts:
+            _check(part)
         given = {"parts": parts, "finish": finish, "usage": usage, "model": model, "interleaved": interleaved}
         for name, value in (given | {"lifecycle": lifecycle, "tape": None}).items():
             object.__setattr__(self, name, value)
@@ -197,8 +203,10 @@ class Script:
             dialect: By default what the body looks like.
 
         Raises:
-            ConfigurationError: it looks like none of the dialects.
+            ConfigurationError: it looks like none of the dialects, or `dialect` is none.
         """
+        if dialect is not None:
+            one_of("dialect", dialect, DIALECTS)
         spoken = dialect or _spoken(body)
         decoder = decoder_for(DIALECTS[spoken], keep_raw=False)
         events: list[Event] = []
@@ -245,10 +253,16 @@ class Script:
         )
 
 
+def _check(part: object) -> None:
+    if not isinstance(part, (str, Thought, Call)):
+        raise ConfigurationError(f"{part!r} is no part of a script: it must be a text, a Thought or a Call")
+
+
 def _block(group: Sequence[str | Thought | Call]) -> Block:
     first = group[0]
     if isinstance(first, Call):
-        return Block("tool", list(first.arguments), first.name, first.id)
+        pieces = [first.arguments] if isinstance(first.arguments, str) else list(first.arguments)
+        return Block("tool", pieces, first.name, first.id)
     kind: Literal["text", "thinking"] = "thinking" if isinstance(first, Thought) else "text"
     return Block(kind, [part.text if isinstance(part, Thought) else str(part) for part in group])
 

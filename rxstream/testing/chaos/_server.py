@@ -19,12 +19,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from rxstream import _check as check
 from rxstream._input import is_mapping
+from rxstream.errors import ConfigurationError
 from rxstream.providers.compatible import Dialect
 from rxstream.testing.chaos._answer import Answer, play
 from rxstream.testing.chaos._engine import ScriptedServer
 from rxstream.testing.chaos._errors import error_body
 from rxstream.testing.chaos._exchange import Exchange, Recorded
-from rxstream.testing.chaos._faults import Fault, befall
+from rxstream.testing.chaos._faults import Fault, Faults, befall, several
 from rxstream.testing.chaos._frames import Frame, frames
 from rxstream.testing.chaos._generation import Generation
 from rxstream.testing.chaos._kept import Kept
@@ -34,10 +35,8 @@ from rxstream.testing.chaos._script import DIALECTS, Script
 from rxstream.testing.chaos._served import Served
 from rxstream.testing.chaos._steps import END, PATIENCE, Head
 
-__all__ = ["ChaosServer", "Faults", "Plan"]
+__all__ = ["ChaosServer", "Plan"]
 
-Faults = str | Fault | Sequence[str | Fault] | None
-"""What befalls one answer: a fault, written or made, or several."""
 Plan = str | Fault | Sequence[Faults] | Callable[[Served], Faults] | None
 """What befalls which: one fault, all answers; a list, the n-th answer the n-th, all further ones nothing; a function, each
 answer what it says."""
@@ -47,6 +46,7 @@ _ASKED: Final[dict[str, Dialect]] = {
     "/chat/completions": "openai-chat",
     "/responses": "openai-responses",
 }
+_LAST_PORT: Final = 65535
 _HEADERS: Final = {"openai-responses": "x-request-id", "openai-chat": "x-request-id", "anthropic": "request-id"}
 
 
@@ -56,8 +56,10 @@ class ChaosServer:
     An exception in a function of the plan is raised when the context is left.
 
     Args:
-        script: What the model says, a text (a word is a piece), or a function that says it for each request.
-        faults: What goes wrong with which answer.
+        script: What the model says: a `Script`, a text (a word is a piece), or a function that says it for each request.
+        faults: What goes wrong with which answer. A fault, such as ``"reset:content=2"`` or `Fault`, befalls every answer. Of a
+            list, the first befalls the first answer, and so on, then nothing more; a list in it is several faults at once,
+            None none. A function is asked for every answer.
         rate: Events a second that the model makes; None for all at once.
         headers: Further headers of every good answer, such as rate limits.
         host: The address that it listens on.
@@ -81,7 +83,7 @@ class ChaosServer:
 
     def __init__(
         self,
-        script: Script | str | Callable[[Served], Script],
+        script: Script | str | Callable[[Served], Script | str],
         *,
         faults: Plan = None,
         rate: float | None = None,
@@ -91,9 +93,13 @@ class ChaosServer:
         tell: Callable[[Served], object] | None = None,
         remember: int = 10_000,
     ) -> None:
-        self._script = Script.of_text(script) if isinstance(script, str) else script
+        self._script = script if callable(script) else _scripted(script)
         self._plan = _planned(faults)
         self._rate = None if rate is None else check.positive("rate", rate)
+        if check.count("port", port, least=0) > _LAST_PORT:
+            raise ConfigurationError(f"port={port}: must be at most {_LAST_PORT}")
+        if tell is not None:
+            check.function("tell", tell)
         self._headers = dict(headers or {})
         self._tell = tell
         self._remember = check.count("remember", remember)
@@ -205,7 +211,7 @@ class ChaosServer:
 
     def _made(self, served: Served, asked: Mapping[str, Any], dialect: Dialect) -> tuple[Answer, str]:
         """A new answer, and the id under which it is to be kept."""
-        script = self._script(served) if callable(self._script) else self._script
+        script = _scripted(self._script(served)) if callable(self._script) else self._script
         said = said_before(asked, script.text)
         served.continued = len(said)
         number = served.number + 1
@@ -242,7 +248,7 @@ class ChaosServer:
         return served
 
     async def _give(self, exchange: Exchange, served: Served, answer: Answer, *, keep: str = "") -> None:
-        faults = _several(self._plan(served))
+        faults = several(self._plan(served))
         served.faults = tuple(map(str, faults))
         answer.lasting = bool(keep) or served.request.method == "GET"
         befall(answer, faults, stages=(0, 1))
@@ -293,6 +299,12 @@ class ChaosServer:
         return self._kept[name]
 
 
+def _scripted(script: object) -> Script:
+    if not isinstance(script, (Script, str)):
+        raise ConfigurationError(f"script={script!r}: must be a Script, a text, or a function that gives one of them")
+    return Script.of_text(script) if isinstance(script, str) else script
+
+
 def _wants_usage(asked: Mapping[str, Any]) -> bool:
     options: Any = asked.get("stream_options")
     return is_mapping(options) and options.get("include_usage") is True
@@ -313,16 +325,11 @@ def _planned(plan: Plan) -> Callable[[Served], Faults]:
     """The plan as a function; what is written in it is checked now."""
     if callable(plan):
         return plan
-    if plan is None or isinstance(plan, (str, Fault)):
-        always = _several(plan)
+    if not isinstance(plan, Sequence) or isinstance(plan, str):
+        always = several(plan)
         return lambda _: always
-    turns = [_several(faults) for faults in plan]
+    turns = [several(faults) for faults in plan]
     return lambda served: turns[served.number] if served.number < len(turns) else ()
-
-
-def _several(faults: Faults) -> Sequence[Fault]:
-    listed = [faults] if isinstance(faults, (str, Fault)) else faults or ()
-    return [Fault.parse(fault) if isinstance(fault, str) else fault for fault in listed]
 
 
 async def _send_json(exchange: Exchange, status: int, body: Any) -> None:

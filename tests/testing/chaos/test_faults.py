@@ -139,8 +139,10 @@ def test_how_long_to_wait_is_told_in_seconds_or_as_a_date() -> None:
 
     assert header(Fault("429", retry_after=2)) == "2"
     assert header(Fault("503", retry_after=0.5)) == "0.5"
-    assert header(Fault("429", retry_after=1e7)) == "1e+07"
+    assert header(Fault("429", retry_after=1e7)) == "10000000"
+    assert header(Fault("429", retry_after=1234567.25)) == "1234567.25"
     assert parsedate_to_datetime(header(Fault("429", retry_after=60, date=True))).year >= 2024
+    assert parsedate_to_datetime(header(Fault("429", retry_after=1e15, date=True))).year == 9999
     assert "retry-after" not in wire("429", "anthropic").headers
 
 
@@ -436,6 +438,7 @@ async def test_what_our_streams_make_of_it(name: str, dialect: Any) -> None:
         ("bom:at=1", "at: the fault 'bom' takes nothing"),
         ("reset:at=1,event=2", "not both"),
         ("drip:size=0", "size=0"),
+        ("429:date=maybe", "date=maybe is no yes or no"),
         ("error:kind=bad", "kind='bad': must be one of overloaded"),
         ("error:form=bad", "form='bad'"),
         ("cut_json:how=bad", "how='bad'"),
@@ -451,8 +454,13 @@ def test_a_fault_is_made_in_two_ways() -> None:
     assert Fault.parse("stall") == Fault("stall")
     assert str(Fault("cut_json", at=3, how="reset")) == "cut_json:at=3,how=reset"
     assert str(Fault("stall")) == "stall"
-    with pytest.raises(ConfigurationError, match="until"):
-        Fault("stall", until="now")  # type: ignore[arg-type]  # what a user may write
+    assert Fault.parse("429:retry_after=2,date=no") == Fault("429", retry_after=2)
+    mistaken: list[tuple[Any, dict[str, Any]]] = [
+        ("stall", {"until": "now"}), ("429", {"date": "no"}), ("content_type", {"type": 5}), (5, {}), (None, {}),
+    ]  # fmt: skip
+    for name, options in mistaken:
+        with pytest.raises(ConfigurationError, match="|".join(options) or "unknown fault"):
+            Fault(name, **options)
     with pytest.raises(ConfigurationError, match="not both"):
         Fault("stall", until=Signal(), seconds=1)
 
@@ -510,6 +518,9 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 def test_chance_among_given_faults() -> None:
     chance = RandomFaults(["reset:at=3", Fault("529")], probability=1)
     assert {str(chance(None)) for _ in range(50)} == {"reset:at=3", "529"}
+    assert str(RandomFaults("reset:at=3", probability=1)(None)) == "reset:at=3"
     assert RandomFaults(probability=0)(None) is None
+    with pytest.raises(ConfigurationError, match="no fault"):
+        RandomFaults([])
     with pytest.raises(ConfigurationError, match="probability=2"):
         RandomFaults(probability=2)

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from rxstream.errors import ConfigurationError
-from rxstream.testing.chaos import DIALECTS, Call, ChaosServer, Fault, Script, Served, Thought, closed_port
+from rxstream.testing.chaos import (
+    DIALECTS,
+    Call,
+    ChaosServer,
+    Fault,
+    Script,
+    ScriptedServer,
+    Served,
+    Thought,
+    closed_port,
+)
 from tests.support.chaos import body_of
 from tests.support.raw import PATHS, ask, request
 
@@ -62,11 +72,25 @@ def test_what_a_plan_raises_is_raised_in_the_end() -> None:
         ({"faults": ["reset", "resett"]}, "resett"),
         ({"rate": 0}, "rate=0"),
         ({"remember": 0}, "remember=0"),
+        ({"faults": 5}, "faults=5"),
+        ({"faults": [5]}, "faults=5"),
+        ({"faults": [["reset", 5]]}, "unknown fault '5'"),
+        ({"faults": {"reset"}}, "faults="),
+        ({"port": 70_000}, "port=70000: must be at most 65535"),
+        ({"port": "80"}, "port='80'"),
+        ({"tell": 5}, "tell=5"),
+        ({"script": 5}, "script=5"),
+        ({"script": ["a"]}, "script="),
     ],
 )
 def test_a_wrong_option_is_refused_at_once(options: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        ChaosServer(TEXT, **options)
+        ChaosServer(**{"script": TEXT, **options})
+
+
+def test_a_server_that_cannot_start_says_so() -> None:
+    with pytest.raises(OverflowError), ScriptedServer([], port=70_000):
+        pass
 
 
 # --- what is answered -----------------------------------------------------------------------------------------------------
@@ -93,6 +117,9 @@ def test_a_function_may_say_what_the_model_says() -> None:
     with ChaosServer(lambda served: Script(served.json["messages"][-1]["content"].upper())) as server:
         ask(server, "anthropic", messages=[{"role": "user", "content": "echo"}])
         assert server.requests[0].text_sent == "ECHO"
+    with ChaosServer(lambda served: f"number {served.number}") as server:
+        ask(server, "anthropic")
+        assert server.requests[0].text_sent == "number 0"
 
 
 @each_dialect
@@ -218,6 +245,26 @@ def test_a_record_of_a_good_answer() -> None:
         assert served.headers["x-api-key"] == "sk-secret"
         assert server.connections == 1
     assert "sk-secret" not in f"{served} {served.request} {served.headers}"
+
+
+@pytest.mark.parametrize("name", ["429", "502", "html", "json"])
+def test_a_page_is_no_event(name: str) -> None:
+    """Its client still waits for the first."""
+    with ChaosServer(TEXT, faults=name) as server:
+        raw = ask(server, "anthropic")
+        [served] = server.requests
+        assert (served.events_sent, served.body_sent) == (0, len(raw.body))
+        assert served.phase == ("first_event" if raw.status == 200 else "connect")
+
+
+def test_what_the_kernel_took_of_a_large_event_is_counted() -> None:
+    with ChaosServer(TEXT, faults=["oversized"]) as server:
+        body = b'{"stream": true}'
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(f"POST /v1/messages HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            sock.recv(1_000_000, socket.MSG_WAITALL)
+        served = server.wait_left()
+        assert 1_000_000 <= served.bytes_sent < 16 * 1024 * 1024
 
 
 def test_a_key_in_the_address_is_not_shown() -> None:
