@@ -83,6 +83,7 @@ class Outlet(Generic[T]):
         self._loop = scheduler.loop
         self._gates = (scheduler.gate, *gates)
         self._gate = scheduler.gate
+        self._several = bool(gates)
         self._most = most
         self._overflowed = overflowed
         self._busy = False
@@ -96,20 +97,15 @@ class Outlet(Generic[T]):
 
     def on_next(self, item: T) -> None:
         """Emit `item`, now or after what waits."""
-        for gate in self._gates:  # not `closed`: this is the hot path
-            if gate.closed:
-                break
-        else:
-            if not (self._busy or self.items or self.over):
-                self._busy = True
-                try:
-                    self._emit(item)
-                finally:
-                    self._busy = False
-                if self.items or self._last is not None:
-                    self.flush()
-                return
-        if not self.over and self._last is None:
+        if not (self._gate.closed or self._busy or self.items or self.over or (self._several and self.closed)):
+            self._busy = True
+            try:
+                self._emit(item)
+            finally:
+                self._busy = False
+            if self.items or self._last is not None:
+                self.flush()
+        elif not self.over and self._last is None:
             self._keep(item)
 
     def on_error(self, error: Exception) -> None:
@@ -135,9 +131,7 @@ class Outlet(Generic[T]):
     @property
     def closed(self) -> bool:
         """Whether a gate is closed."""
-        if len(self._gates) == 1:
-            return self._gate.closed
-        return any(gate.closed for gate in self._gates)
+        return any(gate.closed for gate in self._gates) if self._several else self._gate.closed
 
     # --- what waits: to be overridden together ------------------------------------------------------------------------
 

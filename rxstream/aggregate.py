@@ -66,7 +66,8 @@ class Answers:
         self._all: list[_Answer] = []
         self._of: dict[str, _Answer] = {}
         self._last: _Answer = _Answer("")
-        self._key: tuple[str, int] | None = None
+        self._source: str | None = None  # of the event before
+        self._attempt: int | None = None
 
     def add(self, event: Event) -> None:
         """Takes the next event.
@@ -75,12 +76,12 @@ class Answers:
             TypeError: it is not an event.
         """
         try:
-            key = (event.source, event.attempt)
+            another = event.attempt != self._attempt or event.source != self._source
         except AttributeError:
             raise TypeError(f"not an event: {event!r}") from None
-        if self._key != key:
-            self._last = self._find(*key)
-            self._key = key
+        if another:
+            self._source, self._attempt = event.source, event.attempt
+            self._last = self._find(event.source, event.attempt)
         if type(event) is Finished:
             self._last.label = event.source
         self._last.add(event)
