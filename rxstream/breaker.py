@@ -7,7 +7,8 @@ Rules of this module:
 * An outcome is taken at the end of an answer, not at its response headers: a stream that is cut, stalls or breaks off has
   failed, although it came under HTTP 200.
 * What says nothing of the model's health counts for nothing: a cancellation, a request that was never sent or that the
-  provider refuses as it is. A probe that ends so leaves its place to another.
+  provider refuses as it is. A probe that ends so leaves its place to another; so does one of which nothing is heard, because
+  it is paused, or its loop is gone: or nobody would ever be let through again.
 * Only what was asked in the present state counts: a request from before the circuit opened neither closes it nor keeps it open.
 * The lock is held for changes of state, never while anybody is told of them.
 """
@@ -79,7 +80,8 @@ class CircuitBreaker:
     A circuit opens when a share of `failures`, or more, of the outcomes that it remembers are failures: those of the last `of`
     requests that ended `within` so many seconds, if they are `at_least` so many. An open circuit refuses with
     `rxstream.errors.CircuitOpen`; after `open_for` seconds the next request is the probe. If it succeeds the circuit closes, and
-    has forgotten all; if it fails it is open for twice as long, up to `max_open_for`.
+    has forgotten all; if it fails it is open for twice as long, up to `max_open_for`. One that is not over after `max_open_for`
+    seconds, because it is paused, say, counts no more, and the next request is the probe.
 
     The pattern is that of M. Nygard, "Release It!" (2007); states and rules are those of resilience4j's CircuitBreaker: `failures` is its failureRateThreshold, `of` its
     slidingWindowSize, `at_least` its minimumNumberOfCalls, `open_for` its waitDurationInOpenState. Its defaults are for thousands
@@ -105,7 +107,7 @@ class CircuitBreaker:
         at_least: Outcomes without which nothing is decided.
         slow_after: Seconds from the request to the first content; None to call nothing slow.
         open_for: Seconds until the first probe.
-        max_open_for: Seconds that these may grow to.
+        max_open_for: Seconds that these may grow to, and that a probe may take.
         clock: Seconds, of any origin; those of a running loop, ``loop.time``, where a test has its own time.
 
     Raises:
@@ -248,17 +250,21 @@ class _Circuit:
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=breaker.of)  # when, and whether it failed
         self._asked: set[Ticket] = set()  # in the present state
         self._open_for = breaker.open_for
-        self._opened_at = 0.0
+        self._since = 0.0  # when it opened, or when the last probe was let through
 
     def admit(self, ticket: Ticket) -> CircuitOpen | None:
         """None where it may be asked, else why not."""
+        now = self._breaker.clock()
         if self.state == "open":
-            left = self._opened_at + self._open_for - self._breaker.clock()
+            left = self._since + self._open_for - now
             if left > 0:
                 return self._refusal(f"it is asked again in {left:.3g} s", retry_after=left)
             self._become("half_open", f"{self._open_for:g} s are over")
-        if self.state == "half_open" and self._asked:
-            return self._refusal("whether it is well again is just being tried", retry_after=None)
+        if self.state == "half_open":
+            if self._asked and now < self._since + self._breaker.max_open_for:
+                return self._refusal("whether it is well again is just being tried", retry_after=None)
+            self._asked.clear()
+            self._since = now
         self._asked.add(ticket)
         return None
 
@@ -296,6 +302,6 @@ class _Circuit:
         now = self._breaker.clock()
         self._changed(CircuitChange(self._key, self.state, state, now, reason))
         self.state = state
-        self._opened_at = now
+        self._since = now
         self._asked.clear()
         self._outcomes.clear()

@@ -242,7 +242,7 @@ def test_when_it_is_time_the_next_request_is_the_probe_and_all_others_are_refuse
     assert model.state == "open", "nobody has asked yet"
     probe = model.ask()
     assert model.state == "half_open"
-    for clock.now in (30.0, 1e6):
+    for clock.now in (30.0, 329.9):
         refusal = model.refusal()
         assert (refusal.retry_after, "is just being tried" in str(refusal)) == (None, True)
     model.tell(probe)
@@ -280,6 +280,26 @@ def test_a_probe_that_says_nothing_leaves_its_place_to_another(outcome: Outcome 
     clock.now = 30
     assert model.run(outcome, outcome) == "half_open"
     probe = model.ask()
+    model.refusal()
+    model.tell(probe)
+    assert model.state == "closed"
+
+
+def test_a_probe_of_which_nothing_is_heard_leaves_its_place_to_another() -> None:
+    """It is paused, or its loop was closed: the circuit would be half open for ever."""
+    clock = Hand()
+    model = opened(clock, open_for=30, max_open_for=100)
+    clock.now = 30
+    model.tell(model.ask(), "cancelled")
+    clock.now = 100
+    lost = model.ask()
+    clock.now = 199.9
+    model.refusal()
+    clock.now = 200
+    probe = model.ask()
+    model.refusal()
+    model.tell(lost, Overloaded("at last"))
+    assert model.state == "half_open", "it counts no more"
     model.refusal()
     model.tell(probe)
     assert model.state == "closed"
@@ -581,6 +601,7 @@ class Circuits(RuleBasedStateMachine):
         self.period = 0
         self.outcomes: list[tuple[float, bool]] = []
         self.opened_at, self.open_for = 0.0, self.OPEN_FOR
+        self.probed_at = 0.0
         self.running: list[tuple[Ticket, int]] = []
         self.changes: list[CircuitState] = []
         self.seen: list[CircuitState] = []
@@ -603,9 +624,11 @@ class Circuits(RuleBasedStateMachine):
         if self.state == "open":
             left = self.opened_at + self.open_for - self.clock.now
             assert self.model.refusal().retry_after == pytest.approx(left)
-        elif self.state == "half_open" and probing:
+        elif self.state == "half_open" and probing and self.clock.now < self.probed_at + self.MOST:
             assert self.model.refusal().retry_after is None
         else:
+            if self.state == "half_open":
+                self.period, self.probed_at = self.period + 1, self.clock.now
             self.running.append((self.model.ask(), self.period))
 
     @precondition(lambda self: self.running)
