@@ -18,7 +18,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
-from rxstream.errors import StreamError
+from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import Event, Phase
 from rxstream.loop import LoopScheduler, call_on
 
@@ -73,12 +73,20 @@ class Cut(ABC):
         """Close the source, and end with `error`, which gets to know how far the stream was and what it had said."""
         if self.over:
             return
-        self._end()
-        self._upstream.dispose()
         error.phase = _how_far([*self._answers.responses().values()])
         if self._answers.count < 2:  # of several, none is the answer of the stream
             error.partial = self._answers.response()
             error.provider, error.model = error.partial.provider, error.partial.model
+        self._close(error)
+
+    def refuse(self, item: object, name: str) -> None:
+        """Close the source: it gives an `item` that is no event, which `fold` does not take. `name` is the operator's."""
+        what = type(item).__name__
+        self._close(ConfigurationError(f"{name} gets a {what}, not an event: put it before text() or map()"))
+
+    def _close(self, error: Exception) -> None:
+        self._end()
+        self._upstream.dispose()
         self._outlet = Outlet(self._observer, self.scheduler)
         self._outlet.on_error(error)
 

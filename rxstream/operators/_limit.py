@@ -110,7 +110,11 @@ class _Meter(Cut):
             if self._most_tokens is not None and self._tokens.piece(event) > self._most_tokens:
                 self.cut(BudgetExceeded(_more_than(self._most_tokens, "tokens")))
                 return
-        self.fold(event)
+        try:
+            self.fold(event)
+        except TypeError:
+            self.refuse(event, "limit")
+            return
         self.emit(event)
         if (
             written is None

@@ -104,7 +104,11 @@ class _Timed(Cut):
         if type(event) is Retrying:
             self._watchdog.again(event.delay)
             self._waits_for_event = self._waits_for_output = True
-        self.fold(event)
+        try:
+            self.fold(event)
+        except TypeError:
+            self.refuse(event, "timeouts")
+            return
         self.emit(event)
 
     def release(self) -> None:

@@ -187,3 +187,15 @@ def test_the_longest_beginning_that_fits_is_delivered(pieces: list[str], most: i
 def test_what_cannot_be_is_refused_at_once(options: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         limit(**options)
+
+
+@virtual_time
+async def test_what_is_no_event_is_refused_and_its_source_closed() -> None:
+    items: Subject[Any] = Subject()
+    told = Told(items.pipe(limit(events=9)))
+    items.on_next("Hello")
+    items.on_next("again")
+    await asyncio.sleep(20)
+    assert (type(told.error), told.items, items.observers) == (ConfigurationError, [], [])
+    assert str(told.error).startswith("limit gets a str, not an event")
+    assert not told.gate._watchers

@@ -330,3 +330,15 @@ async def test_what_the_observer_raises_comes_back_to_it() -> None:
     script.events().pipe(timeouts(total=5)).subscribe(fail, recorder.on_error, scheduler=LoopScheduler())
     await asyncio.sleep(100)
     assert (recorder.error, script.running) == (raised, 0)
+
+
+@virtual_time
+async def test_what_is_no_event_is_refused_and_its_source_closed() -> None:
+    items: Subject[Any] = Subject()
+    told = Told(items.pipe(timeouts(idle=5)))
+    items.on_next("Hello")
+    items.on_next("again")
+    await asyncio.sleep(20)
+    assert (type(told.error), told.items, items.observers) == (ConfigurationError, [], [])
+    assert str(told.error).startswith("timeouts gets a str, not an event")
+    assert not told.gate._watchers
