@@ -20,6 +20,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 
 from rxstream._alarm import Alarm, Countdown
 from rxstream._asking import Asking, Continuation, Conversation, ModelKey, asking_of, go_on, label_of
+from rxstream._check import at_least
 from rxstream.budget import RetryBudget, shared_budget
 from rxstream.errors import (
     BudgetExceeded,
@@ -238,11 +239,11 @@ class Retries:
             return None
         if (self._attempt.committed and self._attempt.finished) or not options.when(error):
             return None
-        delay = options.jitter(min(options.max_delay, options.delay * 2.0 ** min(self._requests - 1, 64)))
+        delay = self._jitter(min(options.max_delay, options.delay * 2.0 ** min(self._requests - 1, 64)))
         if error.retry_after is not None:
             if error.retry_after > options.max_retry_after:
                 return None
-            delay = max(delay, error.retry_after + options.jitter(options.delay))
+            delay = max(delay, error.retry_after + self._jitter(options.delay))
         if self._total is not None and delay >= self._total.left:
             return None
         how = self._how(error)
@@ -252,6 +253,9 @@ class Retries:
             error.add_note("It was not retried: the retry budget is used up.")
             return None
         return delay, how
+
+    def _jitter(self, most: float) -> float:
+        return at_least("jitter", self._options.jitter(most))
 
     def _how(self, error: StreamError) -> _How | None:
         """How to go on, with what is asked then; None, and why, if there is no way."""

@@ -76,8 +76,9 @@ def retry_stream(
         max_delay: Seconds that are waited at most, where the provider does not ask for more.
         max_retry_after: Seconds that a provider may ask for; if it asks for more, the stream fails at once.
         budget: What limits further requests, over all streams that share it; ``shared`` for the process's own for this
-            model; None for no limit.
-        jitter: How long to wait, given the most, both in seconds; by default any time up to it.
+            model, or for all sources together of which the model is not known; None for no limit.
+        jitter: How long to wait, given the most, both in seconds; by default any time up to it. What is no such time ends
+            the stream with a `ConfigurationError`.
         max_buffered: Events that an attempt may have with ``buffer``; it fails of more. (Before the first content: 65 536.)
 
     Raises:

@@ -51,6 +51,8 @@ def continued(
     if (request.n or 1) > 1 or request.extra.get("n", 1) != 1:
         return "more than one answer was asked for (n)"
     last = request.messages[-1]
+    if provider.dialect == "anthropic" and last.role != "assistant" and text.isspace():
+        return "nothing but blanks was said yet, which is no turn for Anthropic"
     before, said = (request.messages[:-1], list(last.content)) if last.role == "assistant" else (request.messages, [])
     said = _joined(said, text)
     extra: Mapping[str, Any] = {}

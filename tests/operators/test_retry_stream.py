@@ -269,6 +269,16 @@ async def test_what_jitter_raises_ends_the_stream() -> None:
     assert type(told.error) is ZeroDivisionError
 
 
+@pytest.mark.parametrize("after", [None, 3.0])
+@pytest.mark.parametrize("delay", [math.nan, math.inf, -1.0, None, "1"])
+@virtual_time
+async def test_what_jitter_returns_is_a_time_that_can_be_waited(delay: Any, after: float | None) -> None:
+    told = retry(Fickle([busy(after)]).stream, jitter=lambda most: delay)
+    await asyncio.sleep(100)
+    assert isinstance(told.error, ConfigurationError)
+    assert str(told.error).startswith("jitter=")
+
+
 @virtual_time
 async def test_a_source_of_something_else_is_refused() -> None:
     told = retry(rx.of("text"))  # type: ignore[arg-type]
