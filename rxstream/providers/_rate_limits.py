@@ -4,8 +4,9 @@ Rules of this module:
 
 * A name is read by its words: ``anthropic-ratelimit-input-tokens-remaining``, ``x-ratelimit-remaining-tokens``,
   ``x-ratelimit-limit-requests-day``, ``ratelimit-reset``. One with any other word in it is about something else.
-* Numbers that belong together stay together. Where there are several limits of a kind (input and output, minute and day), it
-  is the one of which least is left.
+* Numbers that belong together stay together. Where there are several limits of a kind (minute and day), it is the one of
+  which least is left. Input and output are told together where the provider does so, as our estimates are; either alone
+  only where nothing of it is left, or where there is no sum.
 * A time of day is measured against the response's own ``date``, as our clock may be wrong; one in the past is 0.
 * Garbage is as if it were not there. Nothing is raised.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -27,7 +28,8 @@ _NAME: Final = re.compile(r"(?:x-|anthropic-)?ratelimit-([a-z-]+)")
 _NUMBERS: Final = ("limit", "remaining", "reset")
 _REQUESTS: Final = frozenset({"request", "requests", "req"})
 _TOKENS: Final = frozenset({"token", "tokens"})
-_KINDS: Final = frozenset({"input", "output", "prompt", "generated", "second", "minute", "hour", "day"})
+_HALVES: Final = frozenset({"input", "output", "prompt", "generated"})
+_KINDS: Final = _HALVES | {"second", "minute", "hour", "day"}
 _LONGEST: Final = 64
 """Characters of a value that means something."""
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
@@ -58,7 +60,7 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
                 of = tokens if words & _TOKENS else requests
                 of.setdefault(rest, {})[number[0]] = value.strip()
     now = _date(date)
-    limits = (*_scarcest(requests.values(), now), *_scarcest(tokens.values(), now))
+    limits = (*_scarcest(requests, now), *_scarcest(tokens, now))
     if all(number is None for number in limits):
         return None
     return RateLimits(
@@ -71,8 +73,15 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     )
 
 
-def _scarcest(limits: Iterable[_Limit], now: datetime | None) -> tuple[int | None, int | None, float | None]:
-    read = [(_count(one.get("limit")), _count(one.get("remaining")), _span(one.get("reset"), now)) for one in limits]
+def _scarcest(
+    limits: Mapping[frozenset[str], _Limit], now: datetime | None
+) -> tuple[int | None, int | None, float | None]:
+    summed = any(not kind & _HALVES and _count(one.get("remaining")) is not None for kind, one in limits.items())
+    read: list[tuple[int | None, int | None, float | None]] = []
+    for kind, one in limits.items():
+        remaining = _count(one.get("remaining"))
+        if not (summed and kind & _HALVES and remaining != 0):
+            read.append((_count(one.get("limit")), remaining, _span(one.get("reset"), now)))
     return min(read, key=lambda one: math.inf if one[1] is None else one[1], default=(None, None, None))
 
 

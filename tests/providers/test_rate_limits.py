@@ -17,8 +17,8 @@ NOW = 1761031680
 
 
 def test_anthropics() -> None:
-    """The one of which least is left is told, with its own limit and time."""
-    found = rate_limits({
+    """Input and output together, as long as there is something left of both."""
+    headers = {
         "Date": DATE,
         "anthropic-ratelimit-requests-limit": "50",
         "anthropic-ratelimit-requests-remaining": "49",
@@ -34,15 +34,23 @@ def test_anthropics() -> None:
         "anthropic-ratelimit-tokens-reset": "2025-10-21T07:28:10Z",
         "anthropic-ratelimit-unified-5h-reset": "1",
         "anthropic-priority-input-tokens-remaining": "1",
-    })  # fmt: skip
+    }
+    found = rate_limits(headers)
     assert found == RateLimits(
         requests_limit=50,
         requests_remaining=49,
         requests_reset=2,
-        tokens_limit=8000,
-        tokens_remaining=7000,
-        tokens_reset=8,
+        tokens_limit=38000,
+        tokens_remaining=36000,
+        tokens_reset=10,
     )
+    used_up = rate_limits({**headers, "anthropic-ratelimit-output-tokens-remaining": "0"})
+    assert used_up is not None
+    assert (used_up.tokens_limit, used_up.tokens_remaining, used_up.tokens_reset) == (8000, 0, 8)
+    apart = rate_limits({name: value for name, value in headers.items() if "ratelimit-tokens" not in name})
+    assert apart is not None
+    assert (apart.tokens_limit, apart.tokens_remaining, apart.tokens_reset) == (8000, 7000, 8)
+    assert rate_limits({**headers, "anthropic-ratelimit-tokens-remaining": "many"}) == apart
 
 
 def test_openais() -> None:
