@@ -9,6 +9,7 @@ Rules of this module:
   the loop ends.
 * Of an answer that is an error no more is read than its head: the SDKs would read all of it, and inflate it.
 * No redirect is followed: the other server would get the prompt, and every header that the caller has added.
+* Nor does a server get what the environment holds for another: the SDKs would send its headers to any.
 * SDKs are imported by the functions that make their clients, nowhere else; the first time in a thread of its own, for
   it takes a second or two, in which the loop would stand still.
 """
@@ -19,6 +20,7 @@ import asyncio
 import functools
 import importlib
 import importlib.util
+import os
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -36,7 +38,17 @@ if TYPE_CHECKING:
 
     Client: TypeAlias = AsyncOpenAI | AsyncAnthropic
 
-__all__ = ["ClientKey", "Transport", "close_clients", "lease", "load", "loaded", "no_clock", "pick_transport"]
+__all__ = [
+    "ClientKey",
+    "Transport",
+    "close_clients",
+    "environment_headers",
+    "lease",
+    "load",
+    "loaded",
+    "no_clock",
+    "pick_transport",
+]
 
 Transport: TypeAlias = Literal["auto", "httpx2", "aiohttp"]
 """What carries the bytes; ``auto`` is aiohttp where it is installed, since it costs half as much, else httpx2."""
@@ -49,6 +61,10 @@ _HEAD_BYTES: Final = 64 * 1024
 
 _MOST: Final = 100_000
 """Streams at a time on one aiohttp client; it takes no limit for "100", so one is given that nobody reaches."""
+
+
+_OWN: Final = {"openai": "https://api.openai.com/", "anthropic": "https://api.anthropic.com/"}
+"""Where each SDK is at home."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,31 +194,47 @@ def _make(key: ClientKey) -> Client:
 
 
 def _make_openai(key: ClientKey) -> AsyncOpenAI:
-    from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient  # noqa: PLC0415 - a second to load
+    from openai import AsyncOpenAI, DefaultAioHttpClient, DefaultAsyncHttpxClient, Omit  # noqa: PLC0415 - a second to load
 
     http = DefaultAioHttpClient if key.transport == "aiohttp" else DefaultAsyncHttpxClient
-    client = AsyncOpenAI(
+    left_out: Any = {name: Omit() for name in _not_for(key)}
+    return AsyncOpenAI(
         base_url=key.base_url,
         api_key=key.api_key,
         max_retries=0,
+        default_headers=left_out,
         http_client=http(**_options(key)),
     )
-    if client.base_url.host != "api.openai.com":  # the SDK reads these from the environment for any server
-        client.organization = client.project = None
-    return client
 
 
 def _make_anthropic(key: ClientKey) -> AsyncAnthropic:
-    from anthropic import AsyncAnthropic, DefaultAioHttpClient, DefaultAsyncHttpxClient  # noqa: PLC0415 - a second to load
+    from anthropic import AsyncAnthropic, DefaultAioHttpClient, DefaultAsyncHttpxClient, Omit  # noqa: PLC0415 - as long
 
     http = DefaultAioHttpClient if key.transport == "aiohttp" else DefaultAsyncHttpxClient
+    left_out: Any = {name: Omit() for name in _not_for(key)}
     return AsyncAnthropic(
         base_url=key.base_url,
         api_key=key.api_key,
         max_retries=0,
         open_telemetry=False,
+        default_headers=left_out,
         http_client=http(**_options(key)),
     )
+
+
+def environment_headers(sdk: Literal["openai", "anthropic"]) -> dict[str, str]:
+    """The headers that `sdk` reads from the environment and sends to whatever server it talks to, by their names."""
+    pairs = (line.partition(":") for line in os.environ.get(f"{sdk.upper()}_CUSTOM_HEADERS", "").split("\n"))
+    return {name.strip(): value.strip() for name, sign, value in pairs if sign}
+
+
+def _not_for(key: ClientKey) -> list[str]:
+    """The headers of the environment that are not meant for this server: it is neither the SDK's own nor the environment's."""
+    if f"{key.base_url.rstrip('/')}/".startswith(_OWN[key.sdk]):
+        return []
+    if key.base_url == os.environ.get(f"{key.sdk.upper()}_BASE_URL", "").strip():
+        return []
+    return [*environment_headers(key.sdk), "OpenAI-Organization", "OpenAI-Project"]
 
 
 def _options(key: ClientKey) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from rxstream._check import flag, instance, one_of
 from rxstream.config import Limits, Request, Target, Timeouts
@@ -19,7 +19,7 @@ from rxstream.sources._address import check_address, check_key
 from rxstream.sources._clients import Transport, load, loaded
 from rxstream.sources._conversation import ModelAsking, asked
 from rxstream.sources._source import Source
-from rxstream.sources.sdk import Connection, address_of, check_client
+from rxstream.sources.sdk import Connection, address_of, check_client, sdk_of
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -84,7 +84,7 @@ def model_asking(
 async def _prepare(row: Provider, connect: Callable[[], Awaitable[Connection]]) -> None:
     """See whether it can be asked at all, and load what asks."""
     await connect()
-    await loaded(_sdk(row))
+    await loaded(sdk_of(row))
 
 
 async def _connect(to: Callable[..., Connection], base_url: str | None, api_key: str | None) -> Connection:
@@ -101,10 +101,6 @@ async def _connect_here(to: Callable[..., Connection], model: str) -> Connection
 def _here() -> str:
     """The address of the server of this process, which has another each time that it is started."""
     return ""
-
-
-def _sdk(row: Provider) -> Literal["openai", "anthropic"]:
-    return "anthropic" if row.dialect == "anthropic" else "openai"
 
 
 def _serve(model: str) -> tuple[str, str]:
@@ -138,4 +134,4 @@ def preload(target: str, *, base_url: str | None = None, api_key: str | None = N
     if row.name == "local" and base_url is None:
         base_url, api_key = _serve(where.model)
     Connection.to(row, base_url=base_url, api_key=api_key)
-    load(_sdk(row))
+    load(sdk_of(row))

@@ -27,7 +27,15 @@ from rxstream.providers.openai_chat import encode as openai_chat
 from rxstream.providers.openai_responses import encode as openai_responses
 from rxstream.sources._address import check_address, check_exposure, check_key, host_of
 from rxstream.sources._body import Body
-from rxstream.sources._clients import ClientKey, Transport, close_clients, lease, no_clock, pick_transport
+from rxstream.sources._clients import (
+    ClientKey,
+    Transport,
+    close_clients,
+    environment_headers,
+    lease,
+    no_clock,
+    pick_transport,
+)
 from rxstream.sources._response import Origin, event_stream, secret_headers
 from rxstream.sources._secrets import Secrets
 
@@ -45,6 +53,7 @@ __all__ = [
     "encode_for",
     "open_rest",
     "open_stream",
+    "sdk_of",
 ]
 
 _CONNECT_SECONDS: Final = 10.0
@@ -124,11 +133,11 @@ class Connection:
         """What must not be seen in any message: the keys."""
         if self.client is not None:
             yield from secret_headers(self.client.default_headers)
-            yield from secret_headers(
-                cast("dict[str, Any]", vars(self.client))
-            )  # named alike: api_key, auth_token, aws_secret_key …
-        elif self._key != _NO_KEY:
-            yield self._key
+            named = cast("dict[str, Any]", vars(self.client))  # alike: api_key, auth_token, aws_secret_key …
+            yield from secret_headers(named)
+        else:
+            yield from [self._key] if self._key != _NO_KEY else []
+            yield from environment_headers(sdk_of(self.provider)).values()
         proxies = (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))
         yield from (proxy.rpartition("@")[0].rpartition(":")[2] for proxy in proxies)
 
@@ -136,7 +145,7 @@ class Connection:
         """A client for one stream: the user's, or a shared one of the running loop."""
         if self.client is not None:
             return nullcontext(self.client.with_options(max_retries=0))
-        sdk: Literal["openai", "anthropic"] = "anthropic" if self.provider.dialect == "anthropic" else "openai"
+        sdk = sdk_of(self.provider)
         return lease(ClientKey(sdk=sdk, base_url=self.base_url, api_key=self._key, transport=self.transport))
 
     def __reduce__(self) -> NoReturn:
@@ -192,8 +201,7 @@ async def call_off(
     }  # what `with_streaming_response` sends
     options = {"params": query, "headers": headers, "timeout": no_clock(connect=_CONNECT_SECONDS)}
     async with connection.lease() as client:
-        send = getattr(_with_headers(client, request), method)
-        response: httpx2.Response = await send(path, cast_to=httpx2.Response, options=options)
+        response: httpx2.Response = await getattr(client, method)(path, cast_to=httpx2.Response, options=options)
         await response.aclose()
 
 
@@ -238,7 +246,7 @@ class _Exchange(ABC):
     async def _ask(self, stack: AsyncExitStack) -> httpx2.Response:
         try:
             client = await stack.enter_async_context(self._connection.lease())
-            return await self._send(_with_headers(client, self._request))
+            return await self._send(client)
         except Exception as exc:  # noqa: BLE001 - the SDKs' own errors hold keys: none may leave
             error = self.origin.not_connected(exc)
         raise error
@@ -269,8 +277,11 @@ class _Question(_Exchange):
 
     async def _send(self, client: Any) -> httpx2.Response:
         named: tuple[str, ...]
+        headers = self._headers
         match self._connection.provider.dialect:
             case "anthropic":
+                if self._request.extra_headers:  # the SDK logs those of a request, but not those of a client
+                    client, headers = client.with_options(default_headers=headers), {}
                 named, resource = ("model", "messages", "max_tokens"), client.messages
             case "openai-chat":
                 named, resource = ("model", "messages"), client.chat.completions
@@ -280,7 +291,7 @@ class _Question(_Exchange):
             **{name: self._payload[name] for name in named},
             stream=True,
             extra_body={name: value for name, value in self._payload.items() if name not in (*named, "stream")},
-            extra_headers=self._headers,
+            extra_headers=headers,
             timeout=no_clock(connect=self._connection.connect_seconds),
         ).__aenter__()
         raw: httpx2.Response = response.http_response
@@ -311,15 +322,8 @@ class _Rest(_Exchange):
 
 
 def _headers(request: Request, connection: Connection) -> dict[str, str]:
-    """Our own, for one request, but for those that the caller gives."""
     once = {} if connection.provider.quirks.keeps_connections else {"Connection": "close"}
-    given = {name.lower() for name in request.extra_headers}
-    return {name: value for name, value in {"Accept-Encoding": "identity", **once}.items() if name.lower() not in given}
-
-
-def _with_headers(client: Any, request: Request) -> Any:
-    """`client`, with the caller's headers: the SDKs log those of a request, which may hold keys, but not those of a client."""
-    return client.with_options(default_headers=request.extra_headers) if request.extra_headers else client
+    return {"Accept-Encoding": "identity", **once, **request.extra_headers}
 
 
 def address_of(
@@ -352,6 +356,11 @@ def encode_for(request: Request, provider: Provider) -> dict[str, Any]:
             )
 
 
+def sdk_of(provider: Provider) -> Literal["openai", "anthropic"]:
+    """The SDK that asks this provider."""
+    return "anthropic" if provider.dialect == "anthropic" else "openai"
+
+
 def check_client(client: Any, provider: Provider, *, alone: bool) -> None:
     """Refuse what is not an async client of the SDK that the provider's dialect needs, or what was not given `alone`.
 
@@ -360,7 +369,7 @@ def check_client(client: Any, provider: Provider, *, alone: bool) -> None:
     """
     if not alone:
         raise ConfigurationError("give either client= or base_url= and api_key=: a client has its own")
-    sdk = "anthropic" if provider.dialect == "anthropic" else "openai"
+    sdk = sdk_of(provider)
     wanted = "AsyncAnthropic" if sdk == "anthropic" else "AsyncOpenAI"
     names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(client).__mro__}
     if f"{sdk}.SyncAPIClient" in names:

@@ -7,16 +7,19 @@ import gc
 import importlib.util
 import warnings
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
+import rxstream
 from rxstream.errors import MissingDependency
 from rxstream.providers import provider
 from rxstream.sources import _clients
 from rxstream.sources._clients import ClientKey, close_clients, lease, pick_transport
 from rxstream.sources.sdk import Connection, open_stream
-from tests.support.asking import KEY, Wire, ask, link, read, until
-from tests.support.server import ScriptedServer, Signal, Wait, chat
+from tests.support.asking import DIALECTS, GOOD, KEY, Wire, ask, link, read, until
+from tests.support.live import watch
+from tests.support.server import ScriptedServer, Signal, Wait, chat, page
 
 each_transport = pytest.mark.parametrize("transport", ["httpx2", "aiohttp"])
 
@@ -105,13 +108,38 @@ def test_a_loop_that_was_just_closed_is_forgotten(transport: Wire) -> None:
         gc.collect()
 
 
-async def test_no_organization_of_openai_is_told_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK reads it from the environment for whatever server it talks to."""
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_what_the_environment_holds_for_one_server_is_told_to_no_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDKs read it for whatever server they talk to; with headers of one's own, too, for which a client is copied."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
-    with ScriptedServer(chat("x")) as server:
-        await read(ask(), link(server))
-    assert not [name for name in server.requests[0].headers if name.startswith("openai-")]
+    sdk = "ANTHROPIC" if name == "anthropic" else "OPENAI"
+    monkeypatch.setenv(f"{sdk}_CUSTOM_HEADERS", "X-Corporate-Token: planted-1\nX-Team:a:b\nnothing")
+    for headers in ({}, {"X-Mine": "1"}):
+        await close_clients()
+        with ScriptedServer(GOOD[name]("Hello")) as server:
+            url = server.url + DIALECTS[name]
+            options: dict[str, Any] = {"api_key": "k", "extra_headers": headers}
+            await watch(rxstream.stream(f"{name}:m", "hi", base_url=url, **options))
+            monkeypatch.setenv(f"{sdk}_BASE_URL", url)
+            await close_clients()
+            own = {"compatible": "openai"}.get(name, name)
+            await watch(rxstream.stream(f"{own}:m", "hi", api_key="k", extra_headers=headers))
+        told, meant = [set(request.headers) for request in server.requests]
+        assert not told & {"openai-organization", "openai-project", "x-corporate-token", "x-team"}
+        assert {"x-corporate-token", "x-team"} <= meant
+        assert {name.lower() for name in headers} <= told & meant
+    await close_clients()
+
+
+async def test_a_header_of_the_environment_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a key, and the provider may say it back."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: planted-0042")
+    with ScriptedServer(page(400, "no planted-0042 here", content_type="text/plain")) as server:
+        outcome = await watch(rxstream.stream("compatible:m", "hi", base_url=server.url, api_key="k"))
+    assert outcome.error.message == "no *** here"
 
 
 def test_aiohttp_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
