@@ -156,7 +156,8 @@ class _Pump(Generic[D]):
         except ConfigurationError as error:
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - the source's own code may raise anything
-            await self._fail(self._timed_out or (error if isinstance(error, StreamError) else _fault(error)))
+            fault = error if isinstance(error, StreamError) else _fault(error)
+            await self._fail(self._timed_out or (shut_down(fault) if self._task and self._task.cancelling() else fault))
         finally:
             self._gate.unwatch(self._gate_changed)
             self._watchdog.stop()
