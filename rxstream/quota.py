@@ -101,13 +101,13 @@ class RateLimiter:
             quota = self._quotas.get(ticket.key)
             if quota is None:
                 quota = self._quotas[ticket.key] = self._quota()
-            wait, waiter = quota.delay(_needed(ticket)), None
-            if not wait and not quota.waiters:
+            needed, waiter = _needed(ticket), None
+            if not living(quota.waiters) and not quota.wait(needed):
                 quota.take(ticket)
-            elif self.max_wait is not None and wait > self.max_wait:
+            elif self.max_wait is not None and (wait := quota.delay(needed)) > self.max_wait:
                 raise RateLimited(_refusal(ticket, wait), retry_after=wait)
             else:
-                waiter = Waiter(_needed(ticket))
+                waiter = Waiter(needed)
                 quota.waiters.append(waiter)
         if waiter is not None:
             await self._wait(quota, ticket, waiter)
