@@ -225,17 +225,24 @@ class StreamSession:
         return self._status in ("completed", "cancelled", "error")
 
     def _on_next(self, event: Event) -> None:
-        with self._lock:
-            if self._over:
-                return
-            self._count(event)
-            self._answers.add(event)
         try:
+            with self._lock:
+                if self._over:
+                    return
+                self._add(event)
             self._observer.on_next(event)
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
             if self._end("error", error):
                 self._dispose()
                 call_last(self._observer.on_error, error)
+
+    def _add(self, event: Event) -> None:
+        try:
+            self._answers.add(event)
+        except TypeError:
+            what = f"gets a {type(event).__name__}, not an event: start() before text() or map(), or subscribe()"
+            raise ConfigurationError(f"a session {what}") from None
+        self._count(event)
 
     def _on_error(self, error: Exception) -> None:
         if self._end("error", error):

@@ -470,6 +470,16 @@ async def test_what_the_observer_raises_ends_the_session_with_it() -> None:
         await session
 
 
+@pytest.mark.parametrize("source", [Scripted(words("a", "b")).events(), rx.of(*words("a"))], ids=["pump", "Rx"])
+@virtual_time
+async def test_a_stream_of_something_else_than_events_is_refused(source: Any) -> None:
+    texts: Stream[Any] = Stream.of(source).pipe(ops.map(lambda event: "text"))
+    session = texts.start()
+    with pytest.raises(ConfigurationError, match="gets a str, not an event"):
+        await session
+    assert status(session) == "error"
+
+
 @pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "raised", "held back"])
 @virtual_time
 async def test_what_the_last_callback_raises_is_logged_and_the_session_ends_all_the_same(
