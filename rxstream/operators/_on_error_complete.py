@@ -9,6 +9,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from rxstream._asking import label_of
 from rxstream._check import function
 from rxstream._outlet import Outlet
 from rxstream.errors import Cancelled, StreamError, error_info
@@ -53,7 +54,7 @@ def on_error_complete(
         def subscribe(
             observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Completing(decides, observer, LoopScheduler.of(scheduler)).subscribe(source)
+            return _Completing(decides, label_of(source), observer, LoopScheduler.of(scheduler)).subscribe(source)
 
         return Observable(subscribe)
 
@@ -65,12 +66,13 @@ def _is_a_failure(error: Exception) -> bool:
 
 
 class _Completing:
-    """One subscription: the last event, which says whose failure it is."""
+    """One subscription: the last event, which says whose failure it is; before any, the source's `label` does."""
 
     def __init__(
-        self, when: Callable[[Exception], bool], observer: abc.ObserverBase[Event], scheduler: LoopScheduler
+        self, when: Callable[[Exception], bool], label: str, observer: abc.ObserverBase[Event], scheduler: LoopScheduler
     ) -> None:
         self._when = when
+        self._label = label
         self._observer = observer
         self._emit = observer.on_next
         self._scheduler = scheduler
@@ -95,7 +97,7 @@ class _Completing:
         if not completes:
             self._observer.on_error(error)
             return
-        failed = Failed(error=error_info(error), at=self._scheduler.loop.time())
+        failed = Failed(source=self._label, error=error_info(error), at=self._scheduler.loop.time())
         if (last := self._last) is not None:
             failed = msgspec.structs.replace(failed, source=last.source, attempt=last.attempt, seq=last.seq + 1)
         self._outlet = Outlet(self._observer, self._scheduler)  # the event may close the gate before the end

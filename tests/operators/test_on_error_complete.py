@@ -44,6 +44,13 @@ async def test_the_failure_is_the_last_event() -> None:
 
 
 @virtual_time
+async def test_a_failure_before_any_event_has_the_streams_label() -> None:
+    told = Told(Field().track("a", Overloaded("busy")).pipe(on_error_complete()))
+    await asyncio.sleep(1)
+    assert told.said == ["a1 Failed Overloaded"]
+
+
+@virtual_time
 async def test_the_response_is_partial_wherever_it_is_asked_for() -> None:
     field = Field()
     track = field.track("a", 1, "Hel", reported(1), StreamIncomplete("cut"))
