@@ -31,7 +31,7 @@ from rxstream.errors import (
     TimedOut,
     error_info,
 )
-from rxstream.events import Event, Finished, Retrying, Seam, is_content
+from rxstream.events import ErrorInfo, Event, Finished, Retrying, Seam, is_content
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.operators._attempt import Attempt, Delivery
 
@@ -82,6 +82,7 @@ class Retries:
         self._seam: Seam | None = None  # to come with the next content
         self._asked: Observable[Event] | None = None  # what is asked next
         self._requests = 0
+        self._failure: ErrorInfo | None = None  # of the request before
         self._straight = False  # events go straight through
         self._partials = False  # the source keeps partial answers
         self._active = False  # a request is made and has not ended
@@ -228,6 +229,9 @@ class Retries:
             self._end(raised)
             return
         if plan is None:
+            before = self._failure
+            if before is not None and before.kind != type(error).__name__:  # such as: the rest is kept no longer
+                error.add_note(f"The request before it failed of {before.kind}: {before.message}")
             self._end(error, bare=not self._partials)
         else:
             self._retry(error, *plan)
@@ -291,8 +295,8 @@ class Retries:
 
     def _retry(self, error: Exception, delay: float, how: _How) -> None:
         """Say that the attempt has failed, and make another in `delay` seconds."""
-        failed = self._attempt
-        words: list[Event] = [failed.word(Retrying(error=error_info(error), delay=delay, how=how))]
+        failed, self._failure = self._attempt, error_info(error)
+        words: list[Event] = [failed.word(Retrying(error=self._failure, delay=delay, how=how))]
         if how == "resume":
             self._resume(failed)
         else:

@@ -269,6 +269,14 @@ async def test_what_jitter_raises_ends_the_stream() -> None:
     assert type(told.error) is ZeroDivisionError
 
 
+@virtual_time
+async def test_what_ends_it_says_what_it_began_with() -> None:
+    told = retry(Fickle([lost()], [BadRequest("kept no longer")]).stream, delay=0)
+    await asyncio.sleep(100)
+    assert type(told.error) is BadRequest
+    assert told.error.__notes__ == ["The request before it failed of Disconnected: lost"]
+
+
 @pytest.mark.parametrize("after", [None, 3.0])
 @pytest.mark.parametrize("delay", [math.nan, math.inf, -1.0, None, "1"])
 @virtual_time
