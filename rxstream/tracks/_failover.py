@@ -75,6 +75,8 @@ def failover(
     all the same, all tracks but the last: ``length`` is then a `LimitExceeded`, ``content_filter`` and ``refusal`` a
     `ContentFiltered`, another a `StreamIncomplete`.
 
+    No other is asked once the track has said that its answer is complete, whatever becomes of its connection.
+
     ``catch`` of Rx does the same with any Observables, but knows nothing of attempts: text would come twice.
 
     Example:
@@ -145,6 +147,8 @@ class _Failover(Contest):
         self._tracks = tracks
         self._goes_on = options.after_output == "continue_"
         self._further: _Further | None = None
+        self._whole = False
+        """Whether it was told that the answer is complete."""
         self._said = Aggregator() if self._goes_on or options.on_finish else None
         """What is delivered, where the errors of the tracks do not tell."""
         super().__init__(
@@ -165,6 +169,7 @@ class _Failover(Contest):
 
     def emit(self, lane: Lane, event: Event) -> None:
         if not self._ends_badly(lane, event):
+            self._whole = self._whole or type(event) is Finished
             event = self._attempts.stamp(lane, event)
             if self._said is not None:
                 self._said.add(event)
@@ -208,7 +213,7 @@ class _Failover(Contest):
     def failed(self, lane: Lane, error: Exception, /) -> None:
         is_chosen = lane is self.chosen
         following = next(iter(self.lanes[lane.index + 1 :]), None)
-        if is_chosen and (following is None or self._options.after_output == "fail"):
+        if is_chosen and (following is None or self._whole or self._options.after_output == "fail"):
             self.finish(error)
             return
         try:

@@ -327,6 +327,18 @@ async def test_other_reasons_are_no_failure() -> None:
     assert (told.completed, field.opened["b"]) == (True, 0)
 
 
+@pytest.mark.parametrize("after_output", ["fail", "restart", "continue_"])
+@virtual_time
+async def test_nothing_takes_the_place_of_an_answer_that_is_complete(after_output: Any) -> None:
+    """Though its stream fails after that."""
+    late = Disconnected("late")
+    a = Stream.of(rx.concat(rx.of(TextDelta(text="Hel"), Finished(reason="stop", seq=1)), rx.throw(late)), label="a")
+    known = Knowing(Scripted(["Bon", DONE]), further=Scripted(["lo", DONE]))
+    told = Told(failover(a, known.stream("b"), after_output=after_output))
+    await asyncio.sleep(20)
+    assert (told.error, told.said, known.texts) == (late, ["a1 'Hel'", "a1 Finished"], [])
+
+
 # --- going on ---------------------------------------------------------------------------------------------------------------
 
 
