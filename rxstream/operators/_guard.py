@@ -165,6 +165,7 @@ class _Guarded:
             error.provider = error.provider or self._ticket.key.provider
             error.model = error.model or self._ticket.key.model
             error.partial = error.partial or Aggregator().response()
+            error.__traceback__ = None  # of our frames, which would keep the stream, and its loop
         self._outlet = Outlet(self._observer, self._scheduler)
         self._outlet.on_error(error)
 
