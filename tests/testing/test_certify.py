@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from rxstream.errors import ConfigurationError
-from rxstream.testing.certify import ROWS, Certificate, Question, _bench, certify
+from rxstream.testing.certify import ROWS, Certificate, Question, _bench, _speed, certify
 from tests.support.clients import Client, endless, faulty, refusing, wordy
 
 ALL_BUT_SPEED = [row.name for row in ROWS if row.name != "speed"]
@@ -73,6 +74,19 @@ def test_a_client_that_keeps_the_loop_hangs_and_is_left_behind() -> None:
     certificate = tried(endless, "text", patience=0.3)
     assert verdicts(certificate) == {"text": "hangs"}
     assert "goes on waiting" in certificate.notes[0]
+
+
+async def _slow_to_start(question: Question) -> AsyncIterator[Any]:
+    await asyncio.sleep(0.5)
+    async for piece in Client().answer(question):
+        yield piece
+
+
+def test_the_time_that_a_client_takes_to_ask_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command starts an interpreter and loads an SDK first: that may take longer than all its patience afterwards."""
+    monkeypatch.setattr(_bench, "_LATE", 0.3)
+    certificate = tried(_slow_to_start, "silence", timeout=0.05)
+    assert certificate.passed, str(certificate)
 
 
 def test_what_a_client_cannot_do_is_not_counted() -> None:
@@ -303,6 +317,12 @@ def test_figures_stand_in_the_cells() -> None:
     assert close.endswith(" ms")
     assert float(close.split()[0]) < 1000
     assert " x (" in cost
+
+
+def test_a_cost_that_is_lost_in_that_of_the_start_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command's may be."""
+    monkeypatch.setattr(_speed, "_cost", lambda reader, clock: -1e-6)
+    assert verdicts(tried(Client().answer, "speed")) == {"speed": "n/a"}
 
 
 async def _half(question: Question) -> AsyncIterator[Any]:

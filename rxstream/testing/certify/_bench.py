@@ -37,12 +37,21 @@ class Finding(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """A client at work against a server."""
+    """A client at work against a server.
+
+    Args:
+        server: Whom it asks.
+        run: The client.
+        told: What it has told so far.
+        patience: Seconds from its request after which it hangs.
+        loading: Seconds that it may take to its request: a command has to start first.
+    """
 
     server: ScriptedServer
     run: Run
     told: Told
     patience: float
+    loading: float
 
     @property
     def request(self) -> Recorded:
@@ -55,6 +64,9 @@ class Trial:
         Raises:
             Finding: it hangs, cannot do this, or breaks the protocol.
         """
+        limit = time.monotonic() + self.loading
+        while not self.server.requests and time.monotonic() < limit and not self.told.over.wait(_LOOK):
+            pass
         if not self.told.over.wait(self.patience):
             raise Finding("hangs", f"goes on waiting, for {self.patience:g} s and more")
         if self.told.misuse:
@@ -142,7 +154,7 @@ class Bench:
             told = Told(stop_at=stop_at)
             run = self.target.start(self.question(server.url, timeout=timeout, tools=tools), told)
             try:
-                yield Trial(server, run, told, patience)
+                yield Trial(server, run, told, patience, self.patience)
             finally:
                 if not told.over.is_set():
                     run.abandon()
