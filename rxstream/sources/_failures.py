@@ -68,4 +68,6 @@ def _root(chain: list[Exception]) -> str:
 
 
 def _words(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    """In one line; without the number 400, which aiohttp writes before a body that it cannot read, whatever the answer's was."""
+    words = " ".join(str(exc).removeprefix("400, message:").split())
+    return f"{type(exc).__name__}: {words}" if words else type(exc).__name__

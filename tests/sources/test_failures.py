@@ -96,6 +96,15 @@ async def test_no_key_of_a_users_client_in_an_error() -> None:
     assert not [text for text in reachable(error) if KEY in text or "hidden-gateway-word" in text]
 
 
+async def test_a_connection_that_breaks_is_told_in_one_line_without_a_status() -> None:
+    """For aiohttp says "400, message:", a line break and two blanks of a body that is not whole."""
+    with ScriptedServer([Head(), b"data: 1\n\n", CLOSE]) as server:
+        _, error = await error_of(open_stream(ask(), link(server, transport="aiohttp")))
+    assert "broke the connection: TransferEncodingError: Not enough data" in error.message
+    assert "400" not in error.message.replace(str(server.port), "")
+    assert "\n" not in error.message
+
+
 def test_an_error_whose_body_was_not_read() -> None:
     """Its status is all there is to go by."""
     origin = Origin(host="x", dialect="openai-chat", secrets=Secrets([]), max_bytes=None)
