@@ -5,13 +5,15 @@ exactly what was delivered; no task and no socket is left; and the next request 
 same where nothing fails and somebody acts: disposes, pauses, or shuts the loop down.
 
 The server sends a piece of the answer only when the loop has nothing left to do, so that each piece is awaited, and the stream is
-paused in its midst. A round is over when a run ends without having come to the point at which something was to happen.
+paused in its midst. A round is over when three runs have ended without having come to the point at which something was to
+happen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -32,7 +34,7 @@ from tests.support.asking import DIALECTS, GOOD, until
 from tests.support.leaks import needs_proc, sockets
 from tests.support.live import TRANSPORTS, Outcome, Transport, no_task_left, stream_from
 from tests.support.server import Exchange, Head, ScriptedServer, Signal
-from tests.support.torture import AWAITS, BREAKS, Plan, TortureLoop, Where, fault
+from tests.support.torture import AWAITS, BREAKS, Plan, TorturedSocket, TortureLoop, Where, fault
 from tests.support.virtual_loop import settle
 
 WORDS: Final = ("Hel", "lo ", "you")
@@ -141,6 +143,13 @@ class Run:
         assert len(self.outcome.ends) == (self._ended_before or not self.disposed)
         assert TEXT.startswith(self.outcome.text)
 
+    def assert_left(self) -> None:
+        """Silent, if it was left before it failed."""
+        if self.disposed:
+            self.assert_silent()
+        else:
+            self.assert_one_end()
+
     def assert_asked_again(self, *, after_output: str) -> None:
         """The whole text, once; or an error after which nobody asks again, or after content, if none is to be risked."""
         assert TEXT.startswith(self.outcome.response.text)
@@ -152,6 +161,34 @@ class Run:
         self._assert_exact()
         [error] = self.outcome.ends
         assert not getattr(error, "retryable", False) or (after_output == "fail" and self.outcome.text)
+
+
+class LeftInAPause(Run):
+    """So that what comes of a disposal may fail, too."""
+
+    def _wait_for_idle(self, times: int) -> None:
+        if times == 1:
+            self.dispose()
+        super()._wait_for_idle(times)
+
+
+class LeftInACallback(Run):
+    """By the observer, as it is called."""
+
+    def _on_next(self, event: Event) -> None:
+        super()._on_next(event)
+        if len(self.outcome.events) == 3:
+            self.dispose()
+
+
+class ShutDownInAPause(Run):
+    """The loop goes down, and nobody will open the gate any more."""
+
+    def _wait_for_idle(self, times: int) -> None:
+        if times == 1:
+            self.shut_down()
+        else:
+            super()._wait_for_idle(times)
 
 
 Act = Callable[[str], object]
@@ -180,41 +217,48 @@ class Rack:
         self.reports: list[str] = []
         """What the loop's exception handler was told."""
 
-    def torture(self, where: Where, deed: Deed, check: Check) -> None:
-        """A run for each point of the kind `where`, in which the deed is done there."""
-        with ScriptedServer(self._answer) as server, asyncio.Runner(loop_factory=TortureLoop) as runner:
+    def torture(self, where: Where, deed: Deed, check: Check, make: Callable[[TortureLoop], Run] = Run) -> None:
+        """A run, made by `make`, for each point of the kind `where`, in which the deed is done there."""
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            ScriptedServer(self._answer) as server,
+            asyncio.Runner(loop_factory=TortureLoop) as runner,
+        ):
+            patch.setattr(socket, "socket", TorturedSocket)
             loop = runner.get_loop()
             assert isinstance(loop, TortureLoop)
             self._server, self._loop, self.reports = server, loop, loop.reports
-            runner.run(self._rounds(where, deed, check))
+            runner.run(self._rounds(where, deed, check, make))
 
-    async def _rounds(self, where: Where, deed: Deed, check: Check) -> None:
+    async def _rounds(self, where: Where, deed: Deed, check: Check, make: Callable[[TortureLoop], Run]) -> None:
         before = sockets()
         await self._good()
         before += 2 * self._keep  # our end and the server's
-        while True:
+        missed = 0
+        while missed < 3:  # whether a new connection is waited for may differ
             plan = Plan(where, len(self.points))
             try:
-                run = Run(self._loop)
+                run = make(self._loop)
                 plan.act = deed(run)
                 await self._tortured(plan, run)
                 check(run)
                 await self._good()
-                await no_task_left()
                 await until(lambda: sockets() == before)
             except (Exception, AssertionError) as error:
                 error.add_note(f"at {plan.struck}")
                 raise
-            if not plan.struck:
-                break
-            self.points.append(f"{plan.struck}: {run.outcome.ends}")
+            if plan.struck:
+                self.points.append(f"{plan.struck}: {run.outcome.ends}")
+            missed = 0 if plan.struck else missed + 1
         await close_clients()
 
     async def _tortured(self, plan: Plan, run: Run) -> None:
         self._loop.plan = plan
         try:
             await run.of(self._ask(self._server, prompt="tortured").pipe(*self._operators))
-            await no_task_left()
+            async with asyncio.timeout(PATIENCE):
+                while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                    await asyncio.wait(others)  # and no busy loop: the server ends its answer when this one is idle
             await settle()  # who acts soon has done so
         finally:
             self._loop.plan = None
@@ -223,23 +267,41 @@ class Rack:
         async with asyncio.timeout(PATIENCE):
             answer = await self._ask(self._server, prompt="good")
         assert answer.text == TEXT
+        await no_task_left()
         await until(lambda: self._server.open_connections == self._keep)
 
     async def _answer(self, exchange: Exchange) -> None:
         """One piece after the other as the client waits for it; or, to a good request, at once, and closed."""
-        tortured = b"tortured" in exchange.request.body
-        await exchange.head(Head(chunked=tortured or self._keep))
-        for frame in self._frames:
-            if tortured:
+        if b"tortured" not in exchange.request.body:
+            await exchange.head(Head(chunked=self._keep))
+            await exchange.send(b"".join(self._frames))
+            await exchange.end()
+            return
+        self._at_work(1)
+        try:
+            await exchange.head(Head(chunked=True))
+            for frame in self._frames:
                 await self._idle()
-            await exchange.send(frame)
-        await exchange.end()
+                await exchange.send(frame)
+            await self._idle()
+            await exchange.end()
+        finally:
+            self._at_work(-1)
 
     async def _idle(self) -> None:
         idle = Signal()
-        with suppress(RuntimeError):  # the loop is closed: the client is about to leave
-            self._loop.when_idle(idle.set)
+        with suppress(RuntimeError):
+            self._loop.when_idle(partial(self._go_on, idle))
+            self._at_work(-1)
             await idle.wait_async()
+
+    def _go_on(self, idle: Signal) -> None:
+        self._at_work(1)
+        idle.set()
+
+    def _at_work(self, more: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the client is about to leave
+            self._loop.at_work(more)
 
 
 def soon(act: Callable[[], None]) -> None:
@@ -270,6 +332,8 @@ AGAIN: Final[list[tuple[Where, Deed]]] = [
     *(("await", failing(error)) for error in AWAITS.values()),
     *(("socket", breaking(act)) for act in BREAKS.values()),
 ]
+OF_A_SOCKET: Final = ("socket", "connect", "getsockopt", "send", "recv")
+"""Operations that every new connection comes to."""
 
 
 @pytest.mark.parametrize("deed", AWAIT_DEEDS if LONG else ["reset", *list(AWAIT_DEEDS)[len(AWAITS) :]])
@@ -279,7 +343,20 @@ def test_every_await(name: str, transport: Transport, deed: str) -> None:
     rack = Rack(name, transport)
     rack.torture("await", *AWAIT_DEEDS[deed])
     assert len(rack.points) > 10
+    assert deed != "reset" or rack.points[-1].endswith("[None]"), "no await of what comes after the end has failed"
     assert rack.reports == []
+
+
+@pytest.mark.parametrize("deed", AWAITS if LONG else ["reset"])
+@pytest.mark.parametrize("left", [LeftInAPause, LeftInACallback, ShutDownInAPause])
+@each_transport
+@each_dialect
+def test_every_await_of_one_that_is_left(name: str, transport: Transport, left: type[Run], deed: str) -> None:
+    """Also those of cancelling it and of closing its connection."""
+    rack = Rack(name, transport)
+    rack.torture("await", AWAIT_DEEDS[deed][0], Run.assert_left, left)
+    assert len(rack.points) > 8
+    assert not [report for report in rack.reports if "gate.py" not in report]  # a wait that is given up cannot fail
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -291,6 +368,8 @@ def test_every_socket_operation(name: str, transport: Transport, deed: str, *, k
     rack = Rack(name, transport, keep=keep)
     rack.torture("socket", *SOCKET_DEEDS[deed])
     assert len(rack.points) > 8
+    assert keep or not [what for what in OF_A_SOCKET if f" {what}: " not in f"{rack.points}"]
+    assert rack.points[-1].endswith("[None]"), "nothing of what comes after the end has failed"
     if deed != "no memory":  # of which asyncio itself tells the loop
         assert rack.reports == []
 
@@ -303,7 +382,7 @@ def test_asked_again_the_text_is_whole(
 ) -> None:
     """With `retry_stream` behind it a fault costs a request, and no text."""
     again = retry_stream(after_output=after_output, delay=0, budget=None)
-    for where, deed in AGAIN if LONG else AGAIN[-1:]:
+    for where, deed in AGAIN if LONG else AGAIN[len(AWAITS) :][:1]:
         rack = Rack(name, transport, again)
         rack.torture(where, deed, partial(Run.assert_asked_again, after_output=after_output))
         assert len(rack.points) > 8

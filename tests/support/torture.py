@@ -1,8 +1,9 @@
 """Torture, as curl does it: count what can fail in a good run, then run once for each with that one failing.
 
 A `Plan` counts the points that a run comes to, and does something at one of them. A `TortureLoop` leads two kinds of points
-to it: every await of every task that is made on it while it has a plan, and every operation of its sockets. So nothing
-in the library knows that it is tortured, and no point has to be named to be found.
+to it: every await of every task that is made on it while it has a plan, and every operation of the sockets that are made on
+it while `socket.socket` is `TorturedSocket`. So nothing in the library knows that it is tortured, and no point has to be
+named to be found.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import socket
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Literal
 
-__all__ = ["AWAITS", "BREAKS", "Break", "Plan", "TortureLoop", "fault"]
+from rxstream.loop import running_loop
+
+__all__ = ["AWAITS", "BREAKS", "Break", "Plan", "TortureLoop", "TorturedSocket", "Where", "fault"]
 
 Where = Literal["await", "socket"]
 
@@ -53,6 +56,7 @@ class TortureLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._idle: list[Callable[[], object]] = []
+        self._at_work = 0
         super().__init__(_WatchedSelector(self))
         self.plan: Plan | None = None
         self.reports: list[str] = []
@@ -61,26 +65,29 @@ class TortureLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(lambda _, context: self.reports.append(f"{context}"))
 
     def when_idle(self, call: Callable[[], object]) -> None:
-        """Call it once, when there is nothing left to do but to wait. From any thread."""
+        """Call it once, when there is nothing left to do but to wait, here and for those `at_work`. From any thread."""
         self.call_soon_threadsafe(self._idle.append, call)
 
-    def tell_idle(self) -> None:
+    def at_work(self, more: int) -> None:
+        """So many more, or fewer, of other threads are about to send something. From any thread."""
+
+        def change() -> None:
+            self._at_work += more
+
+        self.call_soon_threadsafe(change)
+
+    def tell_idle(self) -> bool:
+        """Whether anybody wanted to know."""
+        if self._at_work > 0:
+            return False
         waiting = self._idle.copy()
         self._idle.clear()
         for call in waiting:
             call()
+        return bool(waiting)
 
     def reach(self, where: Where, what: str) -> object:
         return None if self.plan is None else self.plan.reach(where, what)
-
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        self.reach("socket", "connect")
-        await super().sock_connect(sock, address)
-
-    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> asyncio.Transport:
-        made: Any = super()
-        transport: asyncio.Transport = made._make_socket_transport(_Socket(self, sock), *args, **kwargs)
-        return transport
 
 
 class _WatchedSelector(selectors.DefaultSelector):
@@ -94,39 +101,54 @@ class _WatchedSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        self._loop.tell_idle()
-        return super().select(timeout)
+        return super().select(0 if self._loop.tell_idle() else timeout)
 
 
-class _Socket(socket.socket):
-    """A connected socket whose operations are points; but for closing, which asyncio does not let fail."""
+class TorturedSocket(socket.socket):
+    """A socket whose operations are points, if a `TortureLoop` makes it.
 
-    def __init__(self, loop: TortureLoop, sock: socket.socket) -> None:
-        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        self.setblocking(False)
-        self._loop = loop
+    Closing is none: asyncio does not let it fail. Nor is ``setsockopt``: where that fails asyncio leaves to the garbage
+    collector what it has half made.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        loop = running_loop()
+        self._loop = loop if isinstance(loop, TortureLoop) else None
+        self._reach("socket")
+        super().__init__(*args, **kwargs)
+
+    def _reach(self, what: str) -> object:
+        return None if self._loop is None else self._loop.reach("socket", what)
+
+    def connect(self, address: Any) -> None:
+        self._reach("connect")
+        super().connect(address)
+
+    def getsockopt(self, *args: Any) -> Any:
+        self._reach("getsockopt")
+        return super().getsockopt(*args)
 
     def recv(self, *args: Any) -> bytes:
-        done = self._loop.reach("socket", "recv")
+        done = self._reach("recv")
         return done if isinstance(done, bytes) else super().recv(*args)
 
     def recv_into(self, buffer: Any, *args: Any) -> int:
-        done = self._loop.reach("socket", "recv_into")
+        done = self._reach("recv_into")
         if isinstance(done, bytes):
             buffer[: len(done)] = done
             return len(done)
         return super().recv_into(buffer, *args)
 
     def send(self, *args: Any) -> int:
-        self._loop.reach("socket", "send")
+        self._reach("send")
         return super().send(*args)
 
     def sendmsg(self, *args: Any) -> int:
-        self._loop.reach("socket", "sendmsg")
+        self._reach("sendmsg")
         return super().sendmsg(*args)
 
     def shutdown(self, how: int) -> None:
-        self._loop.reach("socket", "shutdown")
+        self._reach("shutdown")
         super().shutdown(how)
 
 
@@ -151,18 +173,23 @@ class _Steps(Coroutine[Any, Any, Any]):
         self.cr_frame = None
 
     def send(self, value: Any) -> Any:
-        begun, self._begun = self._begun, True
-        plan = self._loop.plan
-        if plan is not None and begun:
-            try:
-                plan.reach("await", getattr(self._work, "__qualname__", "?"))
-            except Exception as error:  # noqa: BLE001 - the fault: the innermost await raises it
-                return self._work.throw(error)
+        if (error := self._fault()) is not None:
+            return self._work.throw(error)
         return self._work.send(value)
 
     def throw(self, *exc: Any) -> Any:
-        self._begun = True
-        return self._work.throw(exc[0] if len(exc) == 1 else exc[1])
+        """The await was cancelled, or what it awaited has failed; it may fail of something else at that very moment."""
+        return self._work.throw(self._fault() or (exc[0] if len(exc) == 1 else exc[1]))
+
+    def _fault(self) -> Exception | None:
+        """What the innermost await is to raise."""
+        begun, self._begun = self._begun, True
+        if begun:
+            try:
+                self._loop.reach("await", getattr(self._work, "__qualname__", "?"))
+            except Exception as error:  # noqa: BLE001 - it may be any
+                return error
+        return None
 
     def close(self) -> None:
         self._work.close()
