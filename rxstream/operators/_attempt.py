@@ -3,7 +3,8 @@
 Rules of this module:
 
 * An attempt is a request and those that resume it; one of several tracks has several numbers of its own.
-* Numbers go on from attempt to attempt. Within one, what is said between its events moves their `seq`, so that it has no gaps.
+* Numbers go on from attempt to attempt. Within each number, what is said between its events moves their `seq`, so that it has
+  no gaps.
 * What was handed to the observer, no more and no less, is an error's partial answer.
 """
 
@@ -58,6 +59,7 @@ class Attempt:
         self._last = -1  # the number of that event, in its request
         self._before = 0  # events of the requests that this one resumes
         self._words = 0  # what was said between the events
+        self._others: dict[int, tuple[int, int]] = {}  # the last event, and the words, of its other numbers
         self._moved = number != 1
         self._said = 0
         self._saids: dict[int, int] = {}
@@ -107,12 +109,19 @@ class Attempt:
         self.committed = True
         if not self._moved:
             return kept
-        return [_stamp(event, attempt=self._base + event.attempt, seq=event.seq + self._words) for event in kept]
+        words = {number: self._of(number)[1] for number in self._sources}
+        numbers = [self._base + event.attempt for event in kept]
+        return [
+            _stamp(event, attempt=number, seq=event.seq + words[number])
+            for number, event in zip(numbers, kept, strict=True)
+        ]
 
     def word(self, event: E, *, number: int | None = None) -> E:
         """`event` as the next that is said of this attempt."""
-        seq = self._words + (self._heard if self.committed else 0)
-        return self._say(event, seq, self.number if number is None else number)
+        number = self.number if number is None else number
+        last, words = self._of(number)
+        heard = self._before + last + 1 if self.committed else 0
+        return self._say(event, heard + words, number)
 
     def seam(self, seam: Seam, event: Event) -> list[Event]:
         """`seam` and, after it, `event`, which has come just now."""
@@ -143,8 +152,16 @@ class Attempt:
         """Events so far, as they were numbered."""
         return self._before + self._last + 1
 
+    def _of(self, number: int) -> tuple[int, int]:
+        """The last event, and how many words, of one of its numbers."""
+        return (self._last, self._words) if number == self.number else self._others.get(number, (-1, 0))
+
     def _say(self, event: E, seq: int, number: int) -> E:
-        self._words += 1
+        if number == self.number:
+            self._words += 1
+        else:
+            last, words = self._of(number)
+            self._others[number] = last, words + 1
         self._moved = True
         return _stamp(event, source=self._sources[number], attempt=number, seq=seq, at=self._loop.time())
 
@@ -152,7 +169,11 @@ class Attempt:
         """`event` is of another source or attempt than the one before."""
         self._count()
         self._inner, self._source = event.attempt, event.source
-        self.number = self._base + event.attempt
+        number = self._base + event.attempt
+        if number != self.number:
+            self._others[self.number] = self._last, self._words
+            self._last, self._words = self._others.pop(number, (-1, 0))
+            self.number = number
         self._sources[self.number] = event.source
 
     def _count(self) -> None:

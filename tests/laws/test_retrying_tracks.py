@@ -99,6 +99,26 @@ async def test_the_next_track_is_asked_when_asking_again_has_not_helped() -> Non
     assert (a.asked, b.asked, told.response.text, told.response.attempts) == (3, 2, "b", 5)
 
 
+@pytest.mark.parametrize("after_output", ["restart", "buffer"])
+@virtual_time
+async def test_a_combination_that_is_asked_again_numbers_the_events_of_each_track(after_output: Any) -> None:
+    """Also where several of its tracks have spoken in one attempt: each has its own numbers, without gaps."""
+    scripts = {"a": [CUT, CUT, CUT], "b": [CUT, CUT, whole("answer")]}
+
+    def track(label: str) -> Stream[Event]:
+        asked = rx.defer(lambda _: pump(Scripted(scripts[label].pop(0)).source(label=label)))
+        return Stream.of(asked, label=label)
+
+    both = failover(track("a"), track("b"), after_output="restart")
+    again = retry_stream(delay=2, jitter=float, budget=None, after_output=after_output, when=lambda _: True)
+    told = Told(both.pipe(again))
+    await asyncio.sleep(80)
+    assert (told.completed, told.response.text) == (True, "answer")
+    for attempt in range(1, 7):
+        own = [event.seq for event in told.items if event.attempt == attempt]
+        assert own == list(range(len(own))), told.said
+
+
 @virtual_time
 async def test_when_nothing_helped_what_was_shown_last_is_kept() -> None:
     a = Track("a", CUT, CUT, CUT)
