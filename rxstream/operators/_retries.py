@@ -241,14 +241,18 @@ class Retries:
         options = self._options
         if not isinstance(error, StreamError) or isinstance(error, _FINAL) or self._requests >= options.attempts:
             return None
-        if (self._attempt.committed and self._attempt.finished) or not options.when(error):
+        last = self._attempt.finished or options.after_output == "fail"
+        if (self._attempt.committed and last) or not options.when(error):
             return None
         delay = self._jitter(min(options.max_delay, options.delay * 2.0 ** min(self._requests - 1, 64)))
         if error.retry_after is not None:
             if error.retry_after > options.max_retry_after:
+                most = f"max_retry_after is {options.max_retry_after:g}"
+                error.add_note(f"It was not retried: one is asked to wait {error.retry_after:g} s, and {most}.")
                 return None
             delay = max(delay, error.retry_after + self._jitter(options.delay))
         if self._total is not None and delay >= self._total.left:
+            error.add_note(f"It was not retried: a wait of {delay:g} s is more than the clock 'total' has left.")
             return None
         how = self._how(error)
         if how is None:
@@ -275,7 +279,7 @@ class Retries:
         if policy == "continue_":
             return self._go_on(error)
         if policy == "resume":
-            error.add_note("It was not resumed: the provider has given no place to resume from.")
+            error.add_note("It was not resumed: the provider has ended the answer, or given no place to resume from.")
         return None
 
     def _go_on(self, error: StreamError) -> _How | None:

@@ -178,6 +178,7 @@ async def test_a_provider_that_asks_for_too_long_is_not_asked_again() -> None:
     told = retry(Fickle([busy(retry_after=120.1)]).stream)
     await settle()
     assert (told.items, type(told.error), told.ended_at) == ([], Overloaded, 0)
+    assert told.failure.__notes__ == ["It was not retried: one is asked to wait 120.1 s, and max_retry_after is 120."]
     source = Fickle([busy(retry_after=120)], ["a", DONE])
     retry(source.stream)
     await asyncio.sleep(200)
@@ -591,7 +592,9 @@ async def test_without_a_cursor_what_was_said_is_the_last() -> None:
     model.resume = lambda: None  # type: ignore[method-assign]
     told = retry(model.stream, after_output="resume")
     await asyncio.sleep(100)
-    assert told.failure.__notes__ == ["It was not resumed: the provider has given no place to resume from."]
+    assert told.failure.__notes__ == [
+        "It was not resumed: the provider has ended the answer, or given no place to resume from."
+    ]
     assert (told.failure.partial, model.closed) == (aggregate(told.items), 1)
 
 
@@ -663,10 +666,15 @@ async def test_no_attempt_is_made_that_would_come_too_late() -> None:
     told = retry(model.stream)
     await asyncio.sleep(100)
     assert (type(told.error), told.ended_at, told.items) == (Overloaded, 1, [])
+    assert told.failure.__notes__ == ["It was not retried: a wait of 9.5 s is more than the clock 'total' has left."]
+    model = Model("Hel", DONE, faults=[(1, busy(retry_after=900))], total=10)
+    told = retry(model.stream)
+    await asyncio.sleep(100)
+    assert not hasattr(told.failure, "__notes__")  # it was the text that forbade it, not the time
     model = Model("Hel", DONE, faults=[(0, busy(retry_after=8))], total=10)
     told = retry(model.stream)
     await asyncio.sleep(100)
-    assert (type(told.error), told.ended_at, len(model.asked)) == (TimedOut, 110, 2)
+    assert (type(told.error), told.ended_at, len(model.asked)) == (TimedOut, 210, 2)
 
 
 # --- budgets --------------------------------------------------------------------------------------------------------------
