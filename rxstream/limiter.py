@@ -91,8 +91,7 @@ class TokenBucket:
         Raises:
             ConfigurationError: `amount` is negative or not finite.
         """
-        if not 0 <= amount < inf:
-            raise ConfigurationError(f"amount={amount!r}: must be a finite number of at least 0")
+        _check(amount)
         with self._lock:
             if not self._waiters or not living(self._waiters):
                 return self._take(amount)
@@ -128,10 +127,11 @@ class TokenBucket:
         Raises:
             ConfigurationError: `amount` is negative or not finite.
         """
-        if not self.try_acquire(amount):
-            return
-        waiter = Waiter(amount)
+        _check(amount)
         with self._lock:
+            if not (self._waiters and living(self._waiters)) and not self._take(amount):
+                return
+            waiter = Waiter(amount)
             self._waiters.append(waiter)
         try:
             while wait := self._turn(waiter):
@@ -175,6 +175,11 @@ class TokenBucket:
 
     def __repr__(self) -> str:
         return f"TokenBucket({self.rate:g} a second, burst={self.burst:g}, available={self.available:g})"
+
+
+def _check(amount: float) -> None:
+    if not 0 <= amount < inf:
+        raise ConfigurationError(f"amount={amount!r}: must be a finite number of at least 0")
 
 
 def acquiring(limiter: Acquire) -> Callable[[int], Awaitable[object]]:

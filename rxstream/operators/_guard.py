@@ -62,6 +62,8 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
     if not guards:
         raise ConfigurationError("guard() needs at least one guard")
     for number, one in enumerate(guards, 1):
+        if isinstance(one, type):
+            raise ConfigurationError(f"guard {number} is the class {one.__name__}: give one of its objects")
         if not (callable(getattr(one, "enter", None)) and callable(getattr(one, "leave", None))):
             raise ConfigurationError(f"guard {number} is a {type(one).__name__}: must have the methods enter and leave")
         if any(one is other for other in guards[: number - 1]):

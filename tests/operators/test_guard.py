@@ -705,6 +705,8 @@ def test_options() -> None:
         guard()
     with pytest.raises(ConfigurationError, match="guard 2 is a str: must have the methods enter and leave"):
         guard(porter, "guard")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(ConfigurationError, match="guard 1 is the class Porter: give one of its objects"):
+        guard(Porter)  # type: ignore[arg-type]  # that is the test, too
     with pytest.raises(ConfigurationError, match="guard 2 is given twice"):
         guard(porter, porter)
 
