@@ -197,7 +197,8 @@ def _tokens(stats: Statistics) -> list[str]:
 
 
 def explain(error: Exception | None) -> str:
-    """`error` in a line or two: what happened, and what is kept."""
+    """`error` in a line or two: what happened, what is kept, and why no more was done about it."""
     kept = error.partial.text if isinstance(error, StreamError) and error.partial is not None else ""
     tail = f" (kept: {len(kept)} characters that arrived)" if kept else ""
-    return printable(f"{type(error).__name__}: {error}{tail}")
+    notes: list[str] = getattr(error, "__notes__", [])
+    return printable("\n".join([f"{type(error).__name__}: {error}{tail}", *notes]))

@@ -134,8 +134,11 @@ def test_cancelling_what_was_not_started_changes_nothing() -> None:
 
 
 def test_an_error_is_explained_in_a_line() -> None:
-    """With its kind; escapes in it are harmless."""
+    """With its kind, and its notes below; escapes in it are harmless."""
     assert explain(ValueError("bad \x1b[31m")) == "ValueError: bad ␛[31m"
+    refused = Overloaded("slow down")
+    refused.add_note("It was not retried \x1b[31m.")
+    assert explain(refused) == "Overloaded: slow down\nIt was not retried ␛[31m."
 
 
 @virtual_time
