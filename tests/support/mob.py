@@ -23,7 +23,7 @@ from rxstream import operators as rxo
 from rxstream.breaker import CircuitBreaker
 from rxstream.bulkhead import Bulkhead
 from rxstream.errors import Cancelled, ConfigurationError, StreamError
-from rxstream.events import Event, Finished, TextDelta
+from rxstream.events import Event, Failed, Finished, TextDelta, UsageReported
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -92,8 +92,10 @@ class Witness:
         """Of each track."""
         self.finished: set[str] = set()
         """The tracks that said so."""
+        self.failed: set[str] = set()
         self.ends: list[Exception | None] = []
         self.wrong: list[str] = []
+        self._last: dict[tuple[str, int], Event] = {}
         self._inside = 0
         self._threads: set[int] = set()
 
@@ -109,6 +111,13 @@ class Witness:
             self.texts[event.source].append(event.text)
         elif isinstance(event, Finished):
             self.finished.add(event.source)
+        elif isinstance(event, Failed):
+            self.failed.add(event.source)
+        before = self._last.get((event.source, event.attempt))
+        if before is not None and (event == before or event.seq < before.seq):
+            self.wrong.append(f"{event!r} came twice, or late")
+        if not isinstance(event, UsageReported):  # it passes text that is held
+            self._last[event.source, event.attempt] = event
         self._inside -= 1
 
     def end(self, error: Exception | None = None) -> None:
@@ -246,7 +255,9 @@ class Case:
         told = {track: "".join(texts) for track, texts in self._witness.texts.items()}
         kept = {track: response.text for track, response in self.session.responses.items() if response.text}
         assert set(told.values()) == set(kept.values())
+        assert end is not None or set(told) <= self._witness.finished | self._witness.failed
         assert end is not None or self._witness.finished
+        assert self.session.statistics.events == self._witness.entered
         assert self.session.statistics.holds == ()
 
 
