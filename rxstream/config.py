@@ -119,20 +119,22 @@ class Timeouts(Input):
 
     The defaults suit models that reason in silence and local servers that queue. Only what the model says re-arms
     `idle`; pings never do.
+
+    Args:
+        connect: To the response headers; by default 60.
+        first_event: From there to any event, a ping included; by default 120.
+        first_output: From the request to the first content; by default 600.
+        idle: Between two pieces of content; by default 120.
+        step: One attempt; by default None.
+        total: All attempts together; by default None.
     """
 
     connect: _Seconds = 60.0
-    """To the response headers."""
     first_event: _Seconds = 120.0
-    """From there to any event, a ping included."""
     first_output: _Seconds = 600.0
-    """From the request to the first content."""
     idle: _Seconds = 120.0
-    """Between two pieces of content."""
     step: _Seconds = None
-    """One attempt."""
     total: _Seconds = None
-    """All attempts together."""
 
     @classmethod
     def of(cls, given: Timeouts | Mapping[str, float | None] | float | None) -> Timeouts:
@@ -151,20 +153,23 @@ class Limits(Input):
     """How much one stream may hold; None is no limit.
 
     Going over is a `rxstream.errors.LimitExceeded`, for `tokens` a `rxstream.errors.BudgetExceeded`.
+
+    Args:
+        event_bytes: Bytes of one event; by default 8 MiB.
+        stream_bytes: Bytes of the whole body; by default 256 MiB.
+        events: Events of one stream; by default None.
+        tokens: Output tokens, as reported while the model writes, else estimated (`rxstream.operators.limit`); by default None.
+        characters: Characters of text, thinking, refusals and arguments of tools; by default None.
+        read_ahead_bytes: Bytes that are read ahead while the stream is paused, so that a short pause does not cost the
+            connection; by default 1 MiB.
     """
 
     event_bytes: _Count = 8 * 1024 * 1024
-    """Bytes of one event."""
     stream_bytes: _Count | None = 256 * 1024 * 1024
-    """Bytes of the whole body."""
     events: _Count | None = None
-    """Events of one stream."""
     tokens: _Count | None = None
-    """Output tokens: as reported while the model writes, else estimated; see `rxstream.operators.limit`."""
     characters: _Count | None = None
-    """Characters of text, thinking, refusals and arguments of tools."""
     read_ahead_bytes: _Count = 1024 * 1024
-    """Bytes that are read ahead while the stream is paused, so that a short pause does not cost the connection."""
 
     @classmethod
     def of(cls, given: Limits | Mapping[str, int | None] | None) -> Limits:

@@ -30,18 +30,21 @@ class Retry(Input):
     Example:
         >>> Retry(attempts=5, after_output="restart").max_delay
         8.0
+
+    Args:
+        attempts: Requests in all, at most; by default 3.
+        after_output: What becomes of text that was delivered: ``fail`` (the default), ``resume``, ``restart``,
+            ``continue_`` or ``buffer``.
+        delay: Seconds that are waited at most before the second attempt, each time twice as long; by default 0.5.
+        max_delay: Seconds that are waited at most, where the provider does not ask for more; by default 8.
+        max_retry_after: Seconds that a provider may ask for; if it asks for more, the stream fails at once; by default 120.
     """
 
     attempts: Annotated[int, Field(ge=1)] = 3
-    """Requests in all, at most."""
     after_output: Literal["fail", "resume", "restart", "continue_", "buffer"] = "fail"
-    """What becomes of text that was delivered."""
     delay: _Seconds = 0.5
-    """Seconds that are waited at most before the second attempt; each time twice as long."""
     max_delay: _Seconds = 8.0
-    """Seconds that are waited at most, where the provider does not ask for more."""
     max_retry_after: _Seconds = 120.0
-    """Seconds that a provider may ask for."""
 
     @classmethod
     def of(cls, given: Retry | Mapping[str, Any]) -> Retry:
@@ -60,20 +63,25 @@ class ErrorPolicy(Input):
         >>> policy = ErrorPolicy(action="failover", retry=Retry(attempts=2), to=["openai:gpt-5-mini"])
         >>> policy == ErrorPolicy.of({"action": "failover", "retry": {"attempts": 2}, "to": ["openai:gpt-5-mini"]})
         True
+
+    Args:
+        action: ``fail`` (the default): the stream ends with the error. ``retry``: the model is asked again. ``failover``:
+            another model is asked. ``complete_partial``: what arrived is the answer
+            (`rxstream.operators.on_error_complete`).
+        retry: How each model is asked again before the next step, a `Retry` or a dict of its fields; by default not at
+            all, but with the action ``retry``.
+        to: The other models, as ``provider:model``, in the order in which they are asked: for ``failover`` and
+            ``complete_partial``.
+        after_output: What becomes of text that was delivered when another model is asked: ``fail`` (the default),
+            ``restart`` or ``continue_``; see `rxstream.tracks.failover`.
+        on_finish: Reasons to finish for which another model is asked; see `rxstream.tracks.failover`.
     """
 
     action: _Action = "fail"
-    """``fail``: the stream ends with the error. ``retry``: the model is asked again. ``failover``: another model is asked.
-    ``complete_partial``: what arrived is the answer (`rxstream.operators.on_error_complete`)."""
     retry: Retry | None = None
-    """How each model is asked again before the next step; None for not at all, but with ``retry``."""
     to: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list[str])
-    """The other models, as ``provider:model``, in the order in which they are asked: for ``failover`` and
-    ``complete_partial``."""
     after_output: Literal["fail", "restart", "continue_"] = "fail"
-    """What becomes of text that was delivered when another model is asked; see `rxstream.tracks.failover`."""
     on_finish: list[_Reason] = Field(default_factory=list[_Reason])
-    """Reasons to finish for which another model is asked; see `rxstream.tracks.failover`."""
 
     @classmethod
     def of(cls, given: OnError) -> ErrorPolicy:

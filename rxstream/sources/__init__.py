@@ -1,1 +1,1 @@
-"""sources."""
+"""Where streams begin: models, SDKs' streams, iterables, callbacks, tapes."""
