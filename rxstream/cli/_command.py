@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
     parser.add_argument(
         "--retries",
-        type=int,
+        type=_times,
         default=0,
         metavar="COUNT",
         help="when it fails before its first word, ask again so often",
@@ -120,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rxstream {_version()}")
     _add_display(parser)
     return parser
+
+
+def _times(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 0")
+    return int(text)
 
 
 def _demo_parser() -> argparse.ArgumentParser:
