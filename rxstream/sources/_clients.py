@@ -26,6 +26,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from rxstream.errors import Disconnected, MissingDependency
 from rxstream.sources._body import Body
@@ -113,6 +114,9 @@ class _Clients:
         group.append(_Shard(_make(key)))
         return group[-1]
 
+
+_read: WeakKeyDictionary[asyncio.Future[None], Any] = WeakKeyDictionary()
+"""By what tells that a connection of aiohttp is closed: the body that is, or was, read from it."""
 
 _loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
 
@@ -246,15 +250,16 @@ def _options(key: ClientKey) -> dict[str, Any]:
         "limits": httpx2.Limits(max_connections=most, max_keepalive_connections=_SHARD),
         "verify": _tls(),
         "follow_redirects": False,
-        "event_hooks": {"response": [_cut_error]},
+        "event_hooks": {"response": [_answered]},
     }
 
 
-async def _cut_error(response: httpx2.Response) -> None:
+async def _answered(response: httpx2.Response) -> None:
     """Leave of an answer that is no success only the head of its body, inflated."""
     import httpx2  # noqa: PLC0415 - as heavy
 
     whole = response.stream
+    _tell_when_lost(whole)
     if response.is_success or not isinstance(whole, httpx2.AsyncByteStream):
         return
     encoding = response.headers.pop("content-encoding", "")
@@ -264,6 +269,34 @@ async def _cut_error(response: httpx2.Response) -> None:
     finally:
         await body.aclose()
     response.stream = httpx2.ByteStream(head)
+
+
+def _tell_when_lost(stream: Any) -> None:
+    """See that whoever reads `stream` is told when its connection is lost.
+
+    aiohttp closes the connection where a chunk has no proper size, but leaves the reader of the body waiting.
+    """
+    answer = getattr(getattr(stream, "_stream", stream), "_aiohttp_response", None)
+    protocol = getattr(getattr(answer, "connection", None), "protocol", None)
+    if answer is None or protocol is None:
+        return  # of httpx2; or it has arrived as a whole
+    closed: asyncio.Future[None] | None = protocol.closed
+    if closed is None:
+        _tell(answer.content)
+        return
+    if closed not in _read:
+        closed.add_done_callback(_lost)
+    _read[closed] = answer.content
+
+
+def _lost(closed: asyncio.Future[None]) -> None:
+    closed.exception()  # somebody has to take it
+    _tell(_read.pop(closed))
+
+
+def _tell(content: Any) -> None:
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(ConnectionError("what came was not HTTP"))
 
 
 def _broken(exc: Exception) -> Disconnected:

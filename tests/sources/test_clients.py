@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 import rxstream
-from rxstream.errors import MissingDependency
+from rxstream.errors import Disconnected, MissingDependency
+from rxstream.events import is_content
 from rxstream.providers import provider
 from rxstream.sources import _clients
 from rxstream.sources._clients import ClientKey, close_clients, lease, pick_transport
 from rxstream.sources.sdk import Connection, open_stream
 from tests.support.asking import DIALECTS, GOOD, KEY, Wire, ask, link, read, until
-from tests.support.live import watch
-from tests.support.server import ScriptedServer, Signal, Wait, chat, page
+from tests.support.live import TRANSPORTS, stream_from, watch
+from tests.support.server import HANG, Head, Script, ScriptedServer, Signal, Wait, chat, page
+from tests.support.server import Wire as OnWire
 
 each_transport = pytest.mark.parametrize("transport", ["httpx2", "aiohttp"])
 
@@ -140,6 +142,36 @@ async def test_a_header_of_the_environment_is_a_secret(monkeypatch: pytest.Monke
     with ScriptedServer(page(400, "no planted-0042 here", content_type="text/plain")) as server:
         outcome = await watch(rxstream.stream("compatible:m", "hi", base_url=server.url, api_key="k"))
     assert outcome.error.message == "no *** here"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("said", [b"zz bad\r\n", b"5\r\nHelloHello\r\n"])
+async def test_a_body_that_stops_being_http_is_told_at_once(said: bytes, transport: Wire) -> None:
+    """The parser of aiohttp closes such a connection, and leaves whoever reads it waiting."""
+
+    async def check(name: str) -> None:
+        arrived = Signal()
+        script: Script = [Head(), *GOOD[name]("Hel", terminal=False), Wait(arrived), OnWire(said), HANG]
+        with ScriptedServer(script) as server:
+            stream = stream_from(server, name, transport=transport)
+            outcome = await watch(stream, on_next=lambda event: arrived.set() if is_content(event) else None)
+        assert type(outcome.error) is Disconnected
+        assert outcome.text == "Hel"
+
+    for name in DIALECTS:
+        await check(name)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_nothing_is_kept_of_what_was_read(transport: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    """One connection, used many times, holds one body at most; and where it breaks off later nobody hears of it."""
+    with ScriptedServer(*[chat("x")] * 20) as server:
+        for _ in range(20):
+            await read(ask(), link(server, transport=transport))
+        assert len(_clients._read) <= 1
+    await close_clients()
+    gc.collect()
+    assert not caplog.records
 
 
 def test_aiohttp_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
