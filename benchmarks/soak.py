@@ -29,6 +29,7 @@ from typing import Any
 
 import rxstream
 from rxstream import operators as rxo
+from rxstream import tracks
 from rxstream.errors import StreamError
 from rxstream.events import Event
 from rxstream.testing.chaos import ChaosServer, RandomFaults, Script
@@ -72,6 +73,7 @@ FAULTS = (
 TARGETS = {"openai-chat": "openai-chat", "anthropic": "anthropic", "openai-responses": "openai"}
 CLOCKS = {"connect": 2.0, "first_event": 2.0, "first_output": 3.0, "idle": 1.0, "total": 60.0}
 FIGURES = ("resident MiB", "files", "sockets", "tasks", "threads", "objects")
+"""Objects are those that the last full collection of the garbage collector has left."""
 
 
 # --- the server -----------------------------------------------------------------------------------------------------------
@@ -117,18 +119,25 @@ class Soak:
         self._chance = random.Random(2)  # noqa: S311 - to be repeated, not to be secret
         self._places = rxstream.Bulkhead(max(1, streams * 4 // 5))
 
-    def stream(self) -> rxstream.Stream[Event]:
-        """One through a pipeline: model, guard, retries, two operators at most."""
-        chance = self._chance
-        dialect = chance.choice(list(TARGETS))
-        model = rxstream.stream(
+    def model(self) -> rxstream.Stream[Event]:
+        """One of the models."""
+        dialect = self._chance.choice(list(TARGETS))
+        return rxstream.stream(
             f"{TARGETS[dialect]}:soak-1",
             "Say a hundred words.",
             base_url=self._urls[dialect],
             api_key="-",
-            transport=chance.choice(["httpx2", "aiohttp"]),
+            transport=self._chance.choice(["httpx2", "aiohttp"]),
             timeouts=CLOCKS,
         )
+
+    def stream(self) -> rxstream.Stream[Event]:
+        """One through a pipeline: model, guard, retries, two operators at most; or one of two models."""
+        chance = self._chance
+        if chance.random() < 0.1:
+            return tracks.failover(self.model(), self.model())
+        if chance.random() < 0.1:
+            return tracks.hedge(self.model(), self.model(), after=0.1)
         after: Any = chance.choice(["fail", "restart", "buffer"])
         again = rxo.retry_stream(attempts=4, after_output=after, delay=0.01, max_retry_after=0.5, budget=None)
         operators: list[Callable[[], Any]] = [
@@ -137,7 +146,7 @@ class Soak:
             lambda: rxo.segments("word"),
             lambda: rxo.pace(1000),
         ]
-        return model.pipe(
+        return self.model().pipe(
             rxo.guard(self._places), again, *(make() for make in chance.sample(operators, chance.randrange(3)))
         )
 
@@ -210,7 +219,20 @@ class Soak:
 # --- the figures ----------------------------------------------------------------------------------------------------------
 
 
-def sample() -> tuple[float, ...]:
+class Survivors:
+    """Counts the objects that full collections leave: what is garbage is no leak."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        gc.callbacks.append(self._collected)
+        gc.collect()
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "stop" and info["generation"] == 2:
+            self.count = len(gc.get_objects())
+
+
+def sample(survivors: Survivors) -> tuple[float, ...]:
     """The figures, now; on the loop."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     files = []
@@ -223,15 +245,15 @@ def sample() -> tuple[float, ...]:
         sum(name.startswith("socket:") for name in files),
         len(asyncio.all_tasks()),
         threading.active_count(),
-        len(gc.get_objects()),
+        survivors.count,
     )
 
 
-async def watch(times: list[float], samples: list[tuple[float, ...]], soak: Soak) -> None:
+async def watch(times: list[float], samples: list[tuple[float, ...]], soak: Soak, survivors: Survivors) -> None:
     start = time.monotonic()
     while True:
         times.append(time.monotonic() - start)
-        samples.append(sample())
+        samples.append(sample(survivors))
         if len(times) % 60 == 0:
             print(f"{times[-1] / 60:6.1f} min  {soak.told.total():>8} streams  {samples[-1]}", flush=True)
         await asyncio.sleep(1.0)
@@ -304,14 +326,16 @@ def main() -> int:
     samples: list[tuple[float, ...]] = []
 
     async def run(soak: Soak) -> None:
-        watching = asyncio.create_task(watch(times, samples, soak))
+        survivors = Survivors()
+        watching = asyncio.create_task(watch(times, samples, soak, survivors))
         try:
             await soak.run(options.minutes * 60)
         finally:
             watching.cancel()
             await asyncio.sleep(0.5)
             await rxstream.close_clients()
-            print("at the end, all closed:", dict(zip(FIGURES, sample(), strict=True)))
+            gc.collect()
+            print("at the end, all closed:", dict(zip(FIGURES, sample(survivors), strict=True)))
 
     with chaos() as urls:
         soak = Soak(urls, options.streams)
