@@ -37,6 +37,8 @@ async def direct(question: Any) -> AsyncIterator[Any]:
     async with model_request_stream(
         _model(question),
         [ModelRequest.user_text_prompt(question.prompt)],
+        # Its setting for servers that count as they go, as the certifier's does.
+        model_settings={"openai_continuous_usage_stats": True} if question.dialect == "openai-chat" else None,
         model_request_parameters=ModelRequestParameters(function_tools=tools, allow_text_output=True),
     ) as stream:
         async for event in stream:

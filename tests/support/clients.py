@@ -263,6 +263,50 @@ class DropsBlanks(Client):
                 yield piece
 
 
+class DropsWhatComesWithTheEnd(Client):
+    """The last text of a read that also holds the end."""
+
+    breaks = ("splits", "utf8", "spellings")
+
+    def decoded(self, decoder: Decoder, data: bytes) -> tuple[list[Event], StreamError | None]:
+        said, error = super().decoded(decoder, data)
+        return [event for event in said if not (decoder.finished and isinstance(event, TextDelta))], error
+
+
+class SaysOnePieceTwice(Client):
+    breaks = ("text", "splits", "spellings", "usage", "lingering")
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece]:
+        count = 0
+        async for piece in super().answer(question):
+            yield piece
+            count += isinstance(piece, str)
+            if count == 2 and isinstance(piece, str):
+                yield piece
+
+
+class GoesOnBehindItsBack(Client):
+    """What it does, it does in a task of its own, which nobody cancels."""
+
+    breaks = ("cancel-before-headers", "cancel-before-event", "cancel-between-tokens", "cancel-in-flood")
+
+    async def answer(self, question: Question) -> AsyncGenerator[Piece]:
+        told: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
+        self.task = asyncio.create_task(self._tell(question, told))
+        while (piece := await told.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    async def _tell(self, question: Question, told: asyncio.Queue[Piece | BaseException | None]) -> None:
+        try:
+            async for piece in super().answer(question):
+                told.put_nowait(piece)
+            told.put_nowait(None)
+        except Exception as error:  # noqa: BLE001 - it is raised elsewhere
+            told.put_nowait(error)
+
+
 class NeedsABlank(Client):
     breaks = ("spellings",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,14 @@ async def _unknown(_: Question) -> AsyncIterator[dict[str, str]]:
     yield {"txt": "Hello"}
 
 
+async def _no_call(_: Question) -> AsyncIterator[Any]:
+    yield {"tool_call": 5}
+
+
+async def _no_usage(_: Question) -> AsyncIterator[Any]:
+    yield {"usage": 5}
+
+
 def _none(_: Question) -> None:
     return None
 
@@ -118,6 +127,8 @@ async def _not_iterable(_: Question) -> int:
     [
         (_number, "it gave 3: allowed are text and dicts with the keys text, tool_call"),
         (_unknown, "it gave {'txt': 'Hello'}"),
+        (_no_call, "it gave {'tool_call': 5}, which is not as it should be: TypeError"),
+        (_no_usage, "it gave {'usage': 5}, which is not as it should be: AttributeError"),
         (_none, "it gave None, which is no iterator"),
         (_not_iterable, "it gave 3, which is no async iterator"),
     ],
@@ -127,6 +138,17 @@ def test_a_client_that_breaks_the_protocol_passes_nothing(client: Callable[[Ques
     certificate = tried(client, "text", "truncation", "error")
     assert wrong(certificate) == dict.fromkeys(("text", "truncation", "error"), "fail")
     assert all(said in result.detail for result in certificate.results)
+
+
+class _Asked:
+    async def __call__(self, question: Question) -> AsyncIterator[Any]:
+        async for piece in Client().answer(question):
+            yield piece
+
+
+def test_an_object_that_is_called_is_a_function() -> None:
+    certificate = tried(_Asked(), *QUICK)
+    assert certificate.passed, str(certificate)
 
 
 def _buffering(question: Question) -> Iterator[str]:
@@ -236,10 +258,15 @@ def test_a_command_that_never_ends_is_killed() -> None:
     assert verdicts(certificate) == {"lingering": "hangs"}
 
 
-def test_output_that_is_no_piece_is_a_breach() -> None:
-    """A line that begins as JSON and is none."""
-    certificate = tried(f"{sys.executable} -c 'print(\"{{oops\")'", "truncation")
-    assert "neither text nor JSON Lines" in certificate.notes[0]
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{oops", "neither text nor JSON Lines"), ('{"usage": 5}', "not as it should be: AttributeError")],
+)
+def test_output_that_is_no_piece_is_a_breach(line: str, said: str) -> None:
+    """A line that begins as JSON and is none, or is not as pieces are."""
+    certificate = tried(shlex.join([sys.executable, "-c", f"print({line!r})"]), "truncation")
+    assert said in certificate.notes[0]
+    assert wrong(certificate) == {"truncation": "fail"}
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------------------
@@ -275,6 +302,31 @@ def test_an_option_that_makes_no_sense_is_refused(options: dict[str, Any], said:
     """By its name."""
     with pytest.raises(ConfigurationError, match=said):
         certify(Client().answer, **options)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def client(:", "SyntaxError"),
+        ("raise RuntimeError('not today')", "not today"),
+        ("raise SystemExit(4)", "SystemExit"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_no_target(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_target.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError, match=f"'broken_target:client' cannot be loaded: .*{said}"):
+        certify("broken_target:client")
+
+
+def test_a_file_that_is_no_program_is_no_target(tmp_path: Path) -> None:
+    file = tmp_path / "prose"
+    file.write_text("no program", encoding="utf-8")
+    file.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="cannot be run: Exec format error"):
+        certify(str(file))
 
 
 def test_a_function_is_found_by_its_name() -> None:

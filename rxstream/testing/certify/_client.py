@@ -82,6 +82,13 @@ class Told:
         if not isinstance(piece, Mapping) or not (said := cast("Mapping[str, Any]", piece)) or set(said) - {*_KEYS}:
             self.misuse = f"it gave {piece!r:.80}: allowed are text and dicts with the keys {', '.join(_KEYS)}"
             raise TypeError(self.misuse)
+        try:
+            self._take(said)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self.misuse = f"it gave {piece!r:.80}, which is not as it should be: {error!r}"
+            raise TypeError(self.misuse) from error
+
+    def _take(self, said: Mapping[str, Any]) -> None:
         if "retract" in said:
             self._pieces = [self.text[: int(said["retract"])]]
         if said.get("text"):

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from typing import Final
 
+from rxstream.errors import ConfigurationError
 from rxstream.testing.certify._client import Question, Told
 from rxstream.testing.certify._target import Run
 
@@ -33,8 +34,15 @@ class CommandTarget:
         self._words = words
 
     def start(self, question: Question, told: Told) -> Run:
-        """Ask it."""
-        return _ProcessRun(self._words, question, told)
+        """Ask it.
+
+        Raises:
+            ConfigurationError: it cannot be run.
+        """
+        try:
+            return _ProcessRun(self._words, question, told)
+        except OSError as error:
+            raise ConfigurationError(f"target: {self.name!r} cannot be run: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Nothing is left of it."""

@@ -46,8 +46,9 @@ def _load(text: str) -> Callable[[Question], Any]:
         found: Any = importlib.import_module(module)
         for word in name.split("."):
             found = getattr(found, word)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"target: {text!r} cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # what a module raises while it is imported is its own affair
+        why = str(error) if isinstance(error, (ImportError, AttributeError)) else repr(error)
+        raise ConfigurationError(f"target: {text!r} cannot be loaded: {why}") from error
     if not callable(found):
         raise ConfigurationError(f"target: {text!r} is no function")
     function: Callable[[Question], Any] = found

@@ -68,7 +68,10 @@ class FunctionTarget:
     ) -> None:
         self.name = name or getattr(function, "__qualname__", repr(function))
         self._function = function
-        self._asynchronous = inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)
+        self._asynchronous = any(
+            inspect.isasyncgenfunction(called) or inspect.iscoroutinefunction(called)
+            for called in (function, getattr(function, "__call__", None))  # noqa: B004 - its code is wanted
+        )
         self._last = last
         self._loop: _LoopThread | None = None
 
