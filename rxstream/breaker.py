@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* A circuit is kept for each (provider, model, base URL). ``closed`` lets all pass; ``open`` refuses all; ``half_open`` lets one
+* A circuit is kept, for good, for each (provider, model, base URL). ``closed`` lets all pass; ``open`` refuses all; ``half_open`` lets one
   through, the probe, and refuses all others until it is known how that went.
 * An outcome is taken at the end of an answer, not at its response headers: a stream that is cut, stalls or breaks off has
   failed, although it came under HTTP 200.

@@ -55,7 +55,8 @@ class Ticket:
 
     def __init__(self, key: ModelKey, *, tokens: int = 0, asked_at: float = 0.0) -> None:
         self.key = key
-        """Provider, model and address. Where they are not known, the model is the stream's label."""
+        """Provider, model and address. Where they are not known, the model is the stream's label: guards keep what they know by
+        it, so there should be few."""
         self.tokens = tokens
         self.asked_at = asked_at
         self.sent_at: float | None = None

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* A quota is kept for each (provider, model, base URL), for so providers count. Streams on any loops and threads share it.
+* A quota is kept, for good, for each (provider, model, base URL), for so providers count. Streams on any loops and threads share it.
 * The estimate of what a request will use is taken before it is sent, and set right when it is over and the provider has said
   what it was. Where it has not, the estimate stands. What was never sent is given back whole, and so are the tokens of what
   the provider refused.
