@@ -11,13 +11,14 @@ import reactivex as rx
 
 from rxstream.aggregate import Answers
 from rxstream.dual import DualTrack
-from rxstream.errors import Disconnected, Overloaded, TracksFailed
+from rxstream.errors import ConfigurationError, Disconnected, Overloaded, TracksFailed
 from rxstream.events import Event, Failed, Retrying, TextDelta
 from rxstream.observable import Stream
-from rxstream.operators import of_track, on_error_complete, responses, retry_stream
+from rxstream.operators import of_track, on_error_complete, responses, retry_stream, timeouts
 from rxstream.sources._pump import pump
 from rxstream.tracks import best_of, failover, hedge, merge, race, supersede, vote
 from tests.support.contests import Told, reported
+from tests.support.knowing import Knowing
 from tests.support.scripted import DONE, HANG, Scripted, Step
 from tests.support.virtual_loop import virtual_time
 
@@ -117,6 +118,33 @@ async def test_a_combination_that_is_asked_again_numbers_the_events_of_each_trac
     for attempt in range(1, 7):
         own = [event.seq for event in told.items if event.attempt == attempt]
         assert own == list(range(len(own))), told.said
+
+
+def twice(model: Knowing, after_output: Any) -> Told:
+    """One that asks again behind another that does."""
+    first = retry_stream(attempts=2, delay=2, jitter=float, budget=None)
+    second = retry_stream(attempts=2, delay=8, jitter=float, budget=None, after_output=after_output)
+    return Told(model.stream().pipe(first, timeouts(idle=60), second))
+
+
+@virtual_time
+async def test_who_asks_again_behind_another_asks_it_anew() -> None:
+    model = Knowing(Scripted(BUSY))
+    told = twice(model, "restart")
+    await asyncio.sleep(80)
+    assert told.story == [(4, "1 Retrying"), (16, "2 Retrying")]  # the other's are kept back, as all of an attempt is
+    assert (told.ended_at, type(told.error)) == (16, Overloaded)
+
+
+@virtual_time
+async def test_who_asks_again_behind_another_goes_on_with_its_text_but_resumes_nothing() -> None:
+    able = Knowing(Scripted([]), Scripted([1, "Hel", Disconnected("x")]), Scripted([1, "lo", DONE]))
+    unable = Knowing(Scripted([]), Scripted([1, "Hel", Disconnected("x")]), "it cannot")
+    told, refused, resumed = twice(able, "continue_"), twice(unable, "continue_"), twice(able, "resume")
+    await asyncio.sleep(80)
+    assert (told.completed, told.response.text, able.texts) == (True, "Hello", ["Hel", "Hel"])
+    assert refused.failure.__notes__ == ["It was not continued: it cannot."]
+    assert isinstance(resumed.error, ConfigurationError)
 
 
 @virtual_time

@@ -9,6 +9,7 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from rxstream import events as ev
@@ -17,6 +18,7 @@ from rxstream.errors import BudgetExceeded, ConfigurationError, Disconnected, Li
 from rxstream.events import Event, Heartbeat, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
+from rxstream.observable import Stream
 from rxstream.operators import limit
 from rxstream.tracks import failover, merge
 from rxstream.usage import Usage
@@ -199,3 +201,11 @@ async def test_what_is_no_event_is_refused_and_its_source_closed() -> None:
     assert (type(told.error), told.items, items.observers) == (ConfigurationError, [], [])
     assert str(told.error).startswith("limit gets a str, not an event")
     assert not told.gate._watchers
+
+
+def test_a_source_that_does_not_stop_while_it_is_subscribed_is_heard_no_more() -> None:
+    events: list[Event] = []
+    source = rx.from_iterable([TextDelta(text=letter) for letter in "abcdef"])
+    with pytest.raises(LimitExceeded):
+        Stream.of(source).pipe(limit(characters=2), ops.do_action(events.append)).run()
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["a", "b"]
