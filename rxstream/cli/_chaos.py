@@ -24,6 +24,7 @@ from rxstream.testing.chaos import (
     Script,
     Served,
 )
+from rxstream.testing.chaos._faults import several
 
 __all__ = ["chaos_server"]
 
@@ -130,9 +131,7 @@ def _script(options: argparse.Namespace) -> Script:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    given: list[tuple[Fault, ...]] = [
-        tuple(Fault.parse(word) for word in words.split("+") if word != "none") for words in options.fault
-    ]
+    given = [several(words) for words in options.fault]
     if options.seed is not None or options.probability is not None:
         among = list(itertools.chain(*given)) or None
         share = 0.2 if options.probability is None else options.probability

@@ -10,6 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -29,6 +30,8 @@ __all__ = ["FAULTS", "Fault", "Faults", "RandomFaults", "befall", "several"]
 
 _PLACE: Final = ("at", "event", "content", "fraction")
 _HALT: Final = ("seconds", "until")
+_ONE: Final = re.compile(r"(?:[^+/]|/[^,]*)+")
+"""One fault of several that are written with ``+``; a content type, such as ``application/problem+json``, is not cut."""
 
 
 class _Entry(NamedTuple):
@@ -162,7 +165,7 @@ class Fault(Options):
 
 
 Faults = str | Fault | Sequence[str | Fault] | None
-"""What befalls one answer: a fault, written or made, or several."""
+"""What befalls one answer: a fault, written or made, or several; ``gzip+reset:at=200`` is two, ``none`` is none."""
 
 
 def _between(name: str, value: float) -> None:
@@ -229,7 +232,11 @@ def several(faults: Faults) -> Sequence[Fault]:
     """
     listed = [faults] if isinstance(faults, (str, Fault)) else faults or ()
     check.instance("faults", listed, Sequence)
-    return [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in listed]
+    return [fault for given in listed for fault in ([given] if isinstance(given, Fault) else _written(str(given)))]
+
+
+def _written(words: str) -> list[Fault]:
+    return [Fault.parse(one) for one in _ONE.findall(words) or [words] if one != "none"]
 
 
 def befall(answer: Answer, faults: Iterable[Fault], *, stages: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,20 @@ from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import TextDelta
 from rxstream.providers import decoder_for
 from rxstream.response import Response
-from rxstream.testing.chaos import DIALECTS, ERRORS, FAULTS, Call, ChaosServer, Fault, RandomFaults, Script, Signal
+from rxstream.testing.chaos import (
+    DIALECTS,
+    ERRORS,
+    FAULTS,
+    Call,
+    ChaosServer,
+    Fault,
+    RandomFaults,
+    Script,
+    Signal,
+    Thought,
+)
 from rxstream.testing.chaos._errors import FORMS
-from rxstream.testing.chaos._faults import befall
+from rxstream.testing.chaos._faults import befall, several
 from tests.support.chaos import answer_of, body_of
 from tests.support.raw import Raw, ask
 from tests.support.recordings import feed_all
@@ -289,6 +301,19 @@ def test_events_that_change() -> None:
 
 
 @each_dialect
+@pytest.mark.parametrize("name", ["null", "empty", "bad_utf8", "endless"])
+def test_more_text_goes_into_a_block_of_text(dialect: Any, name: str) -> None:
+    """Where the place is in the thinking before it, it comes after the first text."""
+    where = re.compile(rb'"(?:index|output_index|item_id)":[^,}]+')
+    raw = wire(name, dialect, Script(Thought("hm"), "Hi", " you"), until=lambda body: body.count(b"\n\n") > 30)
+    events = raw.body.split(b"\n\n")
+    place = next(place for place, event in enumerate(events) if b'"Hi"' in event)
+    assert where.findall(events[place + 1]) == where.findall(events[place])
+    extra = {"null": b"null", "empty": b'""', "bad_utf8": b'"\xff\xfe"', "endless": b'"Hi"'}[name]
+    assert extra in events[place + 1]
+
+
+@each_dialect
 def test_what_may_be_missing(dialect: Any) -> None:
     whole = body_of(SCRIPT, dialect)
     assert b'"usage"' in whole
@@ -524,3 +549,21 @@ def test_chance_among_given_faults() -> None:
         RandomFaults([])
     with pytest.raises(ConfigurationError, match="probability=2"):
         RandomFaults(probability=2)
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("none", []),
+        ("gzip+reset:at=200", ["gzip", "reset:at=200"]),
+        (["gzip+none+split", "crlf"], ["gzip", "split", "crlf"]),
+        ("content_type:type=application/problem+json", ["content_type:type=application/problem+json"]),
+        ("gzip+content_type:type=text/x+y", ["gzip", "content_type:type=text/x+y"]),
+    ],
+)
+def test_several_faults_of_one_answer_are_written_with_a_plus(written: Any, names: list[str]) -> None:
+    """As on the command line."""
+    assert [str(fault) for fault in several(written)] == names
+    for empty in ("", "gzip+nope"):
+        with pytest.raises(ConfigurationError, match="unknown fault"):
+            several(empty)
