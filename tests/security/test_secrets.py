@@ -13,7 +13,7 @@ import random
 import string
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import openai
 import pytest
@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 
 import rxstream
 from rxstream import operators as rxo
+from rxstream import tracks
 from rxstream._asking import asking_of
 from rxstream.config import Request
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import encode
+from rxstream.policy import Retry
 from rxstream.providers import provider
 from rxstream.providers._shared import mask
 from rxstream.providers.compatible import Dialect
@@ -55,6 +57,10 @@ def stream_from(server: ScriptedServer, name: str, transport: Transport, **optio
         transport=transport,
         **options,
     )
+
+
+Asked: TypeAlias = Callable[..., rxstream.Stream[Any]]
+"""Asks as `stream_from` does, with these options."""
 
 
 def leaks(thing: Any) -> list[str]:
@@ -193,6 +199,63 @@ async def test_no_fault_tells_a_key(
     theirs = [record for record in caplog.records if told(text := record.getMessage(), KEY) or told(text, HEADER)]
     assert not theirs, "an SDK logs the key"
     assert KEY not in "".join(capfd.readouterr())
+
+
+RECOVERIES: Final[dict[str, Callable[[Asked], rxstream.Stream[Any]]]] = {
+    "on_error": lambda ask: ask(
+        on_error=Retry(attempts=2, delay=0.01), guards=[rxstream.CircuitBreaker(at_least=1, open_for=0.05)]
+    ),
+    "partly": lambda ask: ask(on_error="complete_partial"),
+    "restart": lambda ask: ask().pipe(rxo.retry_stream(attempts=2, after_output="restart", delay=0.01)),
+    "continue_": lambda ask: ask().pipe(rxo.retry_stream(attempts=2, after_output="continue_", delay=0.01)),
+    "buffer": lambda ask: ask().pipe(rxo.retry_stream(attempts=2, after_output="buffer", delay=0.01)),
+    "failover": lambda ask: tracks.failover(
+        ask(label="a"), ask(label="b"), after_output="restart", when=lambda _: True
+    ),
+    "hedge": lambda ask: tracks.hedge(ask(label="a"), ask(label="b"), after=0.01),
+    "race": lambda ask: tracks.race(ask(label="a"), ask(label="b")),
+    "merge": lambda ask: tracks.merge(ask(label="a"), ask(label="b")),
+    "guards": lambda ask: ask().pipe(
+        rxo.guard(
+            rxstream.CircuitBreaker(at_least=1, open_for=0.05),
+            rxstream.Bulkhead(1),
+            rxstream.RateLimiter(requests_per_minute=900),
+        ),
+        rxo.retry_stream(attempts=3, delay=0.01),
+    ),
+    "limits": lambda ask: ask(limits={"characters": 2, "event_bytes": 4000}).pipe(
+        rxo.timeouts(total=5), rxo.limit(tokens=1)
+    ),
+}
+"""What makes an error of errors, or goes on after one; a breaker's refusal is one more."""
+
+
+@pytest.mark.parametrize("how", RECOVERIES)
+@pytest.mark.parametrize("where", list(ECHOES) if LONG else ["a JSON error", "an error event"])
+async def test_no_recovery_tells_a_key(how: str, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither what is told of the attempts that failed, nor the error in the end, nor our log."""
+    caplog.set_level(logging.DEBUG)
+    form = random.choice(list(FORMS))  # noqa: S311 - a sample
+
+    async def check(name: str, transport: Transport) -> None:
+        said = f"you sent {FORMS[form](KEY)} and {FORMS[form](HEADER)}"
+        with ScriptedServer(ECHOES[where](name, said)) as server:
+            stream = RECOVERIES[how](partial(stream_from, server, name, transport))
+            outcome = await watch(stream)
+        assert not leaks(outcome.ends[0]), (form, leaks(outcome.ends[0])[:3])
+        if outcome.ends[0] is not None:
+            assert isinstance(outcome.ends[0], StreamError)
+            assert not reached(outcome.error, SDKS)
+            assert PROMPT not in "".join(spilt(outcome.error))
+        assert outcome.ends[0] is not None or how == "partly"
+        for event in outcome.events:
+            text = encode(event).decode() + repr(event)
+            assert not told(text, KEY), text
+            assert not told(text, HEADER), text
+
+    await everywhere(check)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("rxstream")]
+    assert not [text for text in ours if told(text, KEY) or told(text, HEADER) or PROMPT in text]
 
 
 async def test_the_text_of_a_model_is_never_changed() -> None:
