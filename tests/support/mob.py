@@ -24,6 +24,7 @@ from rxstream.breaker import CircuitBreaker
 from rxstream.bulkhead import Bulkhead
 from rxstream.errors import Cancelled, ConfigurationError, StreamError
 from rxstream.events import Event, Failed, Finished, TextDelta, UsageReported
+from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
@@ -153,6 +154,7 @@ class Case:
         self._pauser = self._random.randrange(4) if self._random.random() < 0.3 else None
         self._witness = Witness()
         self._others: list[Witness] = []
+        self._gates: list[Gate] = []
         self._found: list[str] = []
         self._asks = 1
         self.session: StreamSession
@@ -218,9 +220,9 @@ class Case:
     def _subscribe(self, chance: random.Random) -> None:
         """Once more, and dispose, as somebody who is on no loop, or on that one."""
         witness = Witness()
-        subscription = self._stream.subscribe(
-            witness.on_next, witness.end, witness.end, scheduler=LoopScheduler(self.session.loop)
-        )
+        scheduler = LoopScheduler(self.session.loop)
+        self._gates.append(scheduler.gate)
+        subscription = self._stream.subscribe(witness.on_next, witness.end, witness.end, scheduler=scheduler)
         _linger(chance)
         subscription.dispose()
         self._silent(witness)
@@ -238,8 +240,10 @@ class Case:
         self.session.resume()
         with suppress(StreamError, ConfigurationError):  # the latter of a stream that holds several answers
             self.session.result(_PATIENCE)
+        gates = [self.session.gate, *self._gates]
         deadline = time.monotonic() + _PATIENCE
-        while not self._witness.ends and time.monotonic() < deadline:
+        while not self._witness.ends or any(gate._watchers for gate in gates):
+            assert time.monotonic() < deadline, f"{self._witness.ends}, {[gate._watchers for gate in gates]}"
             time.sleep(0)
         assert not self._found, self._found
         self._witness.verify()
