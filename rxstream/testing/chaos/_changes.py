@@ -261,7 +261,7 @@ def buffer(answer: Answer, options: Options) -> None:
 
 
 def endless(answer: Answer, options: Options) -> None:
-    answer.endless = options.place(answer)
+    answer.endless = _after_text(answer, options)
 
 
 def linger(answer: Answer, options: Options) -> None:
@@ -292,13 +292,12 @@ def reorder(answer: Answer, options: Options) -> None:
 
 
 def null(answer: Answer, options: Options) -> None:
-    place = options.place(answer)
-    _insert(answer, place, more(answer.dialect, None, like=answer.text_before(place)).data)
+    _insert_text(answer, options, None)
 
 
 def empty(answer: Answer, options: Options) -> None:
-    place = options.place(answer)
-    _insert(answer, place, more(answer.dialect, "", like=answer.text_before(place)).data, b"data:\n\n")
+    place = _insert_text(answer, options, "")
+    _insert(answer, place + 1, b"data:\n\n")
 
 
 def unknown(answer: Answer, options: Options) -> None:
@@ -314,9 +313,9 @@ def bad_json(answer: Answer, options: Options) -> None:
 
 
 def bad_utf8(answer: Answer, options: Options) -> None:
-    place = options.place(answer)
-    good = more(answer.dialect, "??", like=answer.text_before(place)).data
-    _insert(answer, place, good.replace(b'"??"', b'"\xff\xfe"'))
+    place = _insert_text(answer, options, "??")
+    event = answer.frames[place]
+    answer.frames[place] = _with(event, event.data.replace(b'"??"', b'"\xff\xfe"'))
 
 
 def bom(answer: Answer, _: Options) -> None:
@@ -342,6 +341,19 @@ def missing_end(answer: Answer, _: Options) -> None:
 
 def missing_usage(answer: Answer, _: Options) -> None:
     answer.frames[:] = [_without_usage(frame) for frame in answer.frames if frame.kind != "usage"]
+
+
+def _after_text(answer: Answer, options: Options) -> int:
+    """The place for more text: not before the first, for it goes into the same block."""
+    first = next((number for number, frame in enumerate(answer.frames, 1) if frame.kind == "text"), 0)
+    return max(options.place(answer), first)
+
+
+def _insert_text(answer: Answer, options: Options, text: str | None) -> int:
+    """One more event of text, and where it is."""
+    place = _after_text(answer, options)
+    _insert(answer, place, more(answer.dialect, text, like=answer.text_before(place)).data)
+    return place
 
 
 def _insert(answer: Answer, place: int, *events: bytes) -> None:

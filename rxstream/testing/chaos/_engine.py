@@ -111,11 +111,30 @@ class _Connection(asyncio.Protocol):
         method, path, _ = first.split(" ")
         pairs = (line.split(":", 1) for line in lines)
         headers = Headers((name.strip().lower(), value.strip()) for name, value in pairs)
-        size = int(headers.get("content-length", "0"))
-        await self._read_until(lambda: len(self._buffer) >= len(head) + 4 + size)
-        rest = bytes(self._buffer[len(head) + 4 :])
-        self._buffer[:] = rest[size:]
-        return Recorded(method, path, headers, rest[:size], self._number)
+        self._buffer[:] = rest
+        if "chunked" in headers.get("transfer-encoding", ""):
+            body = await self._chunks()
+        else:
+            body = await self._take(int(headers.get("content-length", "0")))
+        return Recorded(method, path, headers, body, self._number)
+
+    async def _take(self, size: int) -> bytes:
+        await self._read_until(lambda: len(self._buffer) >= size)
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    async def _chunks(self) -> bytes:
+        """The body of a request whose length its client did not know."""
+        body = b""
+        while True:
+            await self._read_until(lambda: b"\r\n" in self._buffer)
+            line = await self._take(self._buffer.index(b"\r\n") + 2)
+            size = int(line.partition(b";")[0], 16)
+            piece = await self._take(size + 2)
+            if size == 0:
+                return body
+            body += piece[:size]
 
     async def _serve(self) -> None:
         while not self._transport.is_closing():

@@ -202,7 +202,8 @@ class ChaosServer:
             asked = None
         if not is_mapping(asked) or asked.get("stream") is not True:
             served = self._note(Served(exchange.request, -1, dialect, outcome="refused"), self.others)
-            await _send_json(exchange, 400, error_body(dialect, "request", "this server answers with streams only"))
+            why = "this server answers with streams only" if is_mapping(asked) else "the request is no JSON object"
+            await _send_json(exchange, 400, error_body(dialect, "request", why))
             self._over(served)
             return
         served = self._next(exchange, dialect)

@@ -41,3 +41,18 @@ def test_how_long_the_client_took_to_leave() -> None:
         assert request(server.url, body={}).how == "end"
         assert server.wait_closed(since=server.requests[0].came_at) >= 0
         assert server.requests[0].json == {}
+
+
+def test_a_request_may_come_in_chunks() -> None:
+    """Of a client that does not know its length; wherever the bytes are split, and another request after it."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent = head + b"4;note=x\r\n[1,2\r\n1\r\n]\r\n0\r\n\r\n" + b"POST /next HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+    for split in range(len(head) - 2, len(sent)):
+        with ScriptedServer(page(200, "yes"), page(200, "no")) as server:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+                sock.sendall(sent[:split])
+                sock.sendall(sent[split:])
+                answered = b""
+                while not answered.endswith(b"no\r\n0\r\n\r\n"):
+                    answered += sock.recv(65_536)
+            assert [request.json for request in server.requests] == [[1, 2], {}]
