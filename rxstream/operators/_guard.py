@@ -225,8 +225,8 @@ class _Guarded:
     def _dispose(self) -> None:
         self._over = True
         self._upstream.dispose()
-        if self._loop.is_closed() or running_loop() is self._loop:
-            self._retire()  # also where no loop is left to do it on: others wait for the place
+        if not self._loop.is_running() or running_loop() is self._loop:
+            self._retire()  # also where no loop is there to do it on: others wait for the place
         else:
             call_on(self._loop, self._retire)
 
@@ -235,7 +235,7 @@ class _Guarded:
         if self._outlet is not None:
             self._outlet.dispose()
         task = self._task
-        if task is not None and not self._loop.is_closed() and task is not asyncio.current_task():
+        if task is not None and not self._loop.is_closed() and task is not asyncio.current_task(self._loop):
             task.cancel()
 
 

@@ -17,6 +17,7 @@ from reactivex.subject import Subject
 
 from rxstream import events as ev
 from rxstream._asking import ModelKey, asking_of
+from rxstream.bulkhead import Bulkhead
 from rxstream.errors import (
     BulkheadFull,
     Cancelled,
@@ -694,6 +695,25 @@ async def test_guards_before_guards_are_all_asked() -> None:
         "outer hears completed",
     ]
     assert {ticket.key for ticket in inner.tickets + outer.tickets} == {known.key}
+
+
+def test_who_is_disposed_while_his_loop_stands_still_makes_room_at_once() -> None:
+    """That loop may never run again, and others wait for the place."""
+    bulkhead, loop = Bulkhead(1), VirtualLoop()
+
+    async def begin() -> list[Any]:
+        both = [subscribe(Scripted(["a", HANG]).events().pipe(guard(bulkhead)))[1] for _ in range(2)]
+        await settle()
+        return both
+
+    running, waiting = loop.run_until_complete(begin())
+    assert bulkhead.statistics[:2] == (1, 1)
+    running.dispose()
+    assert bulkhead.statistics.running == 0
+    waiting.dispose()
+    loop.run_until_complete(settle())
+    assert bulkhead.statistics[:2] == (0, 0)
+    loop.close()
 
 
 # --- options, and the law ---------------------------------------------------------------------------------------------------
