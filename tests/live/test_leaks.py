@@ -15,7 +15,6 @@ import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ import pytest
 from reactivex import operators as ops
 
 from rxstream import errors
+from rxstream import operators as rxo
 from rxstream.events import Event, TextDelta
 from rxstream.loop import shared_loop
 from rxstream.observable import Stream
@@ -222,35 +222,40 @@ async def test_closing_needs_no_garbage_collector(transport: Transport) -> None:
         await no_task_left()
 
 
+class Listener:
+    """An observer that can be waited for."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.first = asyncio.Event()
+
+    def on_next(self, _: Event) -> None:
+        self.first.set()
+
+    def on_error(self, _: Exception) -> None:
+        self.ended.set()
+
+    def on_completed(self) -> None:
+        self.ended.set()
+
+
+async def listened(stream: Stream[Event], *, cancel: bool) -> Callable[[], bool]:
+    """Listen to the end, or cancel at the first event; whether the listener is gone."""
+    listener = Listener()
+    subscription = stream.subscribe(listener.on_next, listener.on_error, listener.on_completed)
+    if cancel:
+        await listener.first.wait()
+        subscription.dispose()
+    else:
+        await listener.ended.wait()
+    await no_task_left()
+    kept = weakref.ref(listener)
+    return lambda: kept() is None
+
+
 @each_transport
 async def test_the_observer_is_let_go(transport: Transport) -> None:
     """A stream that is over, or was cancelled, keeps nothing of its subscriber alive; no cycle waits to be found."""
-
-    class Listener:
-        def __init__(self) -> None:
-            self.ended = asyncio.Event()
-            self.first = asyncio.Event()
-
-        def on_next(self, _: Event) -> None:
-            self.first.set()
-
-        def on_error(self, _: Exception) -> None:
-            self.ended.set()
-
-        def on_completed(self) -> None:
-            self.ended.set()
-
-    async def listen(stream: Stream[Event], *, cancel: bool) -> weakref.ref[Listener]:
-        listener = Listener()
-        subscription = stream.subscribe(listener.on_next, listener.on_error, listener.on_completed)
-        if cancel:
-            await listener.first.wait()
-            subscription.dispose()
-        else:
-            await listener.ended.wait()
-        await no_task_left()
-        return weakref.ref(listener)
-
     scripts: list[tuple[Script, bool]] = [
         (GOOD["compatible"]("Hel"), False),
         ([Head(), *GOOD["compatible"]("x", terminal=False), HANG], True),
@@ -258,14 +263,22 @@ async def test_the_observer_is_let_go(transport: Transport) -> None:
     for script, cancel in scripts:
         with ScriptedServer(script) as server:
             stream = stream_from(server, "compatible", transport=transport)
-            await listen(stream, cancel=cancel)
+            await listened(stream, cancel=cancel)
             with no_garbage_collection():
-                kept = await listen(stream, cancel=cancel)
-                await until(partial(_is_gone, kept))
+                await until(await listened(stream, cancel=cancel))
 
 
-def _is_gone(kept: weakref.ref[Any]) -> bool:
-    return kept() is None
+@pytest.mark.parametrize("cancel", [False, True])
+@pytest.mark.parametrize("policy", ["fail", "restart", "continue_", "buffer"])
+async def test_the_observer_of_a_retried_stream_is_let_go(policy: Any, cancel: bool) -> None:
+    """After its end, and in the wait for the next attempt."""
+    cut: Script = [Head(), *GOOD["compatible"]("x", terminal=False), CLOSE]
+    refused = page(529, "{}", content_type="application/json")
+    with ScriptedServer(refused, cut if policy != "fail" else refused, GOOD["compatible"]("Hel")) as server:
+        again = rxo.retry_stream(after_output=policy, delay=60.0 if cancel else 0.0, budget=None)
+        gone = await listened(stream_from(server, "compatible").pipe(again), cancel=cancel)
+        await until(lambda: gc.collect() >= 0 and gone())
+        assert len(server.requests) == (1 if cancel else 3)
 
 
 async def test_memory_does_not_grow_with_the_stream() -> None:
