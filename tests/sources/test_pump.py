@@ -1030,6 +1030,21 @@ async def test_a_slow_observer_is_no_silence_of_the_provider() -> None:
     assert isinstance(recorder.error, TimedOut)
 
 
+@pytest.mark.parametrize("clock", ["first_output", "idle"])
+@virtual_time
+async def test_a_loop_that_was_held_up_hears_first_what_has_come(clock: Clock) -> None:
+    """The clock ran out meanwhile, and the content was there in time."""
+    script = Scripted([*(["a"] if clock == "idle" else []), 0.5, "b", 0.5, DONE])
+    recorder, _ = subscribe(script.source(timeouts=Timeouts(**{clock: 1})))
+    await asyncio.sleep(0.2)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.advance(5)
+    await asyncio.sleep(10)
+    assert recorder.texts[-1] == "b"
+    assert recorder.completed
+
+
 @virtual_time
 async def test_what_was_read_ahead_comes_before_a_clock_that_runs_out_behind_the_pause() -> None:
     """And nothing further is read, also where it is paused once more."""
