@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 import threading
 import time
 from collections import deque
@@ -39,6 +40,8 @@ _REFUSED: Final = 400
 _MINUTE: Final = 60.0
 _LONGEST: Final = 120.0
 """Seconds that a provider may make us wait by one ``retry-after``."""
+_DAY: Final = 86_400.0
+"""Seconds that it may say its account takes to be full again: some count by the day, and garbage knows no bounds."""
 
 
 class RateLimiter:
@@ -210,7 +213,8 @@ class _Budget:
             return
         most = max(limit or 0, remaining, 1)
         missing = most - remaining
-        per = reset * most / missing if reset and missing else _MINUTE
+        reset = min(reset or 0.0, _DAY)
+        per = min(reset * (most / missing), sys.float_info.max) if reset and missing else _MINUTE
         self._told = TokenBucket(most, per=per, clock=self._clock)
         self._told.charge(missing + on_its_way)
         # Of one that does not say how much it gives, nothing is known for later.

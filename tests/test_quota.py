@@ -315,6 +315,9 @@ def says(**said: Any) -> RateLimits:
         (says(tokens_limit=1000, tokens_remaining=400, tokens_reset=6), 1),
         (says(tokens_limit=400, tokens_remaining=0, tokens_reset=20), 20),  # all that there is
         (says(tokens_remaining=0, tokens_reset=7), 7),
+        (says(requests_limit=1, requests_remaining=0, requests_reset=1e300), 86_400),  # more than a day is garbage
+        (says(requests_remaining=0, requests_reset=1e300), 86_400),
+        (says(tokens_limit=10**308, tokens_remaining=10**308 - 10**292, tokens_reset=1e300), 0),
         (says(), 0),
     ],
 )
