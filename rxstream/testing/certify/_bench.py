@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from rxstream.providers.compatible import Dialect
 from rxstream.testing.certify._client import Question, Told
 from rxstream.testing.certify._target import Run, Target
 from rxstream.testing.certify._wire import TOOLS
-from rxstream.testing.chaos import Play, Recorded, ScriptedServer
+from rxstream.testing.chaos import Play, ScriptedServer
 
 __all__ = ["LEAVE", "Bench", "Finding", "Trial", "Verdict"]
 
@@ -53,11 +53,6 @@ class Trial:
     patience: float
     loading: float
 
-    @property
-    def request(self) -> Recorded:
-        """The request that was made last."""
-        return self.server.requests[-1]
-
     def end(self) -> Told:
         """What the client tells, when it is over.
 
@@ -75,15 +70,15 @@ class Trial:
             raise Finding("n/a", self.told.error)
         return self.told
 
-    def until(self, ready: Any, missing: str) -> None:
-        """Wait until `ready` is set.
+    def until(self, ready: Callable[[], bool], missing: str) -> None:
+        """Wait until it is `ready`.
 
         Raises:
             Finding: it is not, for too long, or the client ended before.
         """
         limit = time.monotonic() + self.patience
-        while not ready.is_set():
-            if self.told.over.is_set() and not ready.is_set():
+        while not ready():
+            if self.told.over.is_set() and not ready():
                 self.end()
                 raise Finding("fail", f"{missing}: it ended ({self.told.error or 'complete'})")
             if time.monotonic() > limit:
@@ -168,17 +163,18 @@ class Bench:
         with self.trial(*plays, stalls=stalls, tools=tools) as trial:
             return trial.end()
 
-    def failure(self, *plays: Play, stalls: bool = False) -> Told:
-        """What it tells of an answer that it must say has failed.
+    def failure(self, *plays: Play, stalls: bool = False) -> float:
+        """Seconds from the request of an answer that it must say has failed until it says so.
 
         Raises:
             Finding: it does not.
         """
-        told = self.answer(*plays, stalls=stalls)
+        with self.trial(*plays, stalls=stalls) as trial:
+            told, ended, requests = trial.end(), time.monotonic(), trial.server.requests
         if not told.error:
             finish = f", finish {told.finish!r}" if told.finish is not None else ""
             raise Finding("silent", f"passed for a whole answer of {len(told.text)} characters{finish}")
-        return told
+        return ended - requests[0].came_at if requests else 0.0
 
     def success(self, *plays: Play, text: str | None = None, stalls: bool = False, tools: bool = False) -> Told:
         """What it tells of an answer that it must say is complete, with exactly this text.

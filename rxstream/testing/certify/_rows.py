@@ -88,10 +88,10 @@ def _cancel(bench: Bench, *, phase: str) -> str:
         if stop_at is None:
             if not trial.run.early:
                 raise Finding("n/a", "a blocking iterator hears nothing while it waits")
-            trial.until(_Set(sent), "no request was made")
+            trial.until(lambda: sent.is_set, "no request was made")
             time.sleep(_SETTLE)
         else:
-            trial.until(trial.told.reached, "its text does not come while the answer goes on")
+            trial.until(trial.told.reached.is_set, "its text does not come while the answer goes on")
         if trial.run.early:
             trial.run.stop()
         stopped = trial.told.stopped_at or time.monotonic()
@@ -99,16 +99,6 @@ def _cancel(bench: Bench, *, phase: str) -> str:
         if not trial.told.over.wait(trial.patience):
             raise Finding("hangs", "closed its request, but does not end")
     return f"{left * 1000:.1f} ms"
-
-
-class _Set:
-    """A `Signal` that is asked as an Event is."""
-
-    def __init__(self, signal: Signal) -> None:
-        self._signal = signal
-
-    def is_set(self) -> bool:
-        return self._signal.is_set
 
 
 # --- truth ------------------------------------------------------------------------------------------------------------------
@@ -125,9 +115,7 @@ def _fails(bench: Bench, *plays: Play) -> str:
 
 
 def _gives_up(bench: Bench, *plays: Play) -> str:
-    started = time.monotonic()
-    bench.failure(*plays, stalls=True)
-    return f"{time.monotonic() - started:.1f} s"
+    return f"{bench.failure(*plays, stalls=True):.1f} s"
 
 
 def _text(bench: Bench) -> dict[str, Case]:

@@ -106,9 +106,13 @@ def shapes(body: bytes) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("dialect", "protocol", "folder"),
-    [("anthropic", "anthropic", "anthropic/"), ("openai-responses", "responses", "openai-responses/")],
+    [
+        ("anthropic", "anthropic", "anthropic/"),
+        ("openai-chat", "chat", ("openai-chat/", "compat-deepseek/")),  # OpenAI tells no thinking in Chat Completions
+        ("openai-responses", "responses", "openai-responses/"),
+    ],
 )
-def test_every_event_has_the_shape_of_recorded_ones(dialect: Any, protocol: str, folder: str) -> None:
+def test_every_event_has_the_shape_of_recorded_ones(dialect: Any, protocol: str, folder: str | tuple[str, ...]) -> None:
     """All that we say of an event, the provider was seen to say of one of its type."""
     known: dict[str, set[str]] = {}
     for recording in recordings(protocol):
