@@ -88,6 +88,8 @@ def test_the_time_that_a_client_takes_to_ask_is_no_silence(monkeypatch: pytest.M
     monkeypatch.setattr(_bench, "_LATE", 0.3)
     certificate = tried(_slow_to_start, "silence", timeout=0.05)
     assert certificate.passed, str(certificate)
+    [silence] = certificate.results
+    assert float(silence.figure.split()[0]) < silence.seconds - 0.4  # of which half a second was the start
 
 
 def test_what_a_client_cannot_do_is_not_counted() -> None:
