@@ -23,10 +23,25 @@ __all__ = [
     "instance",
     "one_of",
     "positive",
+    "show",
 ]
+
+_SHOWN = 24
+"""Characters of a string that a refusal repeats whole; keys are longer."""
 
 _MOST = sys.float_info.max
 """Larger than this is only infinity, or a whole number that no clock can count."""
+
+
+def show(value: object) -> str:
+    """`value` as a refusal shows it: a long string may be a prompt or a key, and a ``repr`` of somebody's may do anything."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN else f"a string of {len(value)} characters"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:
@@ -36,7 +51,7 @@ def count(name: str, value: int, *, least: int = 1) -> int:
         ConfigurationError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= sys.maxsize:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"{name}={value!r}: must be a whole number of at least {least}")
+        raise ConfigurationError(f"{name}={show(value)}: must be a whole number of at least {least}")
     return value
 
 
@@ -47,7 +62,7 @@ def finite(name: str, value: float) -> float:
         ConfigurationError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MOST <= value <= _MOST:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"{name}={value!r}: must be a finite number")
+        raise ConfigurationError(f"{name}={show(value)}: must be a finite number")
     return value
 
 
@@ -58,7 +73,7 @@ def at_least(name: str, value: float, least: float = 0.0) -> float:
         ConfigurationError: it is none.
     """
     if finite(name, value) < least:
-        raise ConfigurationError(f"{name}={value!r}: must be at least {least:g}")
+        raise ConfigurationError(f"{name}={show(value)}: must be at least {least:g}")
     return value
 
 
@@ -69,7 +84,7 @@ def positive(name: str, value: float) -> float:
         ConfigurationError: it is none.
     """
     if finite(name, value) <= 0:
-        raise ConfigurationError(f"{name}={value!r}: must be greater than 0")
+        raise ConfigurationError(f"{name}={show(value)}: must be greater than 0")
     return value
 
 
@@ -81,7 +96,7 @@ def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
     """
     words = tuple(allowed)
     if value not in words:
-        raise ConfigurationError(f"{name}={value!r}: must be one of {', '.join(words)}")
+        raise ConfigurationError(f"{name}={show(value)}: must be one of {', '.join(words)}")
     return value
 
 
@@ -92,7 +107,7 @@ def function(name: str, value: object) -> None:
         ConfigurationError: it cannot.
     """
     if not callable(value):
-        raise ConfigurationError(f"{name}={value!r}: must be a function")
+        raise ConfigurationError(f"{name}={show(value)}: must be a function")
 
 
 def flag(name: str, value: object) -> None:
@@ -102,7 +117,7 @@ def flag(name: str, value: object) -> None:
         ConfigurationError: it is neither: what only counts as one may well be meant as the other.
     """
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name}={value!r}: must be True or False")
+        raise ConfigurationError(f"{name}={show(value)}: must be True or False")
 
 
 def instance(name: str, value: object, kind: type) -> None:
@@ -112,7 +127,7 @@ def instance(name: str, value: object, kind: type) -> None:
         ConfigurationError: it is neither.
     """
     if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name}={value!r}: must be a {kind.__name__}")
+        raise ConfigurationError(f"{name}={show(value)}: must be a {kind.__name__}")
 
 
 def at_least_one(**options: object) -> None:

@@ -7,6 +7,7 @@ may be a prompt or a key.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeGuard
@@ -14,17 +15,16 @@ from typing import Any, Self, TypeGuard
 import pydantic
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, model_validator
 
+from rxstream._check import show
 from rxstream.errors import ConfigurationError
 
-__all__ = ["Input", "hint", "is_list", "is_mapping", "json_schema", "refusal", "show"]
-
-_SHOWN = 24
-"""Characters of a string that a refusal repeats whole; keys are longer."""
+__all__ = ["Input", "check_json", "hint", "is_list", "is_mapping", "json_schema", "refusal"]
 
 _WORDS = {
     "missing": "is missing",
     "too_short": "must have at least {min_length} item",
     "model_type": "must be a dict or a {class_name}",
+    "model_attributes_type": "must be a string or a dict",
     "dict_type": "must be a dict",
     "list_type": "must be a list",
     "string_type": "must be a string",
@@ -120,13 +120,22 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; allowed: {', '.join(names)}"
 
 
-def show(value: Any) -> str:
-    """`value` for a message: short ones as they are, others by their kind and size only."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return repr(value)
-    if isinstance(value, str):
-        return repr(value) if len(value) <= _SHOWN else f"a string of {len(value)} characters"
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+def check_json(value: object, where: str) -> None:
+    """JSON can say `value`, which stands at `where`.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        json.dumps(value, default=_fields, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(f"{where}: has what JSON cannot say, such as half a surrogate pair in a text") from None
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if not isinstance(value, Input):
+        raise TypeError
+    return dict(value)
 
 
 def refusal(error: ValidationError, what: str, *, within: str = "") -> str:
@@ -145,7 +154,8 @@ def _fault(fault: Any, what: str, within: str) -> str:
         else re.sub(r"^\w+ should", "must", fault["msg"])
     )
     if kind == "union_tag_invalid":
-        text += f", not {show(fault['ctx']['tag'])}{hint(fault['ctx']['tag'], _words(fault['ctx']['expected_tags']))}"
+        nearest = hint(fault["ctx"]["tag"], re.findall(r"'(\w+)'", fault["ctx"]["expected_tags"]))
+        text += f", not {show(fault['ctx']['tag'])}{nearest if 'mean' in nearest else ''}"
     elif kind != "missing" and isinstance(given, (str, int, float, type(None))) and not where.startswith(_SECRET):
         text += f", not {show(given)}"
     return f"{where or what}: {text}"
@@ -157,7 +167,3 @@ def _steps(steps: Sequence[int | str]) -> Iterator[int | str]:
         is_kind = number > 1 and isinstance(steps[number - 1], int) and steps[number - 2] == "content"
         if step != "[key]" and not is_kind:
             yield step
-
-
-def _words(listed: str) -> list[str]:
-    return re.findall(r"'(\w+)'", listed)

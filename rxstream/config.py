@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticSerializationError
 
-from rxstream._input import Input, hint, is_list, is_mapping, json_schema, show
+from rxstream._check import show
+from rxstream._input import Input, check_json, hint, is_list, is_mapping, json_schema
 from rxstream.errors import ConfigurationError
 from rxstream.messages import Message, Role, Tool, ToolCall, ToolLike
 
@@ -34,7 +34,7 @@ Prompt: TypeAlias = str | Message | Mapping[str, Any] | Sequence[str | Message |
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How hard the model is to reason. Not every model knows every word."""
 
-_Seconds: TypeAlias = Annotated[float, Field(gt=0)] | None
+_Seconds: TypeAlias = Annotated[float, Field(gt=0, strict=True)] | None
 _Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
 
 _HEADER: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
@@ -254,16 +254,16 @@ class Request(Input):
     messages: list[Message] = Field(min_length=1)
     tools: list[Tool] = Field(default_factory=list[Tool])
     tool_choice: str | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: bool | None = Field(default=None, strict=True)
     max_tokens: _Count | None = None
-    temperature: float | None = Field(default=None, ge=0)
-    top_p: float | None = Field(default=None, ge=0, le=1)
+    temperature: float | None = Field(default=None, ge=0, strict=True)
+    top_p: float | None = Field(default=None, ge=0, le=1, strict=True)
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    seed: int | None = None
+    seed: int | None = Field(default=None, strict=True)
     n: _Count | None = None
     response_format: JSONFormat | None = None
     reasoning: Effort | None = None
-    include_usage: bool = True
+    include_usage: bool = Field(default=True, strict=True)
     extra: dict[str, Any] = Field(default_factory=dict)
     extra_headers: dict[str, str] = Field(default_factory=dict, repr=False)
 
@@ -360,6 +360,8 @@ class Request(Input):
     def _fits_together(self) -> Request:
         for number, message in enumerate(self.messages):
             _check_parts(message, f"messages[{number}]")
+        for where in ("tools", "response_format", "extra"):
+            check_json(getattr(self, where), where)
         names = [tool.name for tool in self.tools]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"tools: two are named {show(twice)}")
@@ -388,10 +390,7 @@ def _conversation(given: object, system: str | None) -> list[object]:
 
 
 def _check_parts(message: Message, where: str) -> None:
-    try:
-        message.model_dump_json()
-    except PydanticSerializationError:
-        raise ValueError(f"{where}: has what JSON cannot say, such as half a surrogate pair in a text") from None
+    check_json(message, where)
     allowed = _PARTS[message.role]
     for part in message.content:
         if part.type not in allowed:

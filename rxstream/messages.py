@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from rxstream._input import Input, is_mapping, json_schema, show
+from rxstream._check import show
+from rxstream._input import Input, is_mapping, json_schema
 from rxstream.errors import ConfigurationError
 
 __all__ = [

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from rxstream._input import Input, is_mapping, show
+from rxstream._check import show
+from rxstream._input import Input, is_mapping
 from rxstream.errors import ConfigurationError
 
 __all__ = ["ErrorPolicy", "OnError", "Retry"]

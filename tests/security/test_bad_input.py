@@ -23,6 +23,9 @@ from rxstream.policy import Retry
 
 CLAUDE = "anthropic:claude-haiku-4-5"
 NO_STREAM = "is not a stream of the openai or the anthropic SDK"
+NO_JSON = "has what JSON cannot say, such as half a surrogate pair in a text"
+CYCLE: dict[str, Any] = {}
+CYCLE["a"] = CYCLE
 PARTS = "'text', 'image', 'thinking', 'refusal', 'tool_call', 'tool_result', 'opaque'"
 ROLES = "'system', 'user', 'assistant' or 'tool'"
 
@@ -123,10 +126,21 @@ OPTIONS: list[tuple[str, Any, str]] = [
     ),
     ("include_usage", "maybe", "include_usage: must be True or False, not 'maybe'"),
     ("extra", {"stream": False}, "extra: stream is always true here"),
+    ("extra", {"a": object()}, f"extra: {NO_JSON}"),
+    ("extra", {"a": {("b", 1)}}, f"extra: {NO_JSON}"),
+    ("extra", {"a": math.nan}, f"extra: {NO_JSON}"),
+    ("extra", CYCLE, f"extra: {NO_JSON}"),
+    ("response_format", {"type": "object", "a": object()}, f"response_format: {NO_JSON}"),
+    ("tools", [{"type": "native", "a": math.inf}], f"tools: {NO_JSON}"),
     ("extra_headers", ["x"], "extra_headers: must be a dict"),
     ("extra_headers", {"X": 5}, "extra_headers.X: must be a string"),
     ("client", 5, "client: openai needs an AsyncOpenAI, not int"),
     ("transport", "http", "transport='http': must be one of auto, httpx2, aiohttp"),
+    ("parallel_tool_calls", "yes", "parallel_tool_calls: must be True or False, not 'yes'"),
+    ("temperature", True, "temperature: must be a number, not True"),
+    ("seed", True, "seed: must be a whole number, not True"),
+    ("timeouts", {"idle": True}, "timeouts.idle: must be a number, not True"),
+    ("timeouts", 1 << 20_000, "timeouts.total: must be a number, not a number of 20001 bits"),
     ("timeouts", -1, "timeouts.total: must be greater than 0, not -1"),
     ("timeouts", True, "timeouts: must be a dict or a Timeouts, not True"),
     ("timeouts", {"idel": 5}, "timeouts: unknown key 'idel' in timeouts; did you mean 'idle'?"),
@@ -134,6 +148,7 @@ OPTIONS: list[tuple[str, Any, str]] = [
     ("limits", {"event": 5}, "limits: unknown key 'event' in limits; did you mean 'events'?"),
     ("limits", {"events": 0}, "limits.events: must be greater than or equal to 1, not 0"),
     ("label", 5, "label=5: must be a str"),
+    ("label", b"x", "label=a bytes: must be a str"),
     ("keep_raw", "no", "keep_raw='no': must be True or False"),
     ("keep_partial", 5, "keep_partial=5: must be True or False"),
     ("on_error", 5, "on_error: must be an action, a Retry, an ErrorPolicy or a dict, not 5"),
@@ -143,7 +158,7 @@ OPTIONS: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "said"), OPTIONS, ids=ascii)
+@pytest.mark.parametrize(("name", "value", "said"), OPTIONS, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_option_of_a_stream(name: str, value: Any, said: str) -> None:
     assert refused(lambda: rxstream.stream("openai:m", "hi", **{name: value})) == said
 
@@ -202,6 +217,8 @@ def test_a_long_value_is_not_repeated() -> None:
         lambda: rxstream.stream("openai:m", "hi", reasoning=key),  # type: ignore[arg-type]  # that is the mistake
         lambda: rxstream.stream("openai:m", "hi", base_url=key),
         lambda: rxstream.stream("openai:m", "hi", tool_choice=key),
+        lambda: rxstream.stream("openai:m", "hi", transport=key),  # type: ignore[arg-type]  # as well
+        lambda: operators.on_backpressure_buffer(10, overflow=key),  # type: ignore[arg-type]  # as well
     ):
         assert key not in refused(attempt)
 
