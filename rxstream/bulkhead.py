@@ -17,7 +17,7 @@ from math import inf
 from typing import NamedTuple
 
 from rxstream._check import at_least, count
-from rxstream._waiter import PATIENCE, Waiter, living
+from rxstream._waiter import PATIENCE, Waiter, first, living, wake_first
 from rxstream.errors import BulkheadFull
 from rxstream.guards import Ticket
 
@@ -102,7 +102,7 @@ class Bulkhead:
         until = inf if self.max_wait is None else time() + self.max_wait
         while True:
             with self._lock:
-                if living(self._waiters)[0] is waiter and self._take(ticket):
+                if first(self._waiters) is waiter and self._take(ticket):
                     return
                 left = until - time()
                 if left <= 0:
@@ -122,8 +122,8 @@ class Bulkhead:
         return True
 
     def _call(self) -> None:
-        if len(self._running) < self.max_concurrent and living(self._waiters):
-            self._waiters[0].wake()
+        if len(self._running) < self.max_concurrent:
+            wake_first(self._waiters)
 
     def _refusal(self, why: str) -> str:
         self._rejected += 1

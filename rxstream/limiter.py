@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 
 from rxstream._check import finite, positive
-from rxstream._waiter import PATIENCE, Waiter, living
+from rxstream._waiter import PATIENCE, Waiter, first, living, wake_first
 from rxstream.errors import ConfigurationError
 from rxstream.typing import Acquire
 
@@ -118,8 +118,8 @@ class TokenBucket:
         finite("amount", amount)
         with self._lock:
             self._level = min(self._fill() - amount, float(self.burst))
-            if amount < 0 and living(self._waiters):
-                self._waiters[0].wake()
+            if amount < 0:
+                wake_first(self._waiters)
 
     async def acquire(self, amount: float = 1) -> None:
         """Take `amount` units, when all who came before have theirs.
@@ -142,15 +142,14 @@ class TokenBucket:
     def _turn(self, waiter: Waiter) -> float:
         """Seconds until it is worth asking again; 0.0 when `waiter` has its units."""
         with self._lock:
-            return self._take(waiter.amount) if living(self._waiters)[0] is waiter else PATIENCE
+            return self._take(waiter.amount) if first(self._waiters) is waiter else PATIENCE
 
     def _leave(self, waiter: Waiter) -> None:
         """`waiter` has its units or wants them no more: the next, please."""
         with self._lock:
             with contextlib.suppress(ValueError):  # it was given up for dead
                 self._waiters.remove(waiter)
-            if living(self._waiters):
-                self._waiters[0].wake()
+            wake_first(self._waiters)
 
     def _delay(self, amount: float, before: float) -> float:
         wait = (before + min(amount, self.burst) - self._fill()) / self.rate if amount else 0.0

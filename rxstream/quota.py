@@ -25,7 +25,7 @@ from math import inf
 from typing import Final
 
 from rxstream._check import at_least, function, positive
-from rxstream._waiter import PATIENCE, Waiter, living
+from rxstream._waiter import PATIENCE, Waiter, first, living, wake_first
 from rxstream.errors import RateLimited, StreamError
 from rxstream.events import RateLimits
 from rxstream.guards import ModelKey, Ticket
@@ -122,8 +122,7 @@ class RateLimiter:
         try:
             while True:
                 with self._lock:
-                    first = living(quota.waiters)[0] is waiter
-                    wait = quota.wait(waiter.amount) if first else PATIENCE
+                    wait = quota.wait(waiter.amount) if first(quota.waiters) is waiter else PATIENCE
                     if not wait:
                         quota.take(ticket)
                         return
@@ -272,5 +271,4 @@ class _Quota:
 
     def call(self) -> None:
         """Something has changed: let the first who waits look."""
-        if living(self.waiters):
-            self.waiters[0].wake()
+        wake_first(self.waiters)

@@ -255,6 +255,33 @@ def test_who_waits_on_a_loop_that_was_closed_is_passed_over() -> None:
     assert not waiting.done()
 
 
+def test_who_waits_on_a_loop_that_stands_still_holds_up_nobody_and_keeps_his_place() -> None:
+    bulkhead, ticket, still = Bulkhead(1), Ticket(KEY), VirtualLoop()
+
+    async def begin() -> asyncio.Task[None]:
+        await bulkhead.enter(ticket)
+        waits = asyncio.create_task(bulkhead.enter(Ticket(KEY)))
+        await settle()
+        return waits
+
+    waits = still.run_until_complete(begin())
+    told: list[tuple[str, float]] = []
+
+    async def main() -> None:
+        others = [asyncio.create_task(run(bulkhead, 3, told, name)) for name in ("a", "b")]
+        await settle()
+        bulkhead.leave(ticket)
+        await asyncio.gather(*others)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+    assert told == [("a", 0), ("b", 3)]
+    assert not waits.done()
+    still.run_until_complete(waits)
+    assert bulkhead.statistics[:2] == (1, 0)
+    still.close()
+
+
 # --- any order --------------------------------------------------------------------------------------------------------------
 
 

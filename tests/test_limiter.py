@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rxstream.errors import ConfigurationError
 from rxstream.limiter import TokenBucket
-from tests.support.virtual_loop import settle, virtual_time
+from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
 
 
 class Hand:
@@ -399,3 +399,24 @@ def test_who_only_asks_does_not_stand_behind_the_dead() -> None:
     clock.now = 1
     assert bucket.try_acquire() == 0
     setattr(task, "_log_destroy_pending", False)  # noqa: B010 - it is meant to be left behind
+
+
+def test_who_waits_on_a_loop_that_stands_still_holds_up_nobody_and_has_his_turn() -> None:
+    now = 0.0
+    bucket, still = TokenBucket(1, clock=lambda: now), VirtualLoop()
+
+    async def begin() -> asyncio.Task[None]:
+        await bucket.acquire()
+        waits = asyncio.create_task(bucket.acquire())
+        await settle()
+        return waits
+
+    waits = still.run_until_complete(begin())
+    now = 1.0
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(asyncio.wait_for(bucket.acquire(), 0.1))
+    assert not waits.done()
+    now = 2.0
+    still.run_until_complete(waits)
+    assert bucket.available == 0
+    still.close()
