@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,18 @@ def test_a_client_that_breaks_the_protocol_passes_nothing(client: Callable[[Ques
     certificate = tried(client, "text", "truncation", "error")
     assert wrong(certificate) == dict.fromkeys(("text", "truncation", "error"), "fail")
     assert all(said in result.detail for result in certificate.results)
+
+
+async def _hasty(question: Question) -> AsyncIterator[Any]:
+    async for piece in Client().answer(replace(question, timeout=question.timeout / 10)):
+        yield piece
+
+
+def test_a_client_that_does_not_wait_as_long_as_it_is_told_fails() -> None:
+    """So does one that just fails."""
+    certificate = tried(_hasty, "silence", "pings", timeout=0.5)
+    assert wrong(certificate) == {"silence": "fail", "pings": "fail"}
+    assert "which is not its timeout" in certificate.notes[0]
 
 
 class _Asked:

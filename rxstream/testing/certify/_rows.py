@@ -115,7 +115,10 @@ def _fails(bench: Bench, *plays: Play) -> str:
 
 
 def _gives_up(bench: Bench, *plays: Play) -> str:
-    return f"{bench.failure(*plays, stalls=True):.1f} s"
+    waited = bench.failure(*plays, stalls=True)
+    if waited < bench.timeout / 2:
+        raise Finding("fail", f"gave up after {waited:.2f} s, which is not its timeout")
+    return f"{waited:.1f} s"
 
 
 def _text(bench: Bench) -> dict[str, Case]:
