@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from reactivex import Observable, abc
@@ -85,6 +86,13 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
     return guarded
 
 
+def _entering(one: Guard, ticket: Ticket) -> Awaitable[None]:
+    entering = one.enter(ticket)
+    if not inspect.isawaitable(entering):
+        raise ConfigurationError(f"the method enter of the guard {type(one).__name__} must be async")
+    return entering
+
+
 class _Guarded:
     """One request: it waits for its guards, runs, and tells them."""
 
@@ -130,7 +138,7 @@ class _Guarded:
         try:
             self._ticket = self._write()
             for one in self._guards:
-                await one.enter(self._ticket)
+                await _entering(one, self._ticket)
                 self._entered.append(one)
                 if self._over:  # while it was let in
                     self._leave("cancelled")

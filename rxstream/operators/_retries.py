@@ -285,7 +285,9 @@ class Retries:
     def _go_on(self, error: StreamError) -> _How | None:
         said = self._delivery.answer()
         if self._conversation is None:
-            further: Continuation | str = "it is not known how to ask its model to go on"
+            further: Continuation | str = (
+                "it is not known how to ask its model to go on; only guard, timeouts and limit may stand between"
+            )
         elif said is None:
             further = "several answers were given"
         else:

@@ -732,6 +732,19 @@ def test_options() -> None:
 
 
 @virtual_time
+async def test_a_guard_that_cannot_be_awaited_is_refused_in_words() -> None:
+    class Plain:
+        def enter(self, ticket: Ticket) -> None: ...
+        def leave(self, ticket: Ticket) -> None: ...
+
+    source = Scripted(["a", DONE])
+    recorder = await outcome(source.events().pipe(guard(Plain())))  # type: ignore[arg-type]  # that is the test
+    assert isinstance(recorder.error, ConfigurationError)
+    assert str(recorder.error) == "the method enter of the guard Plain must be async"
+    assert source.opened == 0
+
+
+@virtual_time
 async def test_items_that_are_no_events_pass() -> None:
     source: Any = rx.of(1, "two", None)
     recorder = await outcome(source.pipe(guard(Porter())))
