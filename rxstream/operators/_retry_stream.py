@@ -57,7 +57,8 @@ def retry_stream(
     Text is never compared or trimmed. What the attempts used is added up. Before attempt n+1 it waits a random time between
     0 and ``min(max_delay, delay * 2 ** (n - 1))`` (M. Brooker, "Exponential backoff and jitter", AWS Architecture Blog,
     2015), and at least as long as the provider asked for. No request is made while the stream is paused. The clock ``total``
-    of a request is for all attempts together. What was delivered is kept, so that the error holds it, and all that was used.
+    of a request is for all attempts together; it ends the stream at once, also in the midst of what has just come. What was
+    delivered is kept, so that the error holds it, and all that was used.
 
     ``retry`` of Rx asks again at once, and delivers text twice.
 
