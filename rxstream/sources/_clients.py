@@ -22,11 +22,11 @@ import importlib
 import importlib.util
 import os
 import ssl
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from weakref import WeakKeyDictionary
 
 from rxstream.errors import Disconnected, MissingDependency
 from rxstream.sources._body import Body
@@ -115,8 +115,8 @@ class _Clients:
         return group[-1]
 
 
-_read: WeakKeyDictionary[asyncio.Future[None], Any] = WeakKeyDictionary()
-"""By what tells that a connection of aiohttp is closed: the body that is, or was, read from it."""
+_read: weakref.WeakKeyDictionary[asyncio.Future[None], weakref.ref[Any]] = weakref.WeakKeyDictionary()
+"""By what tells that a connection of aiohttp is closed: the answer that is, or was, read from it."""
 
 _loops: dict[asyncio.AbstractEventLoop, _Clients] = {}
 
@@ -282,19 +282,21 @@ def _tell_when_lost(stream: Any) -> None:
         return  # of httpx2; or it has arrived as a whole
     closed: asyncio.Future[None] | None = protocol.closed
     if closed is None:
-        _tell(answer.content)
+        _tell(answer)
         return
     if closed not in _read:
         closed.add_done_callback(_lost)
-    _read[closed] = answer.content
+    _read[closed] = weakref.ref(answer)
 
 
 def _lost(closed: asyncio.Future[None]) -> None:
     closed.exception()  # somebody has to take it
-    _tell(_read.pop(closed))
+    if (answer := _read.pop(closed)()) is not None:
+        _tell(answer)
 
 
-def _tell(content: Any) -> None:
+def _tell(answer: Any) -> None:
+    content = answer.content
     if not content.is_eof() and content.exception() is None:
         content.set_exception(ConnectionError("what came was not HTTP"))
 

@@ -108,6 +108,7 @@ def test_a_loop_that_was_just_closed_is_forgotten(transport: Wire) -> None:
         asyncio.run(read(ask(), link(server, transport=transport)))
         assert careless not in _clients._loops
         gc.collect()
+        assert not [closed for closed in _clients._read if closed.get_loop() is careless]
 
 
 @pytest.mark.parametrize("name", DIALECTS)
