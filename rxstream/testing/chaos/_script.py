@@ -83,6 +83,14 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
     interleaved: bool = False
 
 
+class _WrittenCall(msgspec.Struct, forbid_unknown_fields=True):
+    """A call as a JSON file has it."""
+
+    call: str
+    arguments: str | list[str] = "{}"
+    id: str = ""
+
+
 @dataclass(frozen=True, init=False)
 class Script:
     """What the model answers.
@@ -235,10 +243,10 @@ class Script:
         try:
             if not data.lstrip().startswith(b"{"):
                 return cls.of_tape(data)
-            if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
+            if len(lines) > 1 and _is_json(lines[0]):
                 return cls.of_events([decode(line) for line in lines])
             return cls._read(msgspec.json.decode(data, type=_Written))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ConfigurationError) as error:
             raise ConfigurationError(f"{path}: {error}") from None
 
     @classmethod
@@ -267,13 +275,20 @@ def _block(group: Sequence[str | Thought | Call]) -> Block:
     return Block(kind, [part.text if isinstance(part, Thought) else str(part) for part in group])
 
 
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def _part(written: dict[str, Any]) -> Thought | Call:
     if written.keys() == {"thought"}:
-        return Thought(str(written["thought"]))
-    if not written.keys() - {"call", "arguments", "id"} and "call" in written:
-        arguments: Any = written.get("arguments", "{}")
-        pieces = [arguments] if isinstance(arguments, str) else [str(piece) for piece in arguments]
-        return Call(str(written["call"]), pieces, str(written.get("id", "")))
+        return Thought(msgspec.convert(written["thought"], str))
+    if "call" in written:
+        call = msgspec.convert(written, _WrittenCall)
+        return Call(call.call, [call.arguments] if isinstance(call.arguments, str) else call.arguments, call.id)
     raise ConfigurationError(f'parts: {written!r} is no part: allowed are "text", {{"thought": …}} and {{"call": …}}')
 
 

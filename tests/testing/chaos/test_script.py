@@ -86,6 +86,8 @@ def test_a_file_of_json(tmp_path: Path) -> None:
     written = {"parts": parts, "finish": "tool_calls", "usage": [5, 2]}
     assert Script.load(write(tmp_path / "script.json", json.dumps(written))) == WHOLE
     assert Script.load(write(tmp_path / "wide.json", json.dumps(written, indent=2))) == WHOLE
+    broken = '{"parts": ["a", {"call": "x"}\n, "b"]}'
+    assert Script.load(write(tmp_path / "broken.json", broken)).parts == ("a", Call("x", ["{}"]), "b")
     alone = Script.load(write(tmp_path / "one.json", '{"parts": [{"call": "x", "arguments": "{}"}]}'))
     assert alone.parts == (Call("x", ["{}"]),)
 
@@ -108,12 +110,15 @@ def test_a_file_that_is_a_tape(tmp_path: Path) -> None:
         ('{"parts": [1]}', "Expected"),
         ('{"parts": [], "more": 1}', "unknown field `more`"),
         ('{"parts": [{"shout": "x"}]}', "is no part"),
+        ('{"parts": [{"call": "x", "arguments": 5}]}', r"Expected `str \| array`, got `int`"),
+        ('{"parts": [{"call": "x", "args": "{}"}]}', "unknown field `args`"),
+        ('{"parts": [{"thought": null}]}', "Expected `str`"),
         ('{"type": "started"}\n{"type": "nonsense"}\n', "nonsense"),
         ("hello", "none of the dialects"),
     ],
 )
 def test_a_file_that_is_no_script_is_refused(tmp_path: Path, written: str, why: str) -> None:
-    with pytest.raises(ConfigurationError, match=why):
+    with pytest.raises(ConfigurationError, match=rf"script: .*{why}"):
         Script.load(write(tmp_path / "script", written))
 
 
