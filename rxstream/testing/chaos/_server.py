@@ -149,11 +149,17 @@ class ChaosServer:
     def wait_left(self, request: int = -1, *, timeout: float = PATIENCE) -> Served:
         """Block until the client of this request is seen to leave, and give its record.
 
+        A client that keeps its connection for the next request, after an answer that was complete, has not left.
+
         Raises:
             TimeoutError: it was not, for `timeout` seconds.
         """
         served = self.requests[request]
-        served.left.wait(timeout)
+        try:
+            served.left.wait(timeout)
+        except TimeoutError:
+            how = served.ended or f"goes on, phase {served.phase}"
+            raise TimeoutError(f"the client has not left within {timeout:g} s; its answer: {how}") from None
         return served
 
     def down(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
 
+import rxstream
 from rxstream.errors import ConfigurationError
 from rxstream.testing.chaos import (
     DIALECTS,
@@ -353,3 +355,21 @@ def test_events_come_at_a_rate() -> None:
         assert len(ask(server, "openai-chat").chunks) == 12
         served = server.requests[0]
         assert served.lasted >= 11 / 200
+
+
+def test_a_client_that_keeps_its_connection_has_not_left() -> None:
+    """The error says how far its answer is."""
+    with ChaosServer(TEXT) as server:
+        rxstream.stream("compatible:m", "hi", base_url=server.base_url("openai-chat")).run()
+        with pytest.raises(TimeoutError, match=r"has not left within 0\.01 s; its answer: complete"):
+            server.wait_left(timeout=0.01)
+    with ChaosServer(TEXT, faults="hang") as server:
+        session = rxstream.stream("compatible:m", "hi", base_url=server.base_url("openai-chat")).start(
+            lambda _: None, lambda _: None
+        )
+        while not server.requests:
+            time.sleep(0.001)
+        with pytest.raises(TimeoutError, match="its answer: goes on, phase"):
+            server.wait_left(timeout=0.01)
+        session.cancel()
+        assert server.wait_left().left.is_set
