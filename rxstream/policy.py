@@ -20,7 +20,7 @@ from rxstream.errors import ConfigurationError
 
 __all__ = ["ErrorPolicy", "OnError", "Retry"]
 
-_Seconds: TypeAlias = Annotated[float, Field(ge=0)]
+_Seconds: TypeAlias = Annotated[float, Field(ge=0, strict=True)]
 _Reason: TypeAlias = Literal["length", "content_filter", "refusal", "pause", "error", "other"]
 _Action: TypeAlias = Literal["fail", "retry", "failover", "complete_partial"]
 
@@ -41,7 +41,7 @@ class Retry(Input):
         max_retry_after: Seconds that a provider may ask for; if it asks for more, the stream fails at once; by default 120.
     """
 
-    attempts: Annotated[int, Field(ge=1)] = 3
+    attempts: Annotated[int, Field(ge=1, strict=True)] = 3
     after_output: Literal["fail", "resume", "restart", "continue_", "buffer"] = "fail"
     delay: _Seconds = 0.5
     max_delay: _Seconds = 8.0

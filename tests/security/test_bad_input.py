@@ -173,6 +173,8 @@ MADE: list[tuple[Callable[[], object], str]] = [
     (made(Message, role="x", content="y"), f"role: must be {ROLES}, not 'x'"),
     (made(Tool, nam="x"), "unknown key 'nam' in tool; did you mean 'name'?"),
     (made(Retry, attempts=0), "attempts: must be greater than or equal to 1, not 0"),
+    (made(Retry, attempts="3"), "attempts: must be a whole number, not '3'"),
+    (made(Retry, delay=True), "delay: must be a number, not True"),
     (made(rxstream.from_sdk, 5), f"int {NO_STREAM}"),
     (
         made(rxstream.from_iterable, 5),
