@@ -137,7 +137,7 @@ class Connection:
             yield from secret_headers(named)
         else:
             yield from [self._key] if self._key != _NO_KEY else []
-            yield from environment_headers(sdk_of(self.provider)).values()
+            yield from secret_headers(environment_headers(sdk_of(self.provider)))
         proxies = (value for name, value in os.environ.items() if name.lower().endswith("_proxy"))
         yield from (proxy.rpartition("@")[0].rpartition(":")[2] for proxy in proxies)
 

@@ -138,11 +138,11 @@ async def test_what_the_environment_holds_for_one_server_is_told_to_no_other(
 
 
 async def test_a_header_of_the_environment_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be a key, and the provider may say it back."""
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: planted-0042")
-    with ScriptedServer(page(400, "no planted-0042 here", content_type="text/plain")) as server:
+    """If its name says so: the provider may say it back."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team-Token: planted-0042\nX-Team: words")
+    with ScriptedServer(page(400, "no planted-0042 in words", content_type="text/plain")) as server:
         outcome = await watch(rxstream.stream("compatible:m", "hi", base_url=server.url, api_key="k"))
-    assert outcome.error.message == "no *** here"
+    assert outcome.error.message == "no *** in words"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
