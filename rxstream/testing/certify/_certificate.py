@@ -26,6 +26,7 @@ __all__ = ["Certificate", "Result", "certify"]
 _WIDTH: Final = 100
 _LOADING: Final = 6
 """So many times the patience is had with the first answer: a client may have to load much."""
+_UNSPOKEN: Final = Finding("n/a", "is not to be tried")
 _WORDS: Final[dict[Verdict, str]] = {"pass": "pass", "n/a": "n/a", "fail": "FAIL", "hangs": "HANGS", "silent": "SILENT"}
 
 
@@ -164,10 +165,11 @@ def certify(
         try:
             for dialect in DIALECTS:
                 bench = Bench(client, dialect, timeout=timeout, patience=patience)
-                if dialect not in spoken or not _speaks(bench):
+                first = _first(bench) if dialect in spoken else _UNSPOKEN
+                if first is not None and first.verdict == "n/a":
                     continue
                 for row in rows:
-                    results.append(_result(row, bench, column=f"{dialect}{suffix}"))
+                    results.append(_result(row, bench, first, column=f"{dialect}{suffix}"))
                     if on_result is not None:
                         on_result(results[-1])
         finally:
@@ -190,16 +192,18 @@ def _clients(target: str | Callable[[Question], Any]) -> list[tuple[Target, str]
     return [(target_of(target) if isinstance(target, str) else FunctionTarget(target), "")]
 
 
-def _speaks(bench: Bench) -> bool:
-    """Whether the client does not say that it cannot speak the dialect at all."""
+def _first(bench: Bench) -> Finding | None:
+    """What is wrong with its first answer: a dialect that it cannot speak at all is no column."""
     try:
         replace(bench, patience=_LOADING * bench.patience).answer(whole(bench.dialect))
     except Finding as finding:
-        return finding.verdict != "n/a"
-    return True
+        return finding
+    return None
 
 
-def _result(row: Row, bench: Bench, *, column: str) -> Result:
+def _result(row: Row, bench: Bench, first: Finding | None, *, column: str) -> Result:
+    """What comes of a row; of a client whose first answer hangs, no more is asked: it would take very long."""
     started = monotonic()
-    verdict, figure, detail = examine(row, bench)
+    hangs = first is not None and first.verdict == "hangs"
+    verdict, figure, detail = ("hangs", "", f"its first answer {first}") if hangs else examine(row, bench)
     return Result(row.name, row.means, column, verdict, figure, detail, monotonic() - started)
