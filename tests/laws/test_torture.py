@@ -343,7 +343,6 @@ def test_every_await(name: str, transport: Transport, deed: str) -> None:
     rack = Rack(name, transport)
     rack.torture("await", *AWAIT_DEEDS[deed])
     assert len(rack.points) > 10
-    assert deed != "reset" or rack.points[-1].endswith("[None]"), "no await of what comes after the end has failed"
     assert rack.reports == []
 
 
@@ -369,7 +368,6 @@ def test_every_socket_operation(name: str, transport: Transport, deed: str, *, k
     rack.torture("socket", *SOCKET_DEEDS[deed])
     assert len(rack.points) > 8
     assert keep or not [what for what in OF_A_SOCKET if f" {what}: " not in f"{rack.points}"]
-    assert rack.points[-1].endswith("[None]"), "nothing of what comes after the end has failed"
     if deed != "no memory":  # of which asyncio itself tells the loop
         assert rack.reports == []
 
