@@ -205,5 +205,5 @@ def _result(row: Row, bench: Bench, first: Finding | None, *, column: str) -> Re
     """What comes of a row; of a client whose first answer hangs, no more is asked: it would take very long."""
     started = monotonic()
     hangs = first is not None and first.verdict == "hangs"
-    verdict, figure, detail = ("hangs", "", f"its first answer {first}") if hangs else examine(row, bench)
-    return Result(row.name, row.means, column, verdict, figure, detail, monotonic() - started)
+    found: tuple[Verdict, str, str] = ("hangs", "", f"its first answer {first}") if hangs else examine(row, bench)
+    return Result(row.name, row.means, column, *found, monotonic() - started)
