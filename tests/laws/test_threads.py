@@ -34,12 +34,12 @@ from tests.support.asking import GOOD
 from tests.support.leaks import needs_proc, sockets, threads
 from tests.support.live import TRANSPORTS, stream_from
 from tests.support.mob import WORDS, Case, Mob, Operator, impatient_switches, operators
-from tests.support.scripted import DONE, Scripted, Step, raising
+from tests.support.scripted import DONE, HANG, Scripted, Step, raising
 from tests.support.server import CLOSE, END, Exchange, ScriptedServer
 
 LONG: Final = bool(os.environ.get("RXSTREAM_LONG"))
-CASES: Final = 4_000 if LONG else 200
-"""Of each of five kinds."""
+CASES: Final = 3_400 if LONG else 170
+"""Of each of six kinds."""
 Make = Callable[[random.Random], Stream[Event]]
 
 
@@ -57,6 +57,12 @@ def script(chance: random.Random, label: str, *, sound: bool = False) -> Stream[
     else:
         steps.append(DONE)
     return Stream.of(pump(Scripted(steps).source(label=label, read_ahead=chance.choice([0, 3, 1000]))), label=label)
+
+
+def endless(chance: random.Random) -> Stream[Event]:
+    """The words, through some operators, and then nothing more, for ever."""
+    stream = Stream.of(pump(Scripted([*WORDS, HANG]).source(label="endless")), label="endless")
+    return through(stream, [operator() for operator in chance.sample(list(operators().values()), chance.randrange(4))])
 
 
 def failing(label: str) -> Stream[Event]:
@@ -170,7 +176,7 @@ def run_cases(make: Make, loop: asyncio.AbstractEventLoop | None) -> None:
     with Mob() as mob, impatient_switches():
         before = threads()
         for seed in range(CASES):
-            case = Case(seed, make)
+            case = Case(seed, make, endless=make is endless)
             try:
                 on(loop, case.start)
                 mob.all(case.disturb)
@@ -195,6 +201,12 @@ def test_on_the_shared_loop(make: Make) -> None:
 def test_on_a_loop_of_its_own(make: Make) -> None:
     with own_loop() as loop:
         run_cases(make, loop)
+
+
+def test_what_never_ends_is_closed() -> None:
+    """By who cancels or disposes, whoever it is."""
+    shared_loop()
+    run_cases(endless, None)
 
 
 @needs_proc

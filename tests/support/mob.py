@@ -144,10 +144,12 @@ class Case:
     Args:
         seed: Of all that is random.
         stream: Makes the stream, of texts that are `WORDS` on each track.
+        endless: Whether it never ends of itself: it is cancelled when the threads are done.
     """
 
-    def __init__(self, seed: int, stream: Callable[[random.Random], Stream[Event]]) -> None:
+    def __init__(self, seed: int, stream: Callable[[random.Random], Stream[Event]], *, endless: bool = False) -> None:
         self.seed = seed
+        self._endless = endless
         self._random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self._stream = stream(self._random)
         self._seeds = [self._random.random() for _ in range(8)]
@@ -238,6 +240,8 @@ class Case:
     def verify(self) -> None:
         """When the threads are done: it comes to its end, which is right."""
         self.session.resume()
+        if self._endless:
+            self.session.cancel("enough")
         with suppress(StreamError, ConfigurationError):  # the latter of a stream that holds several answers
             self.session.result(_PATIENCE)
         gates = [self.session.gate, *self._gates]
