@@ -26,7 +26,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxstream._check import at_least as not_less
-from rxstream._check import count, function, positive
+from rxstream._check import count, function, instance, positive
 from rxstream.errors import (
     CircuitOpen,
     ConfigurationError,
@@ -86,11 +86,13 @@ class CircuitBreaker:
     The pattern is that of M. Nygard, "Release It!" (2007); states and rules are those of resilience4j's CircuitBreaker: `failures` is its failureRateThreshold, `of` its
     slidingWindowSize, `at_least` its minimumNumberOfCalls, `open_for` its waitDurationInOpenState. Its defaults are for thousands
     of calls a minute; answers of models are few, slow and dear. So here the fifth outcome may open a circuit, and what is older
-    than two minutes is not held against a model that is asked now and then. Two failures among many successes never do.
+    than ten minutes is not held against a model that is asked now and then. Two failures among many successes never do.
+
+    `changes` is an Observable of every `CircuitChange`.
 
     Failures are an overloaded or failing provider, a 429, a connection that cannot be made or breaks, an answer that is cut or no
-    protocol, and every clock that runs out; and a complete answer whose first content came later than `slow_after`. Silence is known when a
-    clock has run out: for it to count in time, the clocks of the streams must be shorter than `within`, which by default they are not.
+    protocol, and every clock that runs out; and a complete answer whose first content came later than `slow_after`. Silence is known
+    when a clock has run out: ten minutes hold five times the 120 s that a model may be silent by default.
 
     Example:
         >>> import rxstream
@@ -119,7 +121,7 @@ class CircuitBreaker:
         *,
         failures: float = 0.5,
         of: int = 20,
-        within: float | None = 120.0,
+        within: float | None = 600.0,
         at_least: int = 5,
         slow_after: float | None = None,
         open_for: float = 30.0,
@@ -149,7 +151,12 @@ class CircuitBreaker:
         ends. For work on a loop of one's own put ``observe_on_loop`` behind it."""
 
     def state(self, key: ModelKey) -> CircuitState:
-        """The state of a model's circuit. An open one becomes half open when it is time and somebody asks."""
+        """The state of a model's circuit. An open one becomes half open when it is time and somebody asks.
+
+        Raises:
+            ConfigurationError: `key` is no `rxstream.guards.ModelKey`.
+        """
+        instance("key", key, ModelKey)
         with self._lock:
             circuit = self._circuits.get(key)
             return "closed" if circuit is None else circuit.state

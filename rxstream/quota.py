@@ -24,7 +24,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from rxstream._check import at_least, function, positive
+from rxstream._check import at_least, function, instance, positive
 from rxstream._waiter import PATIENCE, Waiter, first, living, wake_first
 from rxstream.errors import RateLimited, StreamError
 from rxstream.events import RateLimits
@@ -89,7 +89,12 @@ class RateLimiter:
         self._quotas: dict[ModelKey, _Quota] = {}
 
     def waiting(self, key: ModelKey) -> int:
-        """How many streams wait to ask a model. From any thread."""
+        """How many streams wait to ask a model. From any thread.
+
+        Raises:
+            ConfigurationError: `key` is no `rxstream.guards.ModelKey`.
+        """
+        instance("key", key, ModelKey)
         with self._lock:
             quota = self._quotas.get(key)
             return 0 if quota is None else len(quota.waiters)

@@ -228,6 +228,8 @@ def test_each_model_at_each_address_has_a_circuit_of_its_own() -> None:
     assert Model(breaker, OTHER).run("completed") == "closed"
     assert breaker.states == {KEY: "open", OTHER: "closed"}
     assert breaker.state(ModelKey("who", "knows", "")) == "closed"
+    with pytest.raises(ConfigurationError, match="key='openai:m': must be a ModelKey"):
+        breaker.state("openai:m")  # type: ignore[arg-type]  # it is no circuit that is closed
 
 
 # --- the probe --------------------------------------------------------------------------------------------------------------

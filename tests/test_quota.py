@@ -118,6 +118,8 @@ async def test_each_model_has_a_quota_of_its_own() -> None:
     waits = asyncio.create_task(send(mine))
     await settle()
     assert [mine.waiting(key) for key in (KEY, OTHER, ModelKey("", "", ""))] == [1, 0, 0]
+    with pytest.raises(ConfigurationError, match="key='openai:m': must be a ModelKey"):
+        mine.waiting("openai:m")  # type: ignore[arg-type]  # nobody would wait for it, ever
     await waits
     assert now() == pytest.approx(60)
 
