@@ -83,10 +83,11 @@ class CircuitBreaker:
     has forgotten all; if it fails it is open for twice as long, up to `max_open_for`. One that is not over after `max_open_for`
     seconds, because it is paused, say, counts no more, and the next request is the probe.
 
-    The pattern is that of M. Nygard, "Release It!" (2007); states and rules are those of resilience4j's CircuitBreaker: `failures` is its failureRateThreshold, `of` its
-    slidingWindowSize, `at_least` its minimumNumberOfCalls, `open_for` its waitDurationInOpenState. Its defaults are for thousands
-    of calls a minute; answers of models are few, slow and dear. So here the fifth outcome may open a circuit, and what is older
-    than ten minutes is not held against a model that is asked now and then. Two failures among many successes never do.
+    The pattern is that of M. Nygard, "Release It!" (2007); states and rules are those of resilience4j's CircuitBreaker:
+    `failures` is its failureRateThreshold, `of` its slidingWindowSize, `at_least` its minimumNumberOfCalls, `open_for`
+    its waitDurationInOpenState. Its defaults are for thousands of calls a minute; answers of models are few, slow and
+    dear. So here the fifth outcome may open a circuit, and what is older than ten minutes is not held against a model
+    that is asked now and then. Two failures among many successes never do.
 
     `changes` is an Observable of every `CircuitChange`.
 

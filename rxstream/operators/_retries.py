@@ -24,10 +24,13 @@ from rxstream._check import at_least
 from rxstream.budget import RetryBudget, shared_budget
 from rxstream.errors import (
     BudgetExceeded,
+    BulkheadFull,
     Cancelled,
+    CircuitOpen,
     ConfigurationError,
     LimitExceeded,
     StreamError,
+    StreamIncomplete,
     TimedOut,
     error_info,
 )
@@ -39,6 +42,8 @@ __all__ = ["Options", "Retries"]
 
 _How = Literal["again", "resume", "restart", "continue"]
 _FINAL: Final = (Cancelled, BudgetExceeded)
+_NOT_ASKED: Final = (CircuitOpen, BulkheadFull)
+"""Refusals of a guard: what is asked after one is no further request."""
 """Errors that say that nobody shall be asked any more."""
 
 
@@ -204,6 +209,10 @@ class Retries:
         if not self._active:
             return
         if not self._attempt.committed:
+            if self._stands is not None and self._options.after_output == "restart":
+                message = "it ended without a word, in place of which the text of the attempt before it stands"
+                self._fail(self._own(StreamIncomplete(message)))
+                return
             self._deliver(self._whole())
         self._release()
         self._outlet.on_completed()
@@ -257,7 +266,7 @@ class Retries:
         how = self._how(error)
         if how is None:
             return None
-        if self._budget is not None and not self._budget.take():
+        if self._budget is not None and not isinstance(error, _NOT_ASKED) and not self._budget.take():
             error.add_note("It was not retried: the retry budget is used up.")
             return None
         return delay, how

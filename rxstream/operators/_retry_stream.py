@@ -49,7 +49,8 @@ def retry_stream(
     * ``resume``: the provider gives the rest, exactly; a `Seam` marks the place. For OpenAI's Responses API, where the answer
       is then made in the background and stored for about ten minutes (OpenAI's guide "Background mode"), and for llama.cpp's
       server, which is also that of the local model.
-    * ``restart``: the model is asked anew; with its first content what was said before is `Retracted`.
+    * ``restart``: the model is asked anew; with its first content what was said before is `Retracted`. An attempt that
+      ends without any has failed.
     * ``continue_``: the model is asked to go on after its text, and a `Seam` marks the place. Only plain text can be gone
       on with: not once a tool was called, or reasoning, a refusal or media was given.
     * ``buffer``: an attempt is delivered when it is complete, and only then.

@@ -18,12 +18,14 @@ from rxstream.budget import RetryBudget
 from rxstream.errors import (
     BadRequest,
     BudgetExceeded,
+    BulkheadFull,
     Cancelled,
     CircuitOpen,
     ConfigurationError,
     LimitExceeded,
     LoopShutDown,
     Overloaded,
+    StreamIncomplete,
     TimedOut,
 )
 from rxstream.events import (
@@ -347,11 +349,21 @@ async def test_what_was_said_stands_when_there_is_nothing_in_its_place() -> None
 
 
 @virtual_time
-async def test_an_empty_answer_takes_the_place_of_a_cut_one() -> None:
-    told = retry(Fickle(["Hel", lost()], [DONE]).stream, after_output="restart")
+async def test_an_empty_answer_takes_no_place() -> None:
+    """As of another model in `failover`: a restart without a word retracts nothing, and has failed."""
+    told = retry(Fickle(["Hel", lost()], [DONE], [DONE]).stream, after_output="restart")
     await asyncio.sleep(100)
-    assert [text for _, text in story(told)][-2:] == ["1.3 Retracted 0", "2.0 Finished"]
-    assert told.response.text == ""
+    assert [text for _, text in story(told)][-1] == "2.0 Retrying StreamIncomplete 1 restart"
+    assert isinstance(told.error, StreamIncomplete)
+    assert told.failure.partial is not None
+    assert told.failure.partial.text == "Hel"
+
+
+@virtual_time
+async def test_of_an_empty_answer_another_is_asked_for() -> None:
+    told = retry(Fickle(["Hel", lost()], [DONE], HELLO).stream, after_output="restart")
+    await asyncio.sleep(100)
+    assert (told.response.text, told.completed) == ("Hello", True)
 
 
 @virtual_time
@@ -688,6 +700,17 @@ async def test_a_budget_that_is_used_up_ends_the_stream_with_the_error_that_it_h
     await asyncio.sleep(100)
     assert (len(told.items), str(told.error)) == (1, "busy")
     assert told.failure.__notes__ == ["It was not retried: the retry budget is used up."]
+
+
+@virtual_time
+async def test_who_was_not_asked_costs_no_budget() -> None:
+    budget = RetryBudget(0, reserve=1, clock=lambda: 0.0)
+    told = retry(
+        Fickle([CircuitOpen("open")], [BulkheadFull("full")], [busy()], HELLO).stream, budget=budget, attempts=4
+    )
+    await asyncio.sleep(100)
+    assert (told.response.text, told.completed) == ("Hello", True)
+    assert not budget.take()
 
 
 @virtual_time
