@@ -110,7 +110,7 @@ def test_any_value_anywhere(name: str) -> None:
     frames = answer(name)
     for number, path, value in sample(name):
         hostile = [*frames[:number], with_value(frames[number], path, value), *frames[number + 1 :]]
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             events, error = read(name, hostile)
             for event in events:
@@ -127,7 +127,7 @@ def test_any_value_anywhere(name: str) -> None:
         except BaseException as fault:
             fault.add_note(f"{name}: payload {number}, {path}: {value[:60]!r} ({len(value)} bytes)")
             raise
-        assert time.perf_counter() - start < 5, (number, path, value[:60])
+        assert time.process_time() - start < 5, (number, path, value[:60])
 
 
 @pytest.mark.parametrize("name", DIALECTS)
