@@ -98,6 +98,12 @@ class ErrorPolicy(Input):
             return cls(action="retry", retry=given)
         if isinstance(given, str):
             return cls.checked({"action": given}, named="on_error")
+        if is_mapping(given) and (
+            within := [name for name in given if name in Retry.model_fields.keys() - cls.model_fields.keys()]
+        ):
+            raise ConfigurationError(
+                f"on_error: {', '.join(within)} is for retry: {{'action': 'retry', 'retry': {{…}}}}"
+            )
         if isinstance(given, ErrorPolicy) or is_mapping(given):
             return cls.checked(given, named="on_error")
         raise ConfigurationError(f"on_error: must be an action, a Retry, an ErrorPolicy or a dict, not {show(given)}")

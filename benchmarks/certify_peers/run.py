@@ -67,7 +67,7 @@ def environment(peer: Peer, folder: Path) -> Path:
 
 def certificate(python: str | Path, target: str, *, timeout: float) -> dict[str, Any]:
     """What ``rxstream certify`` says of it."""
-    command = [python, "-m", "rxstream.cli", "certify", target, "--timeout", f"{timeout:g}", "--json"]
+    command = [python, "-m", "rxstream", "certify", target, "--timeout", f"{timeout:g}", "--json"]
     env = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, check=False)
     if not done.stdout:

@@ -120,6 +120,8 @@ def _takes(name: str) -> str:
 
 
 def _script(options: argparse.Namespace) -> Script:
+    if options.dialect is not None and options.tape is None:
+        raise ConfigurationError("--dialect: is that of a --tape; a script is told in all three")
     if options.script is not None:
         return Script.load(options.script)
     if options.tape is None:

@@ -158,6 +158,7 @@ def test_what_can_go_wrong_is_listed(capsys: pytest.CaptureFixture[str]) -> None
         (["--rate", "0"], "rate=0.0: must be greater than 0"),
         (["--probability", "2"], "probability=2.0: must be at most 1"),
         (["--script", "nowhere.json"], "nowhere.json: No such file or directory"),
+        (["--dialect", "anthropic"], "--dialect: is that of a --tape"),
         (["--tape", "nowhere.sse"], "--tape nowhere.sse: No such file or directory"),
     ],
 )

@@ -151,6 +151,7 @@ OPTIONS: list[tuple[str, Any, str]] = [
     ("label", b"x", "label=a bytes: must be a str"),
     ("keep_raw", "no", "keep_raw='no': must be True or False"),
     ("keep_partial", 5, "keep_partial=5: must be True or False"),
+    ("on_error", {"attempts": 3}, "on_error: attempts is for retry: {'action': 'retry', 'retry': {…}}"),
     ("on_error", 5, "on_error: must be an action, a Retry, an ErrorPolicy or a dict, not 5"),
     ("on_error", "retri", "on_error.action: must be 'fail', 'retry', 'failover' or 'complete_partial', not 'retri'"),
     ("guards", 5, "guards: must be a list of guards, not a int"),

@@ -21,7 +21,7 @@ import pyte
 
 __all__ = ["COMMAND", "Screen", "Terminal", "environment"]
 
-COMMAND = (sys.executable, "-W", "default", "-m", "rxstream.cli")
+COMMAND = (sys.executable, "-W", "default", "-m", "rxstream")
 """With all warnings: what is not closed, or never awaited, is said on standard error."""
 _PROJECT = Path(__file__).parents[2]
 _PATIENCE = 60.0

@@ -1,4 +1,4 @@
-"""``python -m rxstream.cli``."""
+"""``python -m rxstream``."""
 
 import sys
 
