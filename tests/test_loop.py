@@ -421,6 +421,7 @@ def script(code: str, *, timeout: float = 30.0) -> subprocess.CompletedProcess[s
     """Run `code` in an interpreter of its own, with a source named ``events`` that says "a" and then nothing."""
     prelude = """
         import asyncio, os, signal, sys, threading
+        asyncio.base_events.logger.setLevel("ERROR")  # in dev mode a busy machine is told of as slow callbacks
         from tests.support.scripted import DONE, HANG, Scripted, words
         from rxstream.observable import Stream
         from rxstream.gate import Gate
