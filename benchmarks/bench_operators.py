@@ -26,8 +26,8 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
+from rxstream import Bulkhead, CircuitBreaker, RateLimiter, tracks
 from rxstream import operators as rxo
-from rxstream import tracks
 from rxstream.events import Event, Finished, TextDelta
 from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
@@ -289,6 +289,11 @@ def rows() -> list[Row]:
             plain(mapped),
         ),
         Row("synchronize", rx_run(rxo.synchronize())),
+        Row("retry_stream", rx_run(rxo.retry_stream(budget=None)), "retry", rx_run(ops.retry(3))),
+        Row("guard, 3", rx_run(rxo.guard(Bulkhead(10), RateLimiter(requests_per_minute=10**6), CircuitBreaker()))),
+        Row("timeouts", rx_run(rxo.timeouts(idle=60, total=600)), "timeout", rx_run(ops.timeout(60.0))),
+        Row("limit", rx_run(rxo.limit(events=10**9, characters=10**9, tokens=10**9))),
+        Row("on_error_complete", rx_run(rxo.on_error_complete()), "catch", rx_run(ops.catch(rx.empty()))),
         Row("share", rx_run(rxo.share()), "share", rx_run(ops.share())),
         Row("share_replay", rx_run(rxo.share_replay()), "replay().ref_count()", rx_run(ops.replay(), ops.ref_count())),
         Row(
