@@ -1,7 +1,8 @@
-"""Tools for tests of what streams: does a source keep the rules? See `rxstream.testing.verify`."""
+"""Tools for tests of what streams: time that costs nothing, sources by script, and rules to hold one's own parts against."""
 
 from __future__ import annotations
 
+from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
 from rxstream.testing.verify import (
     Check,
     CheckResult,
@@ -12,14 +13,26 @@ from rxstream.testing.verify import (
     verify_publisher,
     verify_source,
 )
+from rxstream.testing.virtual import VirtualLoop, run_virtual, settle, virtual_time
 
 __all__ = [
+    "DONE",
+    "HANG",
     "Check",
     "CheckResult",
     "ContractViolation",
+    "Recorder",
+    "Scripted",
     "Verification",
+    "VirtualLoop",
+    "numbered",
     "publisher_checks",
+    "raising",
+    "run_virtual",
+    "settle",
     "source_checks",
     "verify_publisher",
     "verify_source",
+    "virtual_time",
+    "words",
 ]

@@ -1,0 +1,114 @@
+"""An asyncio loop in virtual time: where nothing is left to do but to wait, its clock jumps to the next timer.
+
+Seconds cost nothing, and every time is exact. `virtual_time` runs a test so; `run_virtual` runs any coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["VirtualLoop", "run_virtual", "settle", "virtual_time"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PATIENCE = 10.0
+"""Real seconds that the loop waits for another thread when it has no timer; then it is stuck."""
+_ROUNDS = 20
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still while there is work, and jumps over every wait. It starts at 0."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass while code runs, as a slow handler does."""
+        self._now += seconds
+
+    def jump(self) -> None:
+        """Go to the next timer; without one, stay."""
+        if timers := self._timers():
+            self._now = max(self._now, timers[0].when())
+
+    @property
+    def timers(self) -> list[float]:
+        """The times of the timers that are set and not cancelled, in order: what is forgotten shows here."""
+        return sorted(timer.when() for timer in self._timers() if not timer.cancelled())
+
+    def _timers(self) -> list[asyncio.TimerHandle]:
+        return list(vars(self)["_scheduled"])
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(_PATIENCE if timeout is None else 0)
+        if not ready and timeout is None:
+            raise AssertionError("the loop waits for what can never come: no timer is set and no thread has called")
+        if not ready and timeout:
+            self._loop.jump()
+        return ready
+
+
+def run_virtual(main: Awaitable[T]) -> T:
+    """Run `main` on a `VirtualLoop` of its own, from time 0, and give its result.
+
+    Args:
+        main: A coroutine.
+
+    Raises:
+        AssertionError: it left a task behind, or waited for what can never come.
+
+    Example:
+        >>> import asyncio
+        >>> async def main() -> float:
+        ...     await asyncio.sleep(3600)
+        ...     return asyncio.get_running_loop().time()
+        >>> run_virtual(main())
+        3600.0
+    """
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(_alone(main))
+
+
+def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make of a coroutine function a test that runs on a `VirtualLoop` of its own.
+
+    Args:
+        test: The test. It fails, too, if it leaves a task behind or waits for what can never come.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_virtual(test(*args, **kwargs))
+
+    return run
+
+
+async def _alone(main: Awaitable[T]) -> T:
+    result = await main
+    await settle()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        raise AssertionError(f"tasks are left behind: {left}")
+    return result
+
+
+async def settle() -> None:
+    """Let everything happen that needs no time."""
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
