@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -67,12 +67,25 @@ class StreamSession:
         source: The events.
         observer: Who is told of them.
         label: What to call it.
+        loop: Where to run, whichever thread it is started in; by default the running loop, or the shared one.
+        changed: Called when it becomes active or paused, in the thread that did it, with its lock held: it must be quick,
+            never raise, and call nobody.
     """
 
-    def __init__(self, source: Observable[Event], observer: abc.ObserverBase[Event], *, label: str = "") -> None:
+    def __init__(
+        self,
+        source: Observable[Event],
+        observer: abc.ObserverBase[Event],
+        *,
+        label: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
+        changed: Callable[[SessionStatus], object] | None = None,
+    ) -> None:
         self.label = label
-        self.loop = current_loop()
+        self.loop = current_loop() if loop is None else loop
         self.gate = Gate()
+        self._elsewhere = loop is not None
+        self._changed = changed
         self._source = source
         self._observer = observer
         self._lock = threading.RLock()
@@ -99,43 +112,54 @@ class StreamSession:
         with self._lock:
             if self._status != "inactive":
                 return self
-            self._status = "active"
-        outlet = self._outlet
-        subscription = self._source.subscribe(
-            outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
-        )
-        with self._lock:
-            self._subscription = subscription
-        if self._over:
-            subscription.dispose()
+            self._started = self.loop.time()
+            self._go("active")
+        if self._elsewhere:
+            call_on(self.loop, self._subscribe)
+        else:
+            self._subscribe()
         return self
 
-    def pause(self) -> None:
+    def pause(self) -> bool:
         """Hold the stream. Called on the stream's own loop, nothing more is delivered once it returns; called from
         another thread, at most the one event that is on its way. The provider is not stopped by this; `cancel` does that.
+
+        Returns:
+            Whether this did it: only an active session can be paused.
         """
         with self._lock:
-            if self._status == "active":
-                self._status = "paused"
-                self._pauses += 1
-                self.gate.hold(_PAUSE)
+            if self._status != "active":
+                return False
+            self._pauses += 1
+            self._go("paused")
+            self.gate.hold(_PAUSE)
+            return True
 
-    def resume(self) -> None:
-        """Go on where `pause` stopped: nothing is lost, nothing comes twice."""
+    def resume(self) -> bool:
+        """Go on where `pause` stopped: nothing is lost, nothing comes twice.
+
+        Returns:
+            Whether this did it: only a paused session can be resumed.
+        """
         with self._lock:
-            if self._status == "paused":
-                self._status = "active"
-                self.gate.release(_PAUSE)
+            if self._status != "paused":
+                return False
+            self._go("active")
+            self.gate.release(_PAUSE)
+            return True
 
-    def cancel(self, reason: str = "") -> None:
+    def cancel(self, reason: str = "") -> bool:
         """Close the request now. The observer gets ``on_error`` with `rxstream.errors.Cancelled`, which holds what arrived.
 
-        Cancelling a session that is over changes nothing.
+        Returns:
+            Whether this did it: cancelling a session that is over changes nothing.
         """
         error = Cancelled(reason)
-        if self._end("cancelled", error):
-            self._dispose()
-            call_on(self.loop, partial(call_last, self._observer.on_error, error))
+        if not self._end("cancelled", error):
+            return False
+        self._dispose()
+        call_on(self.loop, partial(call_last, self._observer.on_error, error))
+        return True
 
     # --- what it is doing -------------------------------------------------------------------------------------------------
 
@@ -219,6 +243,24 @@ class StreamSession:
         return f"<StreamSession {self.label!r} {self._status}, {self._events} events>"
 
     # --- the stream's side, on its loop -------------------------------------------------------------------------------------
+
+    def _go(self, status: SessionStatus) -> None:
+        """Become active or paused; the lock is held."""
+        self._status = status
+        if self._changed is not None:
+            self._changed(status)
+
+    def _subscribe(self) -> None:
+        if self._status == "cancelled":  # on the way here
+            return
+        outlet = self._outlet
+        subscription = self._source.subscribe(
+            outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
+        )
+        with self._lock:
+            self._subscription = subscription
+        if self._over:
+            subscription.dispose()
 
     @property
     def _over(self) -> bool:

@@ -147,6 +147,66 @@ def test_any_use_keeps_to_the_legal_transitions_and_loses_nothing(use: list[str]
     main()
 
 
+@virtual_time
+async def test_each_method_says_whether_it_did_something() -> None:
+    session, _ = begin(Scripted(words("a", "b")))
+    assert [session.resume(), session.pause(), session.pause(), session.resume()] == [False, True, False, True]
+    assert [session.cancel(), session.cancel(), session.pause(), session.resume()] == [True, False, False, False]
+    await settle()
+
+
+def test_it_can_be_started_in_any_thread_for_one_loop() -> None:
+    """What subscribes, and is told, is the loop that was given; and each change of status is told in order."""
+
+    async def main() -> tuple[list[bool], list[str], str]:
+        loop, here, changes = asyncio.get_running_loop(), threading.get_ident(), list[str]()
+        places = list[bool]()
+
+        def subscribe(observer: Any, scheduler: Any = None) -> Any:
+            places.append(threading.get_ident() == here)
+            return Scripted(words("a", every=0.001)).events().subscribe(observer, scheduler=scheduler)
+
+        told: Observer[Event] = Observer(lambda _: places.append(threading.get_ident() == here))
+        session = StreamSession(rx.Observable(subscribe), told, loop=loop, changed=changes.append)
+
+        def elsewhere() -> None:
+            session.start()
+            assert session.status == "active"
+            assert (session.pause(), session.resume()) == (True, True)
+
+        await asyncio.to_thread(elsewhere)
+        return places, changes, (await session).text
+
+    places, changes, text = asyncio.run(main())
+    assert (places, changes, text) == ([True, True, True], ["active", "paused", "active"], "a")
+
+
+@virtual_time
+async def test_what_subscribing_raises_there_is_its_end() -> None:
+    def subscribe(_observer: Any, _scheduler: Any = None) -> Any:
+        raise ValueError("no")
+
+    recorder = Recorder()
+    told = Observer(recorder.on_next, recorder.on_error)
+    session = StreamSession(rx.Observable(subscribe), told, loop=asyncio.get_running_loop()).start()
+    assert (session.status, str(recorder.error)) == ("error", "no")
+
+
+@virtual_time
+async def test_what_is_cancelled_on_its_way_to_the_loop_is_not_asked() -> None:
+    script = Scripted(words("a"))
+    session = StreamSession(script.events(), Observer(on_error=lambda _: None), loop=asyncio.get_running_loop())
+
+    def elsewhere() -> None:
+        session.start().cancel()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    await settle()
+    assert (session.status, script.opened) == ("cancelled", 0)
+
+
 # --- pause and resume -----------------------------------------------------------------------------------------------------
 
 
