@@ -4,7 +4,9 @@
 
     RxstreamError
     ├── ConfigurationError       what you asked for cannot be asked: nothing was sent
-    │   └── MissingDependency    an optional package is not installed; the message has the command
+    │   ├── MissingDependency    an optional package is not installed; the message has the command
+    │   ├── UnknownHandler       a manager has no handler of that id; the message has the nearest
+    │   └── UnknownStream        a manager has no stream of that id; the message has the nearest
     └── StreamError              a stream ended without its proper end; `partial` holds what arrived
         ├── ConnectError         no connection, or it broke before the response headers
         ├── AuthError            the key is missing, wrong, or may not do this
@@ -71,6 +73,8 @@ __all__ = [
     "ToolCallIncomplete",
     "TracksFailed",
     "UnexpectedContentType",
+    "UnknownHandler",
+    "UnknownStream",
     "error_info",
     "error_of",
     "raisable",
@@ -95,6 +99,14 @@ class ConfigurationError(RxstreamError, ValueError):
 
 class MissingDependency(ConfigurationError, ImportError):
     """An optional package is not installed. The message names the exact command."""
+
+
+class UnknownHandler(ConfigurationError, LookupError):
+    """A manager has never given this id to a handler. The message names the nearest."""
+
+
+class UnknownStream(ConfigurationError, LookupError):
+    """A manager has no stream of this id, or keeps it no more. The message names the nearest."""
 
 
 class StreamError(RxstreamError):

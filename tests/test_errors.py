@@ -24,6 +24,8 @@ from rxstream.errors import (
     TimedOut,
     ToolCallIncomplete,
     TracksFailed,
+    UnknownHandler,
+    UnknownStream,
     error_info,
     error_of,
 )
@@ -102,6 +104,8 @@ def test_configuration_errors_are_what_python_calls_them() -> None:
     """A wrong value is a `ValueError`, a missing package an `ImportError`."""
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(MissingDependency, ImportError)
+    assert issubclass(UnknownStream, LookupError)
+    assert issubclass(UnknownHandler, LookupError)
     assert not issubclass(ConfigurationError, StreamError)
 
 
