@@ -9,16 +9,15 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxstream._check import count, one_of
-from rxstream.events import Cancelled, Event, Failed, Finished, Retracted, TextDelta
+from rxstream._pieces import Pieces
+from rxstream.events import Event, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.operators._spread import Spread
-from rxstream.segment import Splitter, TextUnit
+from rxstream.segment import TextUnit
 
 __all__ = ["text"]
 
 _UNITS: Final = ("delta", "character", "word", "sentence", "line", "paragraph", "code_fence")
-_LIMIT: Final = 65_536
-_ENDS: Final = frozenset((Finished, Failed, Cancelled))
 
 
 def text(
@@ -75,12 +74,10 @@ def text(
 
 
 class _Cutting:
-    """One subscription: a splitter for each track."""
+    """One subscription."""
 
     def __init__(self, by: TextUnit, choice: int, observer: abc.ObserverBase[str], scheduler: LoopScheduler) -> None:
-        self._by: TextUnit = by
-        self._choice = choice
-        self._tracks: dict[str, _Track] = {}
+        self._pieces = Pieces(by, choice)
         self._upstream = SingleAssignmentDisposable()
         self._outlet: Spread[str] = Spread(observer, scheduler, "text", overflowed=self._upstream.dispose)
 
@@ -91,54 +88,12 @@ class _Cutting:
         return CompositeDisposable(self._upstream, Disposable(self._outlet.dispose))
 
     def _next(self, event: Event) -> None:
-        if isinstance(event, TextDelta):
-            if event.choice == self._choice:
-                track = self._tracks.get(event.source)
-                if track is None:
-                    track = self._tracks[event.source] = _Track(Splitter(self._by, limit=_LIMIT))
-                self._outlet.give(track.cut(event))
-        elif type(event) in _ENDS:
-            track = self._tracks.pop(event.source, None)
-            if track is not None:
-                self._outlet.give(track.splitter.close())
-        elif isinstance(event, Retracted):
-            track = self._tracks.get(event.source)
-            if track is not None and track.attempt == event.attempt:
-                self._outlet.give(track.retract(0 if self._choice else event.to_offset))
+        self._outlet.give(self._pieces.feed(event))
 
     def _fail(self, error: Exception) -> None:
-        self._flush()
+        self._outlet.give(self._pieces.close())
         self._outlet.on_error(error)
 
     def _complete(self) -> None:
-        self._flush()
+        self._outlet.give(self._pieces.close())
         self._outlet.on_completed()
-
-    def _flush(self) -> None:
-        for track in self._tracks.values():
-            self._outlet.give(track.splitter.close())
-        self._tracks.clear()
-
-
-class _Track:
-    """What is held of one track's text, and how much of its attempt has come."""
-
-    __slots__ = ("attempt", "came", "splitter")
-
-    def __init__(self, splitter: Splitter) -> None:
-        self.splitter = splitter
-        self.attempt = 0
-        self.came = 0
-
-    def cut(self, event: TextDelta) -> list[str]:
-        if event.attempt != self.attempt:
-            self.attempt, self.came = event.attempt, 0
-        self.came += len(event.text)
-        return self.splitter.feed(event.text)
-
-    def retract(self, to_offset: int) -> list[str]:
-        """What is held of the first characters of the attempt; the rest is forgotten."""
-        keep = self.splitter.held - max(0, self.came - to_offset)
-        self.came = min(self.came, to_offset)
-        kept = "".join(self.splitter.close())[: max(0, keep)]
-        return [kept] if kept else []
