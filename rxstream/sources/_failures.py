@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+from rxstream._secrets import Secrets
 from rxstream.errors import ConfigurationError, ConnectError, Disconnected, RxstreamError
-from rxstream.sources._secrets import Secrets
 
 __all__ = ["TransportError", "not_connected", "torn"]
 

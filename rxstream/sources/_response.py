@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from rxstream._input import is_mapping
+from rxstream._secrets import Secrets
 from rxstream.errors import BadRequest, RxstreamError, StreamError, UnexpectedContentType
 from rxstream.providers._rate_limits import rate_limits
 from rxstream.providers.anthropic import errors as anthropic
@@ -22,7 +23,6 @@ from rxstream.providers.openai_chat import errors as openai_chat
 from rxstream.providers.openai_responses import errors as openai_responses
 from rxstream.sources._body import Body
 from rxstream.sources._failures import not_connected, torn
-from rxstream.sources._secrets import Secrets
 
 __all__ = ["Origin", "ResponseLike", "event_stream", "secret_headers"]
 

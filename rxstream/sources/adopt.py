@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from rxstream._secrets import Secrets
 from rxstream.config import Limits
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import PROVIDERS, decoder_for
@@ -26,7 +27,6 @@ from rxstream.providers.compatible import Dialect
 from rxstream.sources._address import host_of
 from rxstream.sources._body import Body
 from rxstream.sources._response import Origin, event_stream, secret_headers
-from rxstream.sources._secrets import Secrets
 from rxstream.typing import Decoder
 from rxstream.wire.sse import ServerSentEvent, encode
 

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
+from rxstream._secrets import Secrets
 from rxstream.config import Limits, Request, Timeouts
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.providers import Provider
@@ -37,7 +38,6 @@ from rxstream.sources._clients import (
     pick_transport,
 )
 from rxstream.sources._response import Origin, event_stream, secret_headers
-from rxstream.sources._secrets import Secrets
 
 if TYPE_CHECKING:
     import httpx2

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 
+from rxstream._secrets import Secrets
 from rxstream.aggregate import aggregate
 from rxstream.errors import ProtocolError, StreamError
 from rxstream.events import Event, decode, encode
@@ -24,7 +25,6 @@ from rxstream.messages import ToolCall
 from rxstream.providers import decoder_for
 from rxstream.providers.anthropic import errors as anthropic
 from rxstream.providers.openai_chat import errors as openai
-from rxstream.sources._secrets import Secrets
 from tests.support.asking import DIALECTS, GOOD
 
 LONG: Final = os.environ.get("RXSTREAM_LONG") == "1"

@@ -24,6 +24,7 @@ import rxstream
 from rxstream import operators as rxo
 from rxstream import tracks
 from rxstream._asking import asking_of
+from rxstream._secrets import Secrets
 from rxstream.config import Request
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import encode
@@ -33,7 +34,6 @@ from rxstream.providers._shared import mask
 from rxstream.providers.compatible import Dialect
 from rxstream.sources._clients import ClientKey, close_clients
 from rxstream.sources._conversation import ModelAsking
-from rxstream.sources._secrets import Secrets
 from rxstream.sources.local import LocalServer
 from rxstream.sources.sdk import Connection
 from rxstream.testing.chaos import FAULTS, ChaosServer, Fault

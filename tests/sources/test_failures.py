@@ -12,11 +12,11 @@ import httpx2
 import openai
 import pytest
 
+from rxstream._secrets import Secrets
 from rxstream.errors import RateLimited, RxstreamError
 from rxstream.providers import provider
 from rxstream.sources._failures import TransportError
 from rxstream.sources._response import Origin
-from rxstream.sources._secrets import Secrets
 from rxstream.sources.sdk import Connection, open_stream
 from tests.support.asking import DIALECTS, KEY, Wire, ask, error_of, link
 from tests.support.server import CLOSE, RESET, Head, Script, ScriptedServer, page

@@ -13,13 +13,15 @@ from __future__ import annotations
 import base64
 import re
 import string
+import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rxstream.errors import StreamError
 from rxstream.providers._shared import mask
 
-__all__ = ["Secrets"]
+__all__ = ["Secrets", "keys_in_use"]
 
 _SHORTEST: Final = 4
 """Signs of what may be a key at all."""
@@ -39,6 +41,7 @@ _CODED: Final = frozenset(f"{string.ascii_letters}{string.digits}+/-_=")
 """The signs of base64."""
 _FOR_URLS: Final = str.maketrans("-_", "+/")
 """The other alphabet of base64."""
+_TO_URLS: Final = str.maketrans("+/", "-_")
 
 
 class Secrets:
@@ -50,6 +53,8 @@ class Secrets:
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values = frozenset(value for value in values if isinstance(value, str) and len(value) >= _SHORTEST)
+        with _lock:
+            _in_use.add(self)
 
     def strike(self, text: str) -> str:
         """`text` without keys."""
@@ -66,6 +71,16 @@ class Secrets:
             done = at[end]
         return mask("".join([*pieces, text[done:]]))
 
+    @property
+    def grams(self) -> frozenset[str]:
+        """Texts of which one at least stands in whatever holds a key as it is, or in base64: to look for before `strike`."""
+        found: set[str] = set()
+        coded = list(self._encoded)
+        for value in (*self._plain, *coded, *(form.translate(_TO_URLS) for form in coded)):
+            size = min(len(value), _GRAM // 2)
+            found.update(value[at : at + size] for at in range(0, len(value) - size + 1, size))
+        return frozenset(found)
+
     def clean(self, error: StreamError) -> None:
         """Strike the keys out of `error`: providers quote them back, before a stream and in its midst."""
         error.message, error.code, error.body = map(self.strike, (error.message, error.code, error.body))
@@ -79,6 +94,16 @@ class Secrets:
     @property
     def _encoded(self) -> Iterator[str]:
         return (form for value in self._values for form in _in_base64(value.encode("utf-8", "surrogatepass")))
+
+
+_in_use: weakref.WeakSet[Secrets] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def keys_in_use() -> frozenset[str]:
+    """The keys of all connections that this process holds now: what no record of any stream may say."""
+    with _lock:
+        return frozenset(value for secrets in tuple(_in_use) for value in secrets._values)
 
 
 def _read(text: str) -> tuple[str, list[int] | range]:
