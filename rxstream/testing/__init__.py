@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rxstream.testing.assertions import assert_stream
+from rxstream.testing.marbles import draw, from_marbles
 from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
 from rxstream.testing.verify import (
     Check,
@@ -25,6 +27,9 @@ __all__ = [
     "Scripted",
     "Verification",
     "VirtualLoop",
+    "assert_stream",
+    "draw",
+    "from_marbles",
     "numbered",
     "publisher_checks",
     "raising",

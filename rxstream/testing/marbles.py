@@ -1,0 +1,226 @@
+"""Streams as strings: ``"s-a-b-(cu|)"``.
+
+==========  ==============================================================================================
+character   what it is
+==========  ==============================================================================================
+``-``       nothing; like every other character it takes one unit of time
+``s``       `Started`
+a-z, 0-9    `TextDelta` of that character; but ``s``, ``u`` and ``f`` are something else
+``K``       `ThinkingDelta` ("K")
+``T``       `ToolCall`, a sealed one
+``u``       `UsageReported`
+``H``       `Heartbeat`
+``R``       `Retracted`
+``X``       `Failed`: a track has failed
+``f``       `Finished`, where it is to be seen apart
+``|``       the proper end: `Finished`, if no ``f`` stands before it, and the completion
+``#``       the end by an error
+``(ab)``    at the same time, that of the ``(``; of a source, in one piece
+space       nothing at all, to align diagrams
+==========  ==============================================================================================
+
+These are the rules of RxPY's and RxJS's marbles: a group takes as many units as it has characters, brackets counted. A
+character may be given another meaning by ``values=``: an event, a text of any length, or, of what is expected, a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from msgspec.structs import replace
+
+from rxstream._check import positive
+from rxstream.errors import ConfigurationError, Disconnected, StreamError
+from rxstream.events import (
+    ErrorInfo,
+    Event,
+    EventBase,
+    Failed,
+    Heartbeat,
+    Retracted,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    UsageReported,
+)
+from rxstream.observable import Stream
+from rxstream.testing.scripted import DONE, HANG, Item, Scripted, Step, raising
+from rxstream.usage import Usage
+
+__all__ = ["Mark", "bare", "draw", "fits", "from_marbles", "read_marbles"]
+
+_EVENTS: Final[Mapping[str, Event]] = {
+    "s": Started(id="marbles", model="marbles"),
+    "K": ThinkingDelta(text="K"),
+    "T": ToolCall(id="call_1", name="tool", arguments="{}", part=1),
+    "u": UsageReported(usage=Usage(provenance="reported", input_tokens=7, output_tokens=3)),
+    "H": Heartbeat(),
+    "R": Retracted(),
+    "X": Failed(error=ErrorInfo(kind="Disconnected", message="drawn")),
+    "f": DONE,
+}
+_ENDS: Final = "|#"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One character that means something, and its place."""
+
+    at: int
+    """Units of time from the start."""
+    sign: str
+
+
+def read_marbles(diagram: str, *, signs: str | None = None) -> tuple[list[Mark], int]:
+    """The marks of a diagram, and how many units it is long.
+
+    Args:
+        diagram: The string.
+        signs: The characters that may stand in it; by default letters, digits and ends.
+
+    Raises:
+        ConfigurationError: it holds something else, a bracket without its other half, or something after its end.
+    """
+    marks: list[Mark] = []
+    at, group, ended = 0, None, False
+    for sign in diagram.replace(" ", ""):
+        if sign == "(" and group is None:
+            group = at
+        elif sign == ")" and group is not None:
+            group = None
+        elif sign != "-":
+            known = sign.isascii() and (sign.isalnum() or sign in _ENDS) if signs is None else sign in signs
+            if not known:
+                raise ConfigurationError(f"{diagram!r}: {sign!r} at {at} means nothing here")
+            if ended:
+                raise ConfigurationError(f"{diagram!r}: {sign!r} at {at} comes after the end")
+            ended = signs is None and sign in _ENDS
+            marks.append(Mark(at if group is None else group, sign))
+        elif group is not None:
+            raise ConfigurationError(f"{diagram!r}: at {at} time is to pass, within brackets")
+        at += 1
+    if group is not None:
+        raise ConfigurationError(f"{diagram!r}: the bracket at {group} is not closed")
+    return marks, at
+
+
+def from_marbles(
+    diagram: str,
+    *,
+    unit: float = 1.0,
+    values: Mapping[str, Event | str] | None = None,
+    error: StreamError | None = None,
+) -> Stream[Event]:
+    """A stream as drawn: cold, with numbers and times, obeying the gate. Without an end in the diagram it never ends.
+
+    Args:
+        diagram: What comes when; see the table of `rxstream.testing.marbles`.
+        unit: Seconds that a character takes.
+        values: What characters mean here: an event, or a text of any length.
+        error: What ``#`` is; by default `rxstream.errors.Disconnected`.
+
+    Raises:
+        ConfigurationError: the diagram cannot be read, or an option is not as described.
+
+    Example:
+        >>> from rxstream.testing import from_marbles
+        >>> from_marbles("s-a-b-(cu|)", unit=0.001).run().text
+        'abc'
+    """
+    positive("unit", unit)
+    marks, length = read_marbles(diagram)
+    meaning = dict[str, Event | str](_EVENTS) | dict(values or {})
+    for sign, value in meaning.items():
+        if not isinstance(value, (str, EventBase)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"values: {sign!r} is a {type(value).__name__}, not an event or a text")
+    failure = error if error is not None else Disconnected("as drawn")
+    steps: list[Step] = []
+    at, finished = 0, False
+    for when in sorted({mark.at for mark in marks}):
+        steps.append((when - at) * unit)
+        at = when
+        signs = [mark.sign for mark in marks if mark.at == when]
+        steps += _pieces(signs, diagram, meaning, failure, finished=finished)
+        finished = finished or "f" in signs
+    if not marks or marks[-1].sign not in _ENDS:
+        steps += [(length - at) * unit, HANG]
+    return Stream.of(Scripted(steps).events())
+
+
+def _pieces(
+    signs: Sequence[str], diagram: str, meaning: Mapping[str, Event | str], failure: StreamError, *, finished: bool
+) -> list[Step]:
+    """The steps of one moment: one piece, or a lone failure."""
+    if "f" in signs[:-1] and signs[-2:] != ["f", "|"]:
+        raise ConfigurationError(f"{diagram!r}: after Finished nothing comes")
+    if signs == ["#"]:
+        return [raising(failure)]
+    piece: list[Item] = []
+    for sign in signs:
+        if sign == "#":
+            piece.append(failure)
+        elif sign != "|":
+            piece.append(meaning.get(sign, sign))
+        elif not finished and "f" not in signs:
+            piece.append(DONE)
+    return [tuple(piece)] if piece else []
+
+
+def fits(sign: str, item: object, values: Mapping[str, object] | None = None) -> bool:
+    """Whether `item` is what `sign` stands for. Who sent an event and when, its number and its bytes are not looked at.
+
+    Args:
+        sign: The character.
+        item: What came.
+        values: What characters mean here: a value, a text (of a `TextDelta` or alone), or a class.
+    """
+    if values is not None and sign in values:
+        expected = values[sign]
+        if isinstance(expected, type):
+            return isinstance(item, expected)
+        return bare(item) == bare(expected) or (isinstance(item, TextDelta) and item.text == expected)
+    if sign in _EVENTS:
+        return type(item) is type(_EVENTS[sign])
+    if isinstance(item, TextDelta):
+        return item.text == sign
+    return not isinstance(item, EventBase) and str(item) == sign
+
+
+def bare(item: object) -> object:
+    """`item`; of an event, what it says, without who sent it and when."""
+    if isinstance(item, EventBase):
+        return replace(item, source="", attempt=1, seq=0, at=0.0, raw=None)
+    if isinstance(item, (list, tuple)):
+        return [bare(member) for member in cast("Iterable[Any]", item)]
+    return item
+
+
+def draw(signals: Sequence[tuple[float, object]], values: Mapping[str, object] | None = None) -> str:
+    """What came, as a diagram: where it cannot be drawn exactly, as near as it can be.
+
+    Args:
+        signals: When, in units, and what: an item; an exception is the end by it, None the completion.
+        values: As for `fits`; what no character stands for is ``?``.
+    """
+    drawn, at = "", 0
+    for when in sorted({round(when) for when, _ in signals}):
+        signs = "".join(_sign(item, values) for moment, item in signals if round(moment) == when)
+        signs = signs.replace("f|", "|")
+        drawn += "-" * (when - at) + (f"({signs})" if len(signs) > 1 else signs)
+        at = max(at, when) + (len(signs) + 2 if len(signs) > 1 else 1)
+    return drawn
+
+
+def _sign(item: object, values: Mapping[str, object] | None) -> str:
+    if item is None or isinstance(item, Exception):
+        return "|" if item is None else "#"
+    for sign in values or {}:
+        if fits(sign, item, values):
+            return sign
+    if isinstance(item, TextDelta) or not isinstance(item, EventBase):
+        text = item.text if isinstance(item, TextDelta) else str(item)
+        return text if len(text) == 1 and text.isascii() and text.isalnum() and text not in _EVENTS else "?"
+    return next((sign for sign, event in _EVENTS.items() if type(item) is type(event)), "?")
