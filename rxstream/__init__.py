@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rxstream.quota import RateLimiter
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
+    from rxstream.sinks.handler import HandlerFigures, HandlerPolicy, StreamHandler, StreamMetadata, as_handler
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
     from rxstream.sinks.publisher import Publisher
     from rxstream.snapshot import Snapshot
@@ -54,6 +55,8 @@ __all__ = [
     "DualTrack",
     "ErrorPolicy",
     "Gate",
+    "HandlerFigures",
+    "HandlerPolicy",
     "LatencyQuantile",
     "Limits",
     "LocalServer",
@@ -69,11 +72,14 @@ __all__ = [
     "Snapshot",
     "Statistics",
     "Stream",
+    "StreamHandler",
+    "StreamMetadata",
     "StreamSession",
     "Timeouts",
     "TokenBucket",
     "Tool",
     "Usage",
+    "as_handler",
     "close_clients",
     "compare_responses",
     "emulate",
@@ -123,6 +129,11 @@ _HOMES = {
     "Statistics": "session",
     "StreamSession": "session",
     "Snapshot": "snapshot",
+    "HandlerFigures": "sinks.handler",
+    "HandlerPolicy": "sinks.handler",
+    "StreamHandler": "sinks.handler",
+    "StreamMetadata": "sinks.handler",
+    "as_handler": "sinks.handler",
     "to_async_iterable": "sinks.iterator",
     "to_iterable": "sinks.iterator",
     "Publisher": "sinks.publisher",

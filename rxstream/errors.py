@@ -7,6 +7,7 @@
     │   ├── MissingDependency    an optional package is not installed; the message has the command
     │   ├── UnknownHandler       a manager has no handler of that id; the message has the nearest
     │   └── UnknownStream        a manager has no stream of that id; the message has the nearest
+    ├── HandlerDetached          a handler failed too often, or was too slow, and serves its stream no longer
     └── StreamError              a stream ended without its proper end; `partial` holds what arrived
         ├── ConnectError         no connection, or it broke before the response headers
         ├── AuthError            the key is missing, wrong, or may not do this
@@ -58,6 +59,7 @@ __all__ = [
     "ConnectError",
     "ContentFiltered",
     "Disconnected",
+    "HandlerDetached",
     "LimitExceeded",
     "LoopShutDown",
     "MissingDependency",
@@ -107,6 +109,15 @@ class UnknownHandler(ConfigurationError, LookupError):
 
 class UnknownStream(ConfigurationError, LookupError):
     """A manager has no stream of this id, or keeps it no more. The message names the nearest."""
+
+
+class HandlerDetached(RxstreamError):
+    """A handler raised too often, or was too slow, and serves its stream no longer. Only it is told; the stream goes on."""
+
+    def __init__(self, message: str, *, handler_id: str = "") -> None:
+        super().__init__(message)
+        self.handler_id = handler_id
+        """Which one."""
 
 
 class StreamError(RxstreamError):

@@ -42,6 +42,11 @@ class Worker:
         if not busy:
             await asyncio.shield(asyncio.wrap_future(closing))
 
+    def end(self) -> None:
+        """End the thread after the calls that it has been given. Waits for nothing."""
+        if self._last is not None:
+            self._calls.put(None)
+
     def _submit(self, call: Callable[[], T]) -> Future[T]:
         if self._last is None:
             threading.Thread(target=self._context.run, args=(self._work,), name=self._name, daemon=True).start()

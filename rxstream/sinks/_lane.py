@@ -1,0 +1,287 @@
+"""One handler of one stream: its methods, its policy, its figures, and the queue of one that is not called at once.
+
+Rules of this module:
+
+* All is done on the stream's loop; but plain functions of a handler with a thread of its own run there.
+* Calls are made in order, one at a time. An end comes after all that waits, and nothing after it.
+* A task lives while something waits, no longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from rxstream._deltas import droppable
+from rxstream._outlet import MOST, Mark
+from rxstream.loop import LoopScheduler, call_on
+from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata, hooks_of
+from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
+from rxstream.sources._worker import Worker
+
+__all__ = ["Lane", "Queue", "TooSlow", "Trouble"]
+
+_ENDS: Final = ("on_stream_complete", "on_stream_error")
+_LOOSE: Final = ("on_token_received", "on_progress")
+"""Calls that a policy that drops may drop; and `on_event`, where it may drop the event."""
+_BREATH: Final = 0.005
+"""Seconds that calls which do not wait may hold the loop."""
+_BATCH: Final = 64
+"""Calls a trip to the thread."""
+
+Trouble = Callable[["Lane", Exception], object]
+"""What is to be done about an exception of a handler, or about a queue that is full (`TooSlow`)."""
+
+
+class TooSlow(Exception):
+    """There is no room in a handler's queue. The call was not made."""
+
+
+class Lane:
+    """A handler that serves one stream."""
+
+    __slots__ = ("calls", "detached", "failures", "handler", "hooks", "id", "over", "policy", "queue")
+
+    def __init__(self, handler_id: str, handler: Hooks, policy: HandlerPolicy) -> None:
+        self.id = handler_id
+        self.handler = handler
+        self.policy = policy
+        self.hooks: dict[str, Hook] = {}
+        self.queue: Queue | None = None
+        self.calls = 0
+        """Made, or put into the queue."""
+        self.failures = 0
+        self.over = False
+        """Whether nothing more is to be told."""
+        self.detached = False
+
+    def open(self, metadata: StreamMetadata, scheduler: LoopScheduler, trouble: Trouble) -> None:
+        """Find out who serves the stream, and how."""
+        self.handler = self.handler.for_stream(metadata)
+        hooks = hooks_of(self.handler)
+        if self.policy.thread or any(_is_async(method) for method in hooks.values()):
+            self.queue = Queue(self, scheduler, trouble)
+            hooks = {name: partial(self.queue.put, name, method) for name, method in hooks.items()}
+        self.hooks = hooks
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        self.over = True
+        if self.queue is not None:
+            self.queue.close()
+
+    @property
+    def figures(self) -> HandlerFigures:
+        """The figures so far."""
+        dropped = self.queue.dropped if self.queue is not None else 0
+        waiting = self.queue.waiting if self.queue is not None else 0
+        return HandlerFigures(
+            delivered=self.calls - self.failures - dropped - waiting,
+            failures=self.failures,
+            dropped=dropped,
+            waiting=waiting,
+            detached=self.detached,
+        )
+
+
+class _Call(NamedTuple):
+    name: str
+    method: Hook
+    arguments: tuple[Any, ...]
+    loose: bool
+
+
+class Queue:
+    """What waits for a handler that is not called at once, and the task that calls it."""
+
+    def __init__(self, lane: Lane, scheduler: LoopScheduler, trouble: Trouble) -> None:
+        self.dropped = 0
+        self._lane = lane
+        self._loop = scheduler.loop
+        self._trouble = trouble
+        self._calls: deque[_Call] = deque()
+        self._loose = 0  # of them
+        self._working = 0  # calls that are made just now
+        self._finished = False
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._context = contextvars.copy_context()
+        self._worker = Worker(f"rxstream-handler-{lane.id}") if lane.policy.thread else None
+        capacity = lane.policy.capacity
+        mark = Mark(scheduler.gate, f"handler {lane.id}", high=capacity, low=capacity // 4)
+        self._mark = mark if lane.policy.slow == "hold" else None
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait, those at work among them."""
+        return len(self._calls) + self._working
+
+    def put(self, name: str, method: Hook, *arguments: Any) -> None:
+        """Call `method` when its turn comes."""
+        loose = name in _LOOSE or (name == "on_event" and droppable(arguments[0]))
+        policy = self._lane.policy
+        if policy.slow == "latest" and loose:
+            self._drop_oldest(name)
+        if self.waiting >= policy.capacity and name not in _ENDS and not self._make_room():
+            self.dropped += 1
+            self._trouble(self._lane, TooSlow(f"more than {policy.capacity} calls wait for it"))
+            return
+        self._calls.append(_Call(name, method, arguments, loose))
+        self._loose += loose
+        self._level()
+        if self._task is None:
+            call_on(self._loop, self._begin)  # who puts may be in another thread: an Observable that knows no loop
+
+    async def settled(self) -> None:
+        """Wait until nothing waits."""
+        await self._idle.wait()
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self.dropped += len(self._calls)
+        self._calls.clear()
+        self._loose = 0
+
+    def finish(self) -> None:
+        """No call comes after those that wait."""
+        self._finished = True
+        if self._task is None:
+            self._release()
+
+    def close(self) -> None:
+        """Forget what waits, and break off the call at work, unless it is that call which closes."""
+        self.clear()
+        self.finish()
+        if self._mark is not None:
+            self._mark.close()
+        if self._task is not None and self._task is not _current_task():
+            self._task.cancel()
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more after all."""
+        match self._lane.policy.slow:
+            case "hold":  # it is held by now: what is in flight is kept, too
+                return self.waiting < self._lane.policy.capacity + MOST
+            case "drop_oldest":
+                return self._drop_oldest()
+            case _:
+                return False
+
+    def _drop_oldest(self, name: str = "") -> bool:
+        """Drop the first call that may be dropped, of those to method `name` if it is given."""
+        if not self._loose:
+            return False
+        for position, call in enumerate(self._calls):
+            if call.loose and (not name or call.name == name):
+                del self._calls[position]
+                self._loose -= 1
+                self.dropped += 1
+                return True
+        return False
+
+    async def _work(self) -> None:
+        until = self._loop.time() + _BREATH
+        while self._calls:
+            if self._worker is None:
+                await self._call(self._take())
+            else:
+                await self._call_there(self._worker, [self._take() for _ in range(min(_BATCH, len(self._calls)))])
+            self._level()
+            if self._calls and self._loop.time() > until:
+                await asyncio.sleep(0)
+                until = self._loop.time() + _BREATH
+
+    def _take(self) -> _Call:
+        call = self._calls.popleft()
+        self._loose -= call.loose
+        self._working += 1
+        return call
+
+    async def _call(self, call: _Call) -> None:
+        self._lane.over = self._lane.over or call.name in _ENDS
+        try:
+            result = call.method(*call.arguments)
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            self._trouble(self._lane, RuntimeError(f"the handler was cancelled: {error}"))
+        except Exception as error:  # noqa: BLE001 - the handler's own
+            self._trouble(self._lane, error)
+        finally:
+            self._working -= 1
+
+    async def _call_there(self, worker: Worker, calls: list[_Call]) -> None:
+        try:
+            while calls:
+                made, error = await worker.run(partial(self._make, calls))
+                del calls[:made]
+                self._working -= made
+                if error is not None:
+                    self._trouble(self._lane, error)
+                if self._lane.over:  # by this failure, or meanwhile
+                    break
+        finally:
+            self.dropped += len(calls)
+            self._working -= len(calls)
+
+    def _make(self, calls: list[_Call]) -> tuple[int, Exception | None]:
+        """Make calls, in the thread, until one raises: how many were made, and what it raised."""
+        for made, call in enumerate(calls):
+            if self._lane.over and call.name not in _ENDS:  # its end is told all the same where it was detached
+                return made, None
+            self._lane.over = self._lane.over or call.name in _ENDS
+            try:
+                call.method(*call.arguments)
+            except Exception as error:  # noqa: BLE001 - the handler's own
+                return made + 1, error
+        return len(calls), None
+
+    def _level(self) -> None:
+        if self._mark is not None:
+            self._mark.level(self.waiting)
+
+    def _begin(self) -> None:
+        if self._task is not None or not self._calls:
+            return
+        self._idle.clear()
+        self._task = self._loop.create_task(self._work(), context=self._context)
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if self._calls and not task.cancelled():  # it came when the task was about to end
+            self._begin()
+        else:
+            self._idle.set()
+            if self._finished:
+                self._release()
+
+    def _release(self) -> None:
+        if self._mark is not None:
+            self._mark.close()
+        if self._worker is not None:
+            self._worker.end()
+
+
+def _is_async(method: Hook) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(type(method).__call__)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

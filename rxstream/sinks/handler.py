@@ -1,0 +1,122 @@
+"""Handlers: objects that are told what happens in a stream, a method for each thing.
+
+Rules of this module:
+
+* Every method may be left out, and each may be a coroutine function.
+* A handler is an observer of Rx, and an observer of Rx is a handler (`as_handler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rxstream._check import show
+from rxstream.errors import ConfigurationError
+from rxstream.events import Event
+from rxstream.loop import LoopScheduler
+from rxstream.sinks._hooks import HOOKS, Hooks, StreamMetadata
+from rxstream.sinks._observing import Observing
+from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
+
+__all__ = ["HandlerFigures", "HandlerPolicy", "StreamHandler", "StreamMetadata", "as_handler"]
+
+_RX = ("on_next", "on_error", "on_completed")
+
+
+class StreamHandler(Hooks):
+    """Base of your own handlers: override what you want to be told of, with plain or coroutine functions.
+
+    A stream takes one (``stream.subscribe(handler)``, ``stream.start(handler)``), and so does any other Observable of events,
+    one at a time; a `rxstream.StreamManager` takes many. ``super().__init__()`` need not be called.
+
+    Example:
+        >>> import rxstream
+        >>> class Printer(rxstream.StreamHandler):
+        ...     def on_token_received(self, token, index):
+        ...         print(index, repr(token))
+        ...     def on_stream_complete(self, full_response):
+        ...         print("all of it:", full_response.text)
+        >>> session = rxstream.from_iterable(["to ", "be"]).start(Printer())
+        >>> _ = session.result()
+        0 'to '
+        1 'be'
+        all of it: to be
+    """
+
+    _observing: Observing | None = None
+
+    def on_next(self, event: Event) -> None:
+        """As an observer of Rx: the stream starts, or goes on. What you raise is logged."""
+        self._observe(lambda observing: observing.on_next(event))
+
+    def on_error(self, error: Exception) -> None:
+        """As an observer of Rx: the stream has failed; you may be subscribed again."""
+        self._observe(lambda observing: observing.on_error(error), last=True)
+
+    def on_completed(self) -> None:
+        """As an observer of Rx: the stream is complete; you may be subscribed again."""
+        self._observe(Observing.on_completed, last=True)
+
+    def _observe(self, tell: Callable[[Observing], object], *, last: bool = False) -> None:
+        observing = self._observing
+        if observing is None:
+            observing = self._observing = Observing(self, StreamMetadata(), LoopScheduler(), policy=HandlerPolicy())
+        if last:
+            self._observing = None
+        tell(observing)
+
+
+class _Adapted(StreamHandler):
+    """A handler made of somebody's functions."""
+
+    def __init__(self, told: object, methods: dict[str, Callable[..., Any]]) -> None:
+        self.__dict__.update(methods)
+        self._told = told
+
+    def __repr__(self) -> str:
+        return f"as_handler({self._told!r})"
+
+
+def as_handler(told: object) -> StreamHandler:
+    """`told` as a handler; itself if it is one.
+
+    Example:
+        >>> import rxstream
+        >>> events = []
+        >>> handler = as_handler(events.append)
+        >>> _ = rxstream.from_iterable(["to be"]).start(handler).result()
+        >>> [event.type for event in events]
+        ['text-delta', 'finished']
+
+    Args:
+        told: A `StreamHandler`; any object that has some of its methods; an observer of Rx, told of events and the end; or a
+            function of one event, a plain or a coroutine function.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if isinstance(told, StreamHandler):
+        return told
+    if isinstance(told, type):
+        raise ConfigurationError(f"handler={show(told)}: must be an instance, not the class itself")
+    methods: dict[str, Callable[..., Any]] = {}
+    if all(callable(getattr(told, name, None)) for name in _RX):
+        methods.update(_of_observer(told))
+    names = ("for_stream", *HOOKS)
+    methods.update({name: getattr(told, name) for name in names if callable(getattr(told, name, None))})
+    if not methods and callable(told):
+        methods["on_event"] = told
+    if not methods:
+        raise ConfigurationError(
+            f"handler={show(told)}: must be a StreamHandler, an object with some of its methods ({', '.join(HOOKS[:4])} …), "
+            "an observer of Rx, or a function of an event"
+        )
+    return _Adapted(told, methods)
+
+
+def _of_observer(observer: Any) -> dict[str, Callable[..., Any]]:
+    def complete(_response: object) -> Any:
+        return observer.on_completed()
+
+    return {"on_event": observer.on_next, "on_stream_error": observer.on_error, "on_stream_complete": complete}
