@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rxstream.limiter import TokenBucket
     from rxstream.loop import LoopScheduler
     from rxstream.messages import Message, Tool
+    from rxstream.metrics import MetricsSink, StreamMetrics, StreamOpened
     from rxstream.observable import Stream
     from rxstream.policy import ErrorPolicy, Retry
     from rxstream.quota import RateLimiter
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from rxstream.sinks.handler import HandlerFigures, HandlerPolicy, StreamHandler, StreamMetadata, as_handler
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
     from rxstream.sinks.publisher import Publisher
+    from rxstream.sketch import Sketch
     from rxstream.snapshot import Snapshot
     from rxstream.sources.local import LocalServer
     from rxstream.sources.sdk import close_clients
+    from rxstream.telemetry.logs import LoggingSink
+    from rxstream.telemetry.memory import MemorySink
     from rxstream.usage import Usage
 
 __all__ = [
@@ -60,20 +64,26 @@ __all__ = [
     "LatencyQuantile",
     "Limits",
     "LocalServer",
+    "LoggingSink",
     "LoopScheduler",
+    "MemorySink",
     "Message",
     "MessageChunk",
+    "MetricsSink",
     "Publisher",
     "RateLimiter",
     "Request",
     "Response",
     "Retry",
     "RetryBudget",
+    "Sketch",
     "Snapshot",
     "Statistics",
     "Stream",
     "StreamHandler",
     "StreamMetadata",
+    "StreamMetrics",
+    "StreamOpened",
     "StreamSession",
     "Timeouts",
     "TokenBucket",
@@ -121,6 +131,9 @@ _HOMES = {
     "LoopScheduler": "loop",
     "Message": "messages",
     "Tool": "messages",
+    "MetricsSink": "metrics",
+    "StreamMetrics": "metrics",
+    "StreamOpened": "metrics",
     "Stream": "observable",
     "ErrorPolicy": "policy",
     "Retry": "policy",
@@ -128,7 +141,6 @@ _HOMES = {
     "Response": "response",
     "Statistics": "session",
     "StreamSession": "session",
-    "Snapshot": "snapshot",
     "HandlerFigures": "sinks.handler",
     "HandlerPolicy": "sinks.handler",
     "StreamHandler": "sinks.handler",
@@ -137,8 +149,12 @@ _HOMES = {
     "to_async_iterable": "sinks.iterator",
     "to_iterable": "sinks.iterator",
     "Publisher": "sinks.publisher",
+    "Sketch": "sketch",
+    "Snapshot": "snapshot",
     "LocalServer": "sources.local",
     "close_clients": "sources.sdk",
+    "LoggingSink": "telemetry.logs",
+    "MemorySink": "telemetry.memory",
     "Usage": "usage",
 }
 

@@ -31,6 +31,7 @@ __all__ = [
     "go_on",
     "label_of",
     "repeated",
+    "request_of",
     "through",
 ]
 
@@ -124,6 +125,11 @@ def label_of(source: Observable[Any]) -> str:
     return str(getattr(source, "label", ""))
 
 
+def request_of(source: Observable[Any]) -> Any:
+    """The `rxstream.Request` that the model behind `source` is asked; None where there is none."""
+    return getattr(asking_of(source), "request", None)
+
+
 def go_on(conversation: Conversation, said: Response) -> Continuation | str:
     """The request that continues after what was `said`; or, in words, why there is none."""
     other = said.server_tools or said.media or any(part.type != "text" for part in said.parts)
@@ -153,6 +159,10 @@ class _Known:
     @property
     def key(self) -> ModelKey:
         return self._inner.key
+
+    @property
+    def request(self) -> Any:
+        return getattr(self._inner, "request", None)
 
     @property
     def tokens(self) -> int:

@@ -23,6 +23,7 @@ from reactivex import abc, typing
 from reactivex.disposable import Disposable, MultipleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from rxstream._probe import Probe
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
 
@@ -40,12 +41,20 @@ class LoopScheduler(PeriodicScheduler):
     Args:
         loop: Where to run; the running loop, or the shared one, if not given.
         gate: What the sources above obey; a new one if not given.
+        probes: Who is to be told where the time of the streams above goes.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        gate: Gate | None = None,
+        probes: tuple[Probe, ...] = (),
+    ) -> None:
         super().__init__()
         self.loop = loop if loop is not None else current_loop()
         self.gate = gate if gate is not None else Gate()
+        self.probes = probes
 
     @classmethod
     def of(cls, scheduler: abc.SchedulerBase | None) -> LoopScheduler:
@@ -59,7 +68,11 @@ class LoopScheduler(PeriodicScheduler):
 
     def with_gate(self, gate: Gate) -> LoopScheduler:
         """The same loop with another gate, for one track of a combination."""
-        return LoopScheduler(self.loop, gate=gate)
+        return LoopScheduler(self.loop, gate=gate, probes=self.probes)
+
+    def with_probe(self, probe: Probe) -> LoopScheduler:
+        """The same loop and gate with one more who is told where the time goes."""
+        return LoopScheduler(self.loop, gate=self.gate, probes=(*self.probes, probe))
 
     def schedule(self, action: typing.ScheduledAction[_S], state: _S | None = None) -> abc.DisposableBase:
         """Run `action` in the loop's next round."""

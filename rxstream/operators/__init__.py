@@ -17,6 +17,7 @@ from rxstream.operators._debounce import debounce
 from rxstream.operators._guard import guard
 from rxstream.operators._limit import limit
 from rxstream.operators._map_async import map_async
+from rxstream.operators._meter import meter
 from rxstream.operators._observe_on_loop import observe_on_loop
 from rxstream.operators._of_track import of_track
 from rxstream.operators._of_type import of_type
@@ -50,6 +51,7 @@ __all__ = [
     "guard",
     "limit",
     "map_async",
+    "meter",
     "observe_on_loop",
     "of_track",
     "of_type",

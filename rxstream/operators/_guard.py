@@ -12,6 +12,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, ModelKey, asking_of, label_of, through
 from rxstream._outlet import Outlet, shut_down
+from rxstream._probe import spent_in
 from rxstream.aggregate import Aggregator
 from rxstream.errors import Cancelled, ConfigurationError, StreamError
 from rxstream.events import Event, Finished, Started, UsageReported, is_content
@@ -137,12 +138,13 @@ class _Guarded:
     async def _enter(self, source: Observable[Event]) -> None:
         try:
             self._ticket = self._write()
-            for one in self._guards:
-                await _entering(one, self._ticket)
-                self._entered.append(one)
-                if self._over:  # while it was let in
-                    self._leave("cancelled")
-                    return
+            with spent_in("queue", self._scheduler.probes):
+                for one in self._guards:
+                    await _entering(one, self._ticket)
+                    self._entered.append(one)
+                    if self._over:  # while it was let in
+                        self._leave("cancelled")
+                        return
             self._begin(source)
         except Exception as error:
             if self._over:

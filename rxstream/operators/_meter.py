@@ -1,0 +1,373 @@
+"""``meter``: what a stream takes, measured as it passes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
+
+from rxstream._asking import Asked, Asking, asking_of, label_of, request_of, through
+from rxstream._check import positive
+from rxstream._probe import Place
+from rxstream.aggregate import Answers
+from rxstream.errors import Cancelled, ConfigurationError, error_info
+from rxstream.events import (
+    CONTENT_EVENTS,
+    Event,
+    EventBase,
+    Finished,
+    Retracted,
+    Retrying,
+    Started,
+    TextDelta,
+    UsageReported,
+)
+from rxstream.loop import LoopScheduler, call_on, running_loop
+from rxstream.metrics import Measurement, MetricsSink, Retried, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
+from rxstream.sketch import SMALLEST, Sketch
+from rxstream.usage import Usage
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
+
+__all__ = ["meter"]
+
+_CONTENT: Final = frozenset(CONTENT_EVENTS)
+_RETRIES_KEPT: Final = 100
+_numbers = itertools.count(1)
+
+
+def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[[Observable[Event]], Asked]:
+    """Measure the stream as it passes, and tell `sinks` when it is over: latencies, rate, queue, stalls, pauses, retries, usage.
+
+    ::
+
+        source:  --Started--"Hel"--"lo"--Finished|
+             meter(sink)
+        result:  --Started--"Hel"--"lo"--Finished|     the sink: StreamOpened … StreamMetrics
+
+    Events pass unchanged. Each subscription is measured by itself, and told exactly once, however it ends. Put it behind
+    ``retry_stream`` to measure what the user waits for, before it to measure each request; before a combination, to measure each
+    track. Memory is constant: latencies are kept as a `rxstream.Sketch`.
+
+    Output is timed by when its bytes were read, so neither a pause nor a slow consumer looks like a slow model.
+
+    Example:
+        >>> import rxstream
+        >>> from rxstream.telemetry.memory import MemorySink
+        >>> sink = MemorySink()
+        >>> rxstream.from_iterable(["Hel", "lo"]).pipe(meter(sink)).run().text
+        'Hello'
+        >>> [(told.outcome, told.outputs, told.retries) for told in sink.streams]
+        [('completed', 2, 0)]
+
+    Args:
+        sinks: Who is told: `rxstream.telemetry` has some; any object with a method ``record`` is one.
+        label: What the stream is called; its track's name if not given.
+        stall: Seconds without output, between two pieces of it, that count as a stall.
+
+    Raises:
+        ConfigurationError: there is no sink, one has no method ``record``, or `stall` is not greater than 0.
+    """
+    positive("stall", stall)
+    if not sinks:
+        raise ConfigurationError("meter() needs at least one sink")
+    for number, sink in enumerate(sinks, 1):
+        if isinstance(sink, type) or not callable(getattr(sink, "record", None)):
+            raise ConfigurationError(f"sink {number}, {sink!r}: must be an object with the method record")
+
+    def metered(source: Observable[Event]) -> Asked:
+        asking, name = asking_of(source), label or label_of(source)
+        request = request_of(source)
+
+        def measured(events: Observable[Event]) -> Asked:
+            def subscribe(
+                observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
+            ) -> abc.DisposableBase:
+                on = LoopScheduler.of(scheduler)
+                return _Meter(_opened(asking, name, request, on), sinks, stall, observer, on).start(events)
+
+            return Asked(subscribe, through(source, measured), label_of(source))
+
+        return measured(source)
+
+    return metered
+
+
+def _opened(asking: Asking | None, label: str, request: object, on: LoopScheduler) -> StreamOpened:
+    key = ("", "", "") if asking is None else asking.key
+    return StreamOpened(
+        id=next(_numbers),
+        label=label,
+        provider=key[0],
+        model=key[1],
+        base_url=key[2],
+        started_at=on.now.timestamp(),
+        request=request,
+    )
+
+
+class _Meter:
+    """One subscription. `on_next` is the hot path: it looks up a type, subtracts, compares, and counts in a bucket."""
+
+    detailed = False  # as a probe, it asks for the queue alone
+
+    def __init__(
+        self,
+        opened: StreamOpened,
+        sinks: Sequence[MetricsSink],
+        stall: float,
+        observer: abc.ObserverBase[Event],
+        on: LoopScheduler,
+    ) -> None:
+        self._opened, self._sinks, self._observer, self._on = opened, sinks, observer, on
+        self._emit = observer.on_next
+        self._time, self._gate = on.loop.time, on.gate
+        self._upstream = SingleAssignmentDisposable()
+        self._over = False
+        self._begun = self._last = self._time()
+        self._gaps = Sketch()
+        self._buckets, self._scale, self._shift = self._gaps.buckets, self._gaps.scale, self._gaps.shift
+        self._stall = stall
+        self._longest = -1.0  # a longer gap is looked at: a stall; the first output; what comes after a pause
+        self._events = self._outputs = self._stalls = self._retracted = 0
+        self._first_event: float | None = None
+        self._first_output: float | None = None
+        self._stalled = self._left_out = 0.0
+        self._started: Started | None = None
+        self._finished: Finished | None = None
+        self._usages: dict[tuple[str, int], Usage] = {}
+        self._retries = 0
+        self._retried: list[Retried] = []
+        self._queue = _Span()
+        self._pause = _Span()
+        self._paused_since = self._paused_until = self._unseen = 0.0  # of the pauses since the last output
+        tracing = [sink for sink in sinks if isinstance(sink, TracingSink)]
+        self._tracing = tracing
+        self._answers = Answers() if any(sink.wants_response for sink in tracing) else None
+
+    def start(self, source: Observable[Event]) -> abc.DisposableBase:
+        self._tell(self._opened)
+        self._gate.watch(self._gate_changed)
+        if self._gate.closed:
+            self._gate_changed()
+        on = self._on.with_probe(self)
+        with ExitStack() as contexts:
+            for sink in self._tracing:
+                self._guarded(partial(self._enter_context, contexts, sink))
+            self._upstream.disposable = source.subscribe(self.on_next, self._fail, self._complete, scheduler=on)
+        return Disposable(self._dispose)
+
+    def _enter_context(self, contexts: ExitStack, sink: TracingSink) -> None:
+        contexts.enter_context(sink.around(self._opened))
+
+    # --- events -----------------------------------------------------------------------------------------------------------
+
+    def on_next(self, event: Event) -> None:
+        self._events += 1
+        kind = type(event)
+        if kind in _CONTENT and (kind is not TextDelta or event.text):  # type: ignore[union-attr]  # only then it has a text
+            at = event.at
+            if at < self._last or not at:
+                at = self._placed(at)
+            gap = at - self._last
+            if gap > self._longest:
+                self._look_at(gap, at)
+            elif gap > SMALLEST:
+                bucket = int(math.log(gap) * self._scale + self._shift)
+                self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+            else:
+                self._gaps.zeros += 1
+            self._last = at
+            self._outputs += 1
+        elif not self._note(event):
+            return
+        if self._answers is not None:
+            self._answers.add(event)
+        self._emit(event)
+
+    def _placed(self, at: float) -> float:
+        """When it came, where the event itself does not say so in the loop's time, or says that it came before another."""
+        return max(self._last, self._time()) if at < self._begun or not at else self._last
+
+    def _look_at(self, gap: float, at: float) -> None:
+        self._note_first(at)
+        if self._first_output is None:
+            self._first_output = at - self._begun
+        else:
+            pause = self._pause_before(at)
+            gap -= pause
+            self._left_out += pause
+            self._gaps.add(max(0.0, gap))
+            if gap > self._stall:
+                self._stalls += 1
+                self._stalled += gap
+        self._longest = -1.0 if self._unseen else self._stall
+
+    def _pause_before(self, at: float) -> float:
+        """How much of the gap before `at` was a pause; of what was read in the pause, nothing: its time is its own."""
+        if not self._unseen or at < self._paused_until:
+            return 0.0
+        pause = min(self._unseen, self._paused_until - max(self._paused_since, self._last))
+        self._unseen = 0.0
+        return max(0.0, pause)
+
+    def _note(self, event: object) -> bool:
+        """What is no content; False if it is no event at all."""
+        if not isinstance(event, EventBase):
+            self._refuse(event)
+            return False
+        if self._first_event is None:
+            self._note_first(self._placed(event.at) if event.at < self._begun or not event.at else event.at)
+        if type(event) is UsageReported:
+            self._usages[event.source, event.attempt] = event.usage
+        elif type(event) is Started:
+            self._started = event
+        elif type(event) is Finished:
+            self._finished = event
+        elif type(event) is Retracted:
+            self._retracted += 1
+        elif type(event) is Retrying:
+            self._retries += 1
+            if len(self._retried) < _RETRIES_KEPT:
+                at = self._time() - self._begun
+                self._retried.append(Retried(at=at, error=event.error, delay=event.delay, how=event.how))
+        return True
+
+    def _note_first(self, at: float) -> None:
+        if self._first_event is None:
+            self._first_event = at - self._begun
+
+    # --- where it waits -------------------------------------------------------------------------------------------------------
+
+    def enter(self, place: Place) -> None:
+        if place == "queue":
+            self._queue.begin(self._time())
+
+    def leave(self, place: Place) -> None:
+        if place == "queue":
+            self._queue.end(self._time())
+
+    def _gate_changed(self) -> None:
+        """From any thread, but one at a time: the gate sees to it."""
+        now = self._time()
+        if self._gate.closed:
+            self._pause.begin(now)
+            return
+        since = self._pause.since
+        if self._pause.end(now):
+            if not self._unseen:
+                self._paused_since = since
+            self._unseen += now - since
+            self._paused_until = now
+            self._longest = -1.0
+
+    # --- endings --------------------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        self._end("cancelled" if isinstance(error, Cancelled) else "failed", error)
+        self._observer.on_error(error)
+
+    def _complete(self) -> None:
+        self._end("completed")
+        self._observer.on_completed()
+
+    def _refuse(self, item: object) -> None:
+        error = ConfigurationError(f"meter gets a {type(item).__name__}, not an event: put it before text() or map()")
+        self._upstream.dispose()
+        self._fail(error)
+
+    def _dispose(self) -> None:
+        self._upstream.dispose()
+        loop = self._on.loop
+        end = partial(self._end, "completed" if self._finished is not None else "cancelled")
+        if not loop.is_running() or running_loop() is loop:
+            end()  # also where no loop is there to do it on
+        else:
+            call_on(loop, end)
+
+    def _end(self, outcome: StreamOutcome, error: Exception | None = None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._gate.unwatch(self._gate_changed)
+        now = self._time()
+        self._pause.end(now)
+        self._queue.end(now)
+        self._tell(self._metrics(outcome, error, now))
+
+    def _metrics(self, outcome: StreamOutcome, error: Exception | None, now: float) -> StreamMetrics:
+        started, finished = self._started or Started(), self._finished
+        first, opened = self._first_output, self._opened
+        return StreamMetrics(
+            opened=opened,
+            outcome=outcome,
+            duration=now - self._begun,
+            error=None if error is None else error_info(error),
+            finish_reason=None if finished is None else finished.reason,
+            response_id=started.id,
+            response_model=started.model,
+            provider=started.provider or opened.provider,
+            first_event=self._first_event,
+            first_output=first,
+            gaps=self._gaps,
+            speaking=0.0 if first is None else max(0.0, self._last - self._begun - first - self._left_out),
+            events=self._events,
+            outputs=self._outputs,
+            usage=sum(self._usages.values(), Usage()) if self._usages else None,
+            queue=self._queue.total,
+            pauses=self._pause.times,
+            paused=self._pause.total,
+            stalls=self._stalls,
+            stalled=self._stalled,
+            retries=self._retries,
+            retried=tuple(self._retried),
+            retracted=self._retracted,
+            response=self._answer(),
+        )
+
+    def _answer(self) -> Response | None:
+        return self._answers.response() if self._answers is not None and self._answers.count < 2 else None
+
+    def _tell(self, measurement: Measurement) -> None:
+        for sink in self._sinks:
+            self._guarded(partial(sink.record, measurement))
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        """What a sink raises changes nothing for the stream."""
+        try:
+            call()
+        except Exception as raised:  # noqa: BLE001 - the sink's own
+            context = {"message": "a sink of metrics raised an exception", "exception": raised}
+            call_on(self._on.loop, partial(self._on.loop.call_exception_handler, context))
+
+
+class _Span:
+    """Seconds of what begins and ends several times, the overlap of several counted once."""
+
+    __slots__ = ("_open", "since", "times", "total")
+
+    def __init__(self) -> None:
+        self._open = False
+        self.since = self.total = 0.0
+        self.times = 0
+
+    def begin(self, now: float) -> None:
+        if not self._open:
+            self._open = True
+            self.since = now
+            self.times += 1
+
+    def end(self, now: float) -> bool:
+        """Whether it was open."""
+        was = self._open
+        if was:
+            self._open = False
+            self.total += now - self.since
+        return was

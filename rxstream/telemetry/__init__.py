@@ -1,0 +1,1 @@
+"""Where measurements go: memory, a log, OpenTelemetry and, through it, Prometheus."""

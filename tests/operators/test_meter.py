@@ -1,0 +1,345 @@
+"""Each figure, exactly; each ending, once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import reactivex as rx
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex import Observable
+from reactivex import operators as ops
+
+import rxstream
+from rxstream import events as ev
+from rxstream import operators as rxo
+from rxstream._asking import asking_of
+from rxstream.errors import ConfigurationError, Overloaded
+from rxstream.events import Event, TextDelta
+from rxstream.guards import acquired
+from rxstream.limiter import TokenBucket
+from rxstream.loop import LoopScheduler, shared_loop
+from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
+from rxstream.operators import meter
+from rxstream.telemetry.memory import MemorySink
+from rxstream.testing.virtual import VirtualLoop, settle, virtual_time
+from tests.support.contests import Field, Told, reported, started, watchers
+from tests.support.scripted import DONE, HANG, Step
+
+
+class Sink:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Measurement] = []
+
+    def record(self, measurement: Measurement, /) -> None:
+        self.told.append(measurement)
+
+    @property
+    def metrics(self) -> StreamMetrics:
+        opened, metrics = self.told
+        assert isinstance(opened, StreamOpened)
+        assert isinstance(metrics, StreamMetrics)
+        assert metrics.opened is opened
+        return metrics
+
+
+async def measured(*steps: Step, stall: float = 3.0, seconds: float = 100.0) -> StreamMetrics:
+    sink = Sink()
+    Told(Field().track("a", *steps).pipe(meter(sink, stall=stall)))
+    await asyncio.sleep(seconds)
+    return sink.metrics
+
+
+def near(value: float) -> Any:
+    return pytest.approx(value, rel=0.0101)
+
+
+@virtual_time
+async def test_an_answer_is_measured() -> None:
+    found = await measured(
+        1, started("m-1"), 1, "a", 0.5, "b", 0.25, "c", ("d", "e"), 1, reported(9, input_tokens=4), DONE
+    )
+    assert (found.outcome, found.duration, found.finish_reason) == ("completed", 3.75, "stop")
+    assert (found.first_event, found.first_output, found.speaking) == (1, 2, 0.75)
+    assert (found.events, found.outputs, found.output_tokens) == (8, 5, 9)
+    assert (found.response_id, found.model, found.opened.label) == ("id-m-1", "m-1", "a")
+    assert (found.gaps.count, found.gaps.zeros) == (4, 2)
+    assert found.gaps.quantile(1.0) == near(0.5)
+    assert found.gaps.quantile(0.75) == near(0.25)
+    assert found.rate == 8 / 0.75
+    assert found.usage is not None
+    assert (found.usage.input_tokens, found.stalls, found.retries, found.pauses, found.queue) == (4, 0, 0, 0, 0)
+    assert found.error is None
+    assert found.response is None
+
+
+@virtual_time
+async def test_pings_and_empty_texts_are_events_but_no_output() -> None:
+    found = await measured(1, ev.Heartbeat(), 1, TextDelta(text=""), 1, "a", 1, ev.Heartbeat(), 1, "b", DONE)
+    assert (found.first_event, found.first_output, found.outputs, found.events) == (1, 3, 2, 6)
+    assert found.gaps.quantile(0.5) == near(2)
+
+
+@virtual_time
+async def test_a_long_silence_is_a_stall() -> None:
+    found = await measured(9, "a", 3, "b", 4, "c", 10, "d", DONE)
+    assert (found.stalls, found.stalled, found.gaps.count) == (2, 14, 3)
+
+
+@virtual_time
+async def test_a_pause_is_neither_a_gap_nor_a_stall() -> None:
+    """The source reads nothing ahead: what comes in the pause is read after it."""
+    sink, loop = Sink(), asyncio.get_running_loop()
+    on = LoopScheduler()
+    Told(Field().track("a", 1, "a", 1, "b", 1, "c", DONE).pipe(meter(sink)), scheduler=on)
+    loop.call_later(1.5, on.gate.hold, "user")
+    loop.call_later(11.5, on.gate.release, "user")
+    await asyncio.sleep(100)
+    found = sink.metrics
+    assert (found.pauses, found.paused, found.stalls) == (1, 10, 0)
+    assert found.gaps.count == 2
+    longest = found.gaps.quantile(1.0)
+    assert longest is not None
+    assert longest <= 1.02
+    assert found.duration >= 12
+    assert found.speaking <= 2
+    assert await watchers(on.gate) == 0
+
+
+@virtual_time
+async def test_a_silence_that_is_longer_than_the_pause_in_it_counts_without_it() -> None:
+    sink, loop = Sink(), asyncio.get_running_loop()
+    on = LoopScheduler()
+    Told(rx.concat(rx.of(TextDelta(text="a")), late(30), late(1)).pipe(meter(sink)), scheduler=on)
+    for start, end in ((5, 7), (10, 13)):
+        loop.call_later(start, on.gate.hold, "user")
+        loop.call_later(end, on.gate.release, "user")
+    await asyncio.sleep(100)
+    found = sink.metrics
+    assert (found.pauses, found.paused, found.stalls, found.stalled) == (2, 5, 1, 25)
+    assert found.speaking == 26
+
+
+def late(seconds: float) -> Observable[Event]:
+    """A piece that says nothing of its time, and so is timed when it comes."""
+    return rx.timer(seconds).pipe(ops.map(lambda _: TextDelta(text="x")))
+
+
+@virtual_time
+async def test_what_a_guard_lets_wait_is_queue() -> None:
+    bucket = TokenBucket(1, per=4, clock=asyncio.get_running_loop().time)
+    sinks = [Sink(), Sink()]
+    for sink in sinks:
+        Told(Field().track("a", 1, "a", DONE).pipe(rxo.guard(acquired(bucket)), meter(sink)))
+    await asyncio.sleep(100)
+    assert [sink.metrics.queue for sink in sinks] == [0, 4]
+    assert [sink.metrics.first_output for sink in sinks] == [1, 5]
+
+
+@virtual_time
+async def test_the_queue_is_known_through_operators_with_gates_of_their_own() -> None:
+    sink, bucket = Sink(), TokenBucket(1, per=4, clock=asyncio.get_running_loop().time)
+    await bucket.acquire(1)
+    track = Field().track("a", 1, "a", DONE).pipe(rxo.guard(acquired(bucket)), rxo.pace(rate=100))
+    Told(rxstream.tracks.merge(track).pipe(meter(sink)))
+    await asyncio.sleep(100)
+    assert sink.metrics.queue == 4
+
+
+@virtual_time
+async def test_retries_are_counted_and_their_usage_added() -> None:
+    sink, field = Sink(), Field()
+    fails = iter([Overloaded("busy", status=529), Overloaded("busy", status=529)])
+
+    def attempt(_: object) -> Observable[Event]:
+        error = next(fails, None)
+        steps: list[Step] = [1, reported(5), error] if error is not None else [1, "a", reported(2), DONE]
+        return field.track("a", *steps)
+
+    source = rx.defer(attempt).pipe(rxo.retry_stream())
+    Told(source.pipe(meter(sink)))
+    await asyncio.sleep(200)
+    found = sink.metrics
+    assert (found.outcome, found.retries) == ("completed", 2)
+    assert [retried.error.kind for retried in found.retried] == ["Overloaded", "Overloaded"]
+    assert found.retried[0].at == 1
+    assert found.usage is not None
+    assert found.usage.output_tokens == 12
+
+
+@virtual_time
+async def test_a_retraction_is_counted() -> None:
+    assert (await measured(1, "a", ev.Retracted(), 1, "b", DONE)).retracted == 1
+
+
+@virtual_time
+async def test_a_failure_says_of_what() -> None:
+    found = await measured(1, "a", 1, Overloaded("busy"))
+    assert found.error is not None
+    assert (found.outcome, found.error.kind, found.duration, found.outputs) == ("failed", "Overloaded", 2, 1)
+
+
+@virtual_time
+async def test_who_leaves_has_cancelled() -> None:
+    sink, field = Sink(), Field()
+    told = Told(field.track("a", 1, "a", HANG).pipe(meter(sink)))
+    await asyncio.sleep(5)
+    told.subscription.dispose()
+    told.subscription.dispose()
+    assert (sink.metrics.outcome, sink.metrics.duration) == ("cancelled", 5)
+    assert await watchers(told.gate) == 0
+
+
+@virtual_time
+async def test_who_leaves_after_the_mark_has_not() -> None:
+    sink = Sink()
+    Told(Field().track("a", 1, "a", DONE).pipe(meter(sink), ops.take(2)))
+    await asyncio.sleep(5)
+    assert sink.metrics.outcome == "completed"
+
+
+@virtual_time
+async def test_a_session_that_is_cancelled_has_cancelled() -> None:
+    sink = Sink()
+    session = Field().track("a", 1, "a", HANG).pipe(meter(sink)).start()
+    await asyncio.sleep(3)
+    session.cancel()
+    await settle()
+    assert (sink.metrics.outcome, sink.metrics.duration) == ("cancelled", 3)
+
+
+@virtual_time
+async def test_each_subscription_is_measured_by_itself() -> None:
+    sink = Sink()
+    metered = Field().track("a", 1, "a", DONE).pipe(meter(sink))
+    Told(metered)
+    Told(metered)
+    await asyncio.sleep(5)
+    ids = [one.id for one in sink.told if isinstance(one, StreamOpened)]
+    assert len(set(ids)) == 2
+    assert sorted(one.opened.id for one in sink.told if isinstance(one, StreamMetrics)) == ids
+
+
+def test_from_another_thread_it_ends_once() -> None:
+    sink = Sink()
+    stream = rxstream.Stream.of(rx.never()).pipe(meter(sink))
+    subscription = stream.subscribe(lambda _: None)
+    threads = [threading.Thread(target=subscription.dispose) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run_coroutine_threadsafe(settle(), shared_loop()).result(5)
+    assert sink.metrics.outcome == "cancelled"
+
+
+@virtual_time
+async def test_what_a_sink_raises_changes_nothing() -> None:
+    raised: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+
+    class Bad:
+        def record(self, measurement: Measurement, /) -> None:
+            raise RuntimeError(type(measurement).__name__)
+
+    sink = Sink()
+    told = Told(Field().track("a", 1, "a", DONE).pipe(meter(Bad(), sink)))
+    await asyncio.sleep(5)
+    assert (told.completed, sink.metrics.outcome) == (True, "completed")
+    assert [str(error) for error in raised] == ["StreamOpened", "StreamMetrics"]
+
+
+class Tracing(Sink):
+    wants_response = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = False
+
+    @contextmanager
+    def around(self, opened: StreamOpened) -> Iterator[None]:
+        self.inside = True
+        yield
+        self.inside = False
+
+
+@virtual_time
+async def test_a_tracing_sink_is_around_the_subscription_alone_and_may_have_the_answer() -> None:
+    sink, seen = Tracing(), []
+    track = Field().track("a", 1, "Hel", "lo", DONE)
+
+    def subscribed() -> Observable[Event]:
+        seen.append(sink.inside)
+        return track
+
+    Told(rx.defer(lambda _: subscribed()).pipe(ops.do_action(lambda _: seen.append(sink.inside)), meter(sink)))
+    await asyncio.sleep(5)
+    assert seen == [True, False, False, False]
+    assert sink.metrics.response is not None
+    assert sink.metrics.response.text == "Hello"
+
+
+@virtual_time
+async def test_what_is_no_event_is_refused() -> None:
+    told: Told = Told(Field().track("a", 1, "a", DONE).pipe(rxo.text(), meter(Sink())))
+    await asyncio.sleep(5)
+    assert isinstance(told.error, ConfigurationError)
+    assert "put it before text()" in str(told.error)
+
+
+def test_nonsense_is_refused() -> None:
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (meter, "at least one sink"),
+        (lambda: meter(MemorySink), "sink 1"),  # type: ignore[arg-type]
+        (lambda: meter(MemorySink(), print), "sink 2"),  # type: ignore[arg-type]
+        (lambda: meter(MemorySink(), stall=0), "stall"),
+    ]
+    for call, words in wrong:
+        with pytest.raises(ConfigurationError, match=words):
+            call()
+
+
+def test_it_knows_who_is_asked_and_passes_that_on() -> None:
+    stream = rxstream.stream("openai:gpt-x", "hi", base_url="http://127.0.0.1:9/v1", api_key="k")
+    sink = Sink()
+    metered = stream.pipe(meter(sink, label="mine"))
+    assert asking_of(metered) is not None
+    metered.pipe(rxo.retry_stream(attempts=1), rxo.on_error_complete()).run()
+    opened = sink.metrics.opened
+    assert (opened.provider, opened.model, opened.label) == ("openai", "gpt-x", "mine")
+    assert opened.base_url.startswith("http://127.0.0.1:9")
+    assert opened.request.model == "gpt-x"
+    assert sink.metrics.error is not None
+    assert sink.metrics.error.kind == "ConnectError"
+
+
+GAPS = st.lists(
+    st.floats(min_value=0.001, max_value=50).filter(lambda gap: abs(gap - 3) > 1e-6), min_size=1, max_size=30
+)
+
+
+@given(GAPS)
+def test_the_gaps_are_those_of_the_script(gaps: list[float]) -> None:
+    """Laws: a gap less than outputs; their sum is the time spoken; stalls are those that are longer."""
+
+    async def run() -> None:
+        steps: list[Step] = []
+        for gap in gaps:
+            steps += [gap, "x"]
+        found = await measured(*steps, DONE, seconds=3000)
+        assert (found.outputs, found.gaps.count) == (len(gaps), len(gaps) - 1)
+        assert found.speaking == pytest.approx(sum(gaps[1:]))
+        assert found.first_output == pytest.approx(gaps[0])
+        assert found.stalls == sum(gap > 3 for gap in gaps[1:])
+        if len(gaps) > 1:
+            assert found.gaps.quantile(1.0) == near(max(gaps[1:]))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())

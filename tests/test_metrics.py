@@ -1,0 +1,54 @@
+"""What can be read off what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from rxstream.metrics import MetricsSink, StreamMetrics, StreamOpened, TracingSink
+from rxstream.sketch import Sketch
+from rxstream.telemetry.logs import LoggingSink
+from rxstream.telemetry.memory import MemorySink
+from rxstream.usage import Usage
+
+
+def told(
+    *,
+    usage: Usage | None = None,
+    outputs: int = 0,
+    speaking: float = 0.0,
+    response_model: str = "",
+    opened: StreamOpened | None = None,
+) -> StreamMetrics:
+    opened = opened or StreamOpened(id=1, model="asked")
+    return StreamMetrics(
+        opened=opened,
+        outcome="completed",
+        duration=10.0,
+        gaps=Sketch(),
+        usage=usage,
+        outputs=outputs,
+        speaking=speaking,
+        response_model=response_model,
+    )
+
+
+def test_tokens_are_the_reported_ones_or_the_pieces() -> None:
+    assert told(outputs=7).output_tokens == 7
+    assert told(outputs=7, usage=Usage(provenance="partial", input_tokens=3)).output_tokens == 7
+    assert told(outputs=7, usage=Usage(provenance="reported", output_tokens=0)).output_tokens == 0
+
+
+def test_the_rate_is_of_the_time_between_the_first_and_the_last() -> None:
+    assert told(outputs=11, speaking=2.0).rate == 5.0
+    assert told(outputs=11, speaking=0.0).rate is None
+    assert told(outputs=1, speaking=2.0).rate is None
+
+
+def test_the_model_is_the_one_that_answered() -> None:
+    assert told().model == "asked"
+    assert told(response_model="answered").model == "answered"
+
+
+@pytest.mark.parametrize("sink", [MemorySink(), LoggingSink()])
+def test_a_plain_sink_is_no_tracing_one(sink: MetricsSink) -> None:
+    assert not isinstance(sink, TracingSink)
