@@ -154,12 +154,15 @@ class StreamSession:
         Returns:
             Whether this did it: cancelling a session that is over changes nothing.
         """
-        error = Cancelled(reason)
-        if not self._end("cancelled", error):
-            return False
-        self._dispose()
-        call_on(self.loop, partial(call_last, self._observer.on_error, error))
-        return True
+        return self._break_off("cancelled", Cancelled(reason))
+
+    def fail(self, error: Exception) -> bool:
+        """Close the request now, because of `error`, of which the observer is told: for what goes wrong outside the stream.
+
+        Returns:
+            Whether this did it: a session that is over stays as it is.
+        """
+        return self._break_off("error", error)
 
     # --- what it is doing -------------------------------------------------------------------------------------------------
 
@@ -326,6 +329,13 @@ class StreamSession:
             else:
                 self._result.set_exception(raisable(error))
         self.gate.release(_PAUSE)
+        return True
+
+    def _break_off(self, status: SessionStatus, error: Exception) -> bool:
+        if not self._end(status, error):
+            return False
+        self._dispose()
+        call_on(self.loop, partial(call_last, self._observer.on_error, error))
         return True
 
     def _dispose(self) -> None:

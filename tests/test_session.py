@@ -155,6 +155,18 @@ async def test_each_method_says_whether_it_did_something() -> None:
     await settle()
 
 
+@virtual_time
+async def test_what_goes_wrong_outside_ends_it_and_closes_the_request() -> None:
+    script, error = Scripted(words("a", "b")), Disconnected("elsewhere")
+    session, recorder = begin(script)
+    await asyncio.sleep(1.5)
+    assert (session.fail(error), session.fail(error), session.cancel()) == (True, False, False)
+    await settle()
+    assert (session.status, recorder.error, recorder.texts, script.running) == ("error", error, ["a"], 0)
+    assert error.partial is not None
+    assert error.partial.text == "a"
+
+
 def test_it_can_be_started_in_any_thread_for_one_loop() -> None:
     """What subscribes, and is told, is the loop that was given; and each change of status is told in order."""
 
