@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rxstream.testing.assertions import assert_stream
+from rxstream.testing.decoders import verify_decoder
 from rxstream.testing.marbles import draw, from_marbles
 from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
 from rxstream.testing.verify import (
@@ -36,6 +37,7 @@ __all__ = [
     "run_virtual",
     "settle",
     "source_checks",
+    "verify_decoder",
     "verify_publisher",
     "verify_source",
     "virtual_time",
