@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from rxstream._deltas import droppable
 from rxstream._outlet import MOST, Mark
+from rxstream.errors import ConfigurationError
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata, hooks_of
 from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
@@ -61,10 +62,17 @@ class Lane:
         self.detached = False
 
     def open(self, metadata: StreamMetadata, scheduler: LoopScheduler, trouble: Trouble) -> None:
-        """Find out who serves the stream, and how."""
+        """Find out who serves the stream, and how.
+
+        Raises:
+            ConfigurationError: coroutine functions are to run in a thread.
+        """
         self.handler = self.handler.for_stream(metadata)
         hooks = hooks_of(self.handler)
-        if self.policy.thread or any(_is_async(method) for method in hooks.values()):
+        waits = any(_is_async(method) for method in hooks.values())
+        if waits and self.policy.thread:
+            raise ConfigurationError("thread=True is for plain functions: coroutine functions run on the stream's loop")
+        if waits or self.policy.thread:
             self.queue = Queue(self, scheduler, trouble)
             hooks = {name: partial(self.queue.put, name, method) for name, method in hooks.items()}
         self.hooks = hooks
