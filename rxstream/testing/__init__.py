@@ -5,6 +5,7 @@ from __future__ import annotations
 from rxstream.testing.assertions import assert_stream
 from rxstream.testing.decoders import verify_decoder
 from rxstream.testing.marbles import draw, from_marbles
+from rxstream.testing.misbehaviours import MISBEHAVIOURS, Misbehaviour, misbehaving
 from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
 from rxstream.testing.verify import (
     Check,
@@ -21,9 +22,11 @@ from rxstream.testing.virtual import VirtualLoop, run_virtual, settle, virtual_t
 __all__ = [
     "DONE",
     "HANG",
+    "MISBEHAVIOURS",
     "Check",
     "CheckResult",
     "ContractViolation",
+    "Misbehaviour",
     "Recorder",
     "Scripted",
     "Verification",
@@ -31,6 +34,7 @@ __all__ = [
     "assert_stream",
     "draw",
     "from_marbles",
+    "misbehaving",
     "numbered",
     "publisher_checks",
     "raising",
