@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rxstream.chunk import MessageChunk
     from rxstream.comparison import Comparison, compare_responses
     from rxstream.config import Limits, Request, Timeouts
-    from rxstream.conversion import emulate, from_callback, from_iterable, replay
+    from rxstream.conversion import emulate, from_callback, from_iterable, replay, tape
     from rxstream.creation import from_sdk, stream
     from rxstream.dual import DualTrack
     from rxstream.gate import Gate
@@ -101,6 +101,7 @@ __all__ = [
     "operators",
     "replay",
     "stream",
+    "tape",
     "to_async_iterable",
     "to_iterable",
     "tracks",
@@ -122,6 +123,7 @@ _HOMES = {
     "from_callback": "conversion",
     "from_iterable": "conversion",
     "replay": "conversion",
+    "tape": "conversion",
     "from_sdk": "creation",
     "stream": "creation",
     "DualTrack": "dual",

@@ -17,8 +17,9 @@ from rxstream.sources.callback import from_callback as _from_callback
 from rxstream.sources.emulate import emulate as _emulate
 from rxstream.sources.iterable import from_iterable as _from_iterable
 from rxstream.sources.replay import replay as _replay
+from rxstream.sources.tape import tape as _tape
 
-__all__ = ["emulate", "from_callback", "from_iterable", "replay"]
+__all__ = ["emulate", "from_callback", "from_iterable", "replay", "tape"]
 
 P = ParamSpec("P")
 
@@ -38,3 +39,4 @@ from_iterable = _streamed(_from_iterable)
 from_callback = _streamed(_from_callback)
 emulate = _streamed(_emulate)
 replay = _streamed(_replay)
+tape = _streamed(_tape)

@@ -27,6 +27,7 @@
         ├── BudgetExceeded       a limit of ours on tokens
         ├── CircuitOpen          this model failed too often of late; not asked
         ├── BulkheadFull         too many streams run and wait already; not asked
+        ├── RecordingFailed      a tape that was said to be required cannot be written
         ├── TracksFailed         every track of a combination failed; `errors` has each one's own
         └── Cancelled            somebody cancelled the stream; `reason`
             └── LoopShutDown     the event loop that it ran on was shut down
@@ -66,6 +67,7 @@ __all__ = [
     "Overloaded",
     "ProtocolError",
     "RateLimited",
+    "RecordingFailed",
     "RxstreamError",
     "SequenceGap",
     "ServerFault",
@@ -343,6 +345,10 @@ class BulkheadFull(StreamError):
     """As many streams run, and wait, as are allowed at a time: the model was not asked."""
 
     retryable = True
+
+
+class RecordingFailed(StreamError):
+    """The tape on which the stream was to be recorded cannot be written, and it was said to be required."""
 
 
 class TracksFailed(StreamError):

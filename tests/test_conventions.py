@@ -48,6 +48,8 @@ UNDOCUMENTED_ERRORS: dict[str, str] = {}
 LATE_IMPORTS: dict[str, str] = {
     "rxstream.aggregate.Aggregator.__init__": "needs pydantic, which the import of stream() does not",
     "rxstream.creation.from_sdk": "needs pydantic, which the import of stream() does not",
+    "rxstream.operators._record._Recording.__init__": "needs the providers, which the import of stream() does not",
+    "rxstream.operators._record.record": "needs the providers, which the import of stream() does not",
     "rxstream.creation.stream": "needs pydantic, which the import of stream() does not",
 }
 WITHOUT_TESTS: dict[str, str] = {

@@ -30,6 +30,7 @@ from rxstream.operators._on_error_complete import on_error_complete
 from rxstream.operators._pace import pace
 from rxstream.operators._progress import Progress, progress
 from rxstream.operators._rate_limit import rate_limit
+from rxstream.operators._record import record
 from rxstream.operators._responses import responses
 from rxstream.operators._retry_stream import retry_stream
 from rxstream.operators._sample import sample
@@ -64,6 +65,7 @@ __all__ = [
     "pace",
     "progress",
     "rate_limit",
+    "record",
     "responses",
     "retry_stream",
     "sample",

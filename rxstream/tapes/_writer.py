@@ -1,0 +1,172 @@
+"""The thread that writes tapes, and what one tape has waiting for it.
+
+Rules of this module:
+
+* No file is opened, written or closed on a stream's loop: a disk may stand still.
+* One thread writes all tapes; it begins when there is something to write, and ends when there was nothing for a second.
+* What waits is bounded. What cannot be written ends the tape, never the stream: it is told once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+__all__ = ["TapeFile", "flush"]
+
+_WAITING: Final = 8 * 1024 * 1024
+"""Bytes of one tape that may wait for the disk."""
+_IDLE: Final = 1.0
+_LAST: Final = 5.0
+"""Seconds that the end of the process waits for its tapes."""
+
+
+class _Clerk:
+    """Does what it is given, one thing after another, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._change = threading.Condition()
+        self._running = False
+        self._busy = False
+
+    def give(self, job: Callable[[], None]) -> None:
+        with self._change:
+            self._jobs.append(job)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._work, name="rxstream-tapes", daemon=True).start()
+            self._change.notify_all()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until all is done; whether it is."""
+        with self._change:
+            return self._change.wait_for(lambda: not self._jobs and not self._busy, seconds)
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._busy = False
+                self._change.notify_all()
+                if not self._jobs and not self._change.wait_for(lambda: bool(self._jobs), _IDLE):
+                    self._running = False
+                    return
+                job = self._jobs.popleft()
+                self._busy = True
+            job()
+
+
+_clerk = _Clerk()
+
+
+def _begin_anew() -> None:
+    """A process that was forked has no thread, and must not write what its parent writes."""
+    global _clerk  # noqa: PLW0603 - the one of this process
+    _clerk = _Clerk()
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait until all that this process has recorded by now is in its files; whether it is.
+
+    Args:
+        timeout: Seconds to wait at most.
+    """
+    return _clerk.settle(timeout)
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+atexit.register(flush, _LAST)
+
+
+class TapeFile:
+    """One recording's file, or files. All methods but those of the thread are called on one loop, and never wait.
+
+    Args:
+        path: The newest file; those before it are ``path.1``, ``path.2`` …
+        files: How many there may be; the oldest is deleted for the next.
+        failed: Called, in the thread, when the file cannot be written: at most once.
+    """
+
+    def __init__(self, path: Path, *, files: int, failed: Callable[[OSError], None]) -> None:
+        self._path = path
+        self._files = files
+        self._failed = failed
+        self._lock = threading.Lock()
+        self._waiting: list[bytes | None] = []
+        self._bytes = 0
+        self._over = False
+        self._file = -1
+        self.broken = False
+        """Whether the file cannot be written any more."""
+
+    def begin(self, header: bytes) -> None:
+        """A new file, which begins with `header`."""
+        self._put(None, header)
+
+    def write(self, line: bytes) -> bool:
+        """Write `line`, soon; whether there is room for it."""
+        if self._bytes + len(line) > _WAITING:
+            return False
+        self._put(line)
+        return True
+
+    def close(self, last: bytes = b"") -> None:
+        """Write `last`, then close the file."""
+        self._over = True
+        self._put(last)
+
+    def _put(self, *pieces: bytes | None) -> None:
+        with self._lock:
+            wake = not self._waiting
+            self._waiting += pieces
+            self._bytes += sum(len(piece) for piece in pieces if piece)
+        if wake:
+            _clerk.give(self._write)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        with self._lock:
+            pieces, self._waiting, self._bytes = self._waiting, [], 0
+            over = self._over
+        try:
+            while pieces and not self.broken:
+                if pieces[0] is None:
+                    self._next_file()
+                    del pieces[0]
+                stop = pieces.index(None) if None in pieces else len(pieces)
+                self._append(b"".join(piece for piece in pieces[:stop] if piece))
+                del pieces[:stop]
+        except OSError as error:
+            self.broken = True
+            self._failed(error)
+        if over or self.broken:
+            self._close()
+
+    def _next_file(self) -> None:
+        self._close()
+        for number in range(self._files - 1, 0, -1):
+            older = _numbered(self._path, number - 1)
+            if older.exists():
+                older.replace(_numbered(self._path, number))
+        self._path.unlink(missing_ok=True)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+    def _append(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """The file that was the newest so many files ago."""
+    return path.with_name(f"{path.name}.{number}") if number else path

@@ -1,0 +1,143 @@
+"""Reading a tape: all that stands on it, and what became of its end.
+
+Rules of this module:
+
+* A torn last line is no fault of the tape's: it is left out, and told (`Tape.torn`).
+* A line that is not one, and is not the last, is a fault.
+* The files of one recording are read as one tape, as far as they follow each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from rxstream.errors import ConfigurationError
+from rxstream.events import Event
+from rxstream.tapes._writer import flush
+from rxstream.tapes.format import FORMAT, VERSION, Asked, Header, Line
+
+__all__ = ["Recorded", "Tape", "is_tape", "load", "parse"]
+
+_header = msgspec.json.Decoder(Header)
+_line = msgspec.json.Decoder(Line)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One request on a tape of bytes."""
+
+    number: int
+    asked: Asked
+    lines: Sequence[Line] = field(repr=False)
+    """What became of it, in order."""
+
+    @property
+    def data(self) -> bytes:
+        """All of its body that was read."""
+        return b"".join(line.data or b"" for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What stands on a tape."""
+
+    header: Header
+    lines: Sequence[Line] = field(repr=False)
+    torn: bool = False
+    """Whether half a line stood at its end: the recording was cut in the midst of a word."""
+
+    @property
+    def events(self) -> list[Event]:
+        """Its events, as they were recorded; none on a tape of bytes."""
+        return [line.e for line in self.lines if line.e is not None]
+
+    @property
+    def end(self) -> Line | None:
+        """Its last line, which says how the stream ended; None where the recording was cut."""
+        return self.lines[-1] if self.lines and self.lines[-1].end is not None else None
+
+    @cached_property
+    def requests(self) -> list[Recorded]:
+        """The requests on a tape of bytes."""
+        found: dict[int, tuple[Asked, list[Line]]] = {}
+        for line in self.lines:
+            if line.asked is not None:
+                found[line.r] = (line.asked, [line])
+            elif line.r in found:
+                found[line.r][1].append(line)
+        return [Recorded(number, asked, lines) for number, (asked, lines) in found.items()]
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.lines[-1].t if self.lines else 0.0
+
+
+def is_tape(data: bytes) -> bool:
+    """Whether `data` begins as a tape does."""
+    return data[:1] == b"{" and f'"tape":"{FORMAT}"'.encode() in data[:64].replace(b" ", b"")
+
+
+def load(path: str | os.PathLike[str]) -> Tape:
+    """The tape in the file `path`, with those of its recording's files before it that are still there.
+
+    What this process is about to write is awaited.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no tape.
+    """
+    flush()
+    newest = _read(Path(path))
+    tapes = [newest]
+    for number in range(1, newest.header.part):
+        older = Path(path).with_name(f"{Path(path).name}.{number}")
+        before = _read(older) if older.exists() else None
+        if before is None or (before.header.id, before.header.part) != (newest.header.id, newest.header.part - number):
+            break
+        tapes.insert(0, before)
+    return Tape(tapes[0].header, [line for tape in tapes for line in tape.lines], newest.torn)
+
+
+def _read(path: Path) -> Tape:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    try:
+        return parse(data)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def parse(data: bytes) -> Tape:
+    """The tape that `data` is.
+
+    Raises:
+        ConfigurationError: it is none, is of a version that we do not know, or has a line that is none.
+    """
+    first, *rest = data.split(b"\n")
+    if not is_tape(first):
+        raise ConfigurationError("is no tape: it does not begin with the header of one")
+    try:
+        header = _header.decode(first)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise ConfigurationError("the header of the tape cannot be read") from None
+    if header.version != VERSION:
+        raise ConfigurationError(f"the tape is of version {header.version}; this rxstream reads version {VERSION}")
+    torn = bool(rest and rest.pop())
+    lines: list[Line] = []
+    for number, line in enumerate(rest, 2):
+        try:
+            lines.append(_line.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            if number == len(rest) + 1 and not torn:
+                torn = True
+                break
+            raise ConfigurationError(f"line {number} of the tape cannot be read: {error}") from None
+    return Tape(header, lines, torn)

@@ -1,0 +1,276 @@
+"""Writing a tape: what is written down of one subscription, on its loop.
+
+Rules of this module:
+
+* A line is made, and secrets are struck out of it, before it leaves the loop; the file is written elsewhere.
+* A stream does not fail because its tape does: that is logged, once, unless the tape was said to be required.
+* Bytes are written in whole lines of the body, when the last byte of the line has come: no secret is cut in two, and no event
+  is decoded earlier or later than it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rxstream._check import count, flag, one_of
+from rxstream.errors import ConfigurationError, RecordingFailed, error_info
+from rxstream.events import Event, RateLimits, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, encode
+from rxstream.providers import PROVIDERS
+from rxstream.tapes._writer import TapeFile
+from rxstream.tapes.format import FORMAT, VERSION, Answered, Asked, BodyEnd, End, Header, Kind, Line, encode_line
+from rxstream.tapes.redact import Redactor, Rule
+
+__all__ = ["RequestTape", "Settings", "TapeRecorder"]
+
+_log = logging.getLogger("rxstream")
+_LONGEST_LINE: Final = 1024 * 1024
+"""Bytes of a body without the end of a line that are kept back; then they are written as they are."""
+_SPARE: Final = 2048
+"""Bytes of `max_bytes` that are kept for the last line."""
+
+
+class Settings:
+    """How to record, checked.
+
+    Raises:
+        ConfigurationError: an option is not as `rxstream.operators.record` describes it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: Kind,
+        redact: Sequence[Rule],
+        secrets: Sequence[str],
+        keep_raw: bool,
+        max_bytes: int,
+        files: int,
+        required: bool,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        one_of("kind", kind, ("events", "bytes"))
+        flag("keep_raw", keep_raw)
+        flag("required", required)
+        self.path = _checked(path)
+        self.kind: Kind = kind
+        self.keep_raw = keep_raw
+        self.max_bytes = count("max_bytes", max_bytes, least=2 * _SPARE)
+        self.files = count("files", files)
+        self.required = required
+        self._rules, self._secrets = redact, secrets
+        redactor = self.redactor()
+        try:
+            said = msgspec.json.decode(redactor.json(msgspec.json.encode(dict(metadata or {}))))
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            raise ConfigurationError("metadata: must be a dict of what JSON can say") from None
+        self.metadata: dict[str, Any] = said
+
+    def redactor(self) -> Redactor:
+        """A new one: it remembers which keys there are."""
+        return Redactor(self._rules, self._secrets)
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    """`path`, where a tape can be written, and nothing but a tape is written over."""
+    try:
+        checked = Path(path)
+    except TypeError:
+        raise ConfigurationError(f"path: must be a path, not a {type(path).__name__}") from None
+    if not checked.parent.is_dir():
+        raise ConfigurationError(f"{checked}: there is no such folder")
+    if checked.exists():
+        if not checked.is_file():
+            raise ConfigurationError(f"{checked}: is no file")
+        with checked.open("rb") as file:
+            head = file.read(len(FORMAT) + 64)
+        if head and FORMAT.encode() not in head:
+            raise ConfigurationError(f"{checked}: exists, and is no tape: it is not written over")
+    return checked
+
+
+class TapeRecorder:
+    """One recording.
+
+    Args:
+        settings: How to record.
+        clock: The loop's time.
+        fail: Called, in any thread, with the error when the tape is required and cannot be written.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float], fail: Callable[[RecordingFailed], None]) -> None:
+        self._settings = settings
+        self._redactor = settings.redactor()
+        self._clock = clock
+        self._start = clock()
+        self._fail = fail
+        self._id = secrets.token_hex(8)
+        self._began = time.time()
+        self._part = 0
+        self._size = 0
+        self._requests = 0
+        self._over = False
+        self._file = TapeFile(settings.path, files=settings.files, failed=self._cannot)
+        self._next_part()
+
+    def event(self, event: Event) -> None:
+        """Write an event down."""
+        if self._over:
+            return
+        if event.raw is not None:
+            raw = self._redactor.body(event.raw) if self._settings.keep_raw else None
+            event = msgspec.structs.replace(event, raw=raw)
+        if isinstance(event, (TextDelta, ThinkingDelta, RefusalDelta)):
+            said: str | None = event.text
+        else:
+            said = event.arguments if isinstance(event, ToolCallDelta) else None
+        line = encode(event)
+        if said is None or not self._redactor.passes(said):
+            line = self._redactor.json(line)
+        self._write(b'{"t":%.6f,"e":%b}\n' % (self._clock() - self._start, line))
+
+    def request(self, *, provider: str, model: str, source: str) -> RequestTape:
+        """A request is made: what is written down of it."""
+        self._requests += 1
+        self._redactor.refresh()
+        row = PROVIDERS.get(provider)
+        asked = Asked(provider=provider, model=model, source=source, dialect=row.dialect if row else "")
+        self.line(Line(t=self.now(), r=self._requests, asked=asked))
+        return RequestTape(self, self._requests, self._redactor)
+
+    def now(self) -> float:
+        """Seconds since the recording began."""
+        return round(self._clock() - self._start, 6)
+
+    def line(self, line: Line) -> None:
+        """Write any line."""
+        if not self._over:
+            self._write(self._redactor.json(encode_line(line).rstrip()) + b"\n")
+
+    def piece(self, number: int, data: bytes) -> None:
+        """Write a piece of a body; secrets are struck out of it already."""
+        if not self._over:
+            try:
+                line = Line(t=self.now(), r=number, b=data.decode())
+            except UnicodeDecodeError:
+                line = Line(t=self.now(), r=number, x=data)
+            self._write(encode_line(line))
+
+    def end(self, end: End, error: Exception | None = None) -> None:
+        """The stream is over: the last line."""
+        if not self._over:
+            self._over = True
+            info = None if error is None else error_info(error)
+            line = encode_line(Line(t=self.now(), end=end, error=info)).rstrip()
+            self._file.close(self._redactor.json(line) + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        if self._size + len(line) > self._settings.max_bytes - _SPARE:
+            if self._settings.files == 1:
+                self._cut(f"it has the {self._settings.max_bytes} bytes that max_bytes allows")
+                return
+            self._next_part()
+        self._size += len(line)
+        if not self._file.write(line):
+            self._cut("the disk is slower than the stream")
+
+    def _next_part(self) -> None:
+        self._part += 1
+        header = Header(
+            tape=FORMAT,
+            version=VERSION,
+            rxstream=_version(),
+            kind=self._settings.kind,
+            started=round(self._began, 6),
+            id=self._id,
+            part=self._part,
+            metadata=self._settings.metadata,
+        )
+        line = encode_line(header)
+        self._size = len(line)
+        self._file.begin(line)
+
+    def _cut(self, why: str) -> None:
+        """The recording ends, and the stream goes on."""
+        error = self._failure(why)
+        self.end("cut", error)
+        self._tell(error)
+
+    def _cannot(self, error: OSError) -> None:
+        """The thread cannot write the file."""
+        self._over = True
+        where = error.strerror or errno.errorcode.get(error.errno or 0, type(error).__name__)
+        self._tell(self._failure(where))
+
+    def _failure(self, why: str) -> RecordingFailed:
+        return RecordingFailed(f"the tape {self._settings.path} ends here: {why}")
+
+    def _tell(self, error: RecordingFailed) -> None:
+        if self._settings.required:
+            self._fail(error)
+        else:
+            _log.warning(
+                "%s; the stream goes on", error.message, extra={"rxstream": {"tape": str(self._settings.path)}}
+            )
+
+
+class RequestTape:
+    """What is written down of one request. Made by `TapeRecorder.request`."""
+
+    def __init__(self, tape: TapeRecorder, number: int, redactor: Redactor) -> None:
+        self._tape = tape
+        self._number = number
+        self._redactor = redactor
+        self._held: list[bytes] = []  # the beginning of a line
+        self._size = 0
+        self._over = False
+
+    def answered(self, rate_limits: RateLimits | None) -> None:
+        """The response's headers have come."""
+        self._redactor.refresh()
+        self._tape.line(Line(t=self._tape.now(), r=self._number, answered=Answered(rate_limits=rate_limits)))
+
+    def data(self, data: bytes) -> None:
+        """A piece of the body has come."""
+        lines, newline, rest = data.rpartition(b"\n")
+        if newline:
+            self._write(b"".join((*self._held, lines, newline)))
+            self._held, self._size = [], 0
+        if rest:
+            self._held.append(rest)
+            self._size += len(rest)
+        if self._size > _LONGEST_LINE:
+            self._write_held()
+
+    def end(self, body: BodyEnd, error: Exception | None = None) -> None:
+        """The body has ended; only the first end counts."""
+        if not self._over:
+            self._over = True
+            self._write_held()
+            info = None if error is None else error_info(error)
+            self._tape.line(Line(t=self._tape.now(), r=self._number, body=body, error=info))
+
+    def _write_held(self) -> None:
+        if self._held:
+            self._write(b"".join(self._held))
+            self._held, self._size = [], 0
+
+    def _write(self, data: bytes) -> None:
+        self._tape.piece(self._number, self._redactor.body(data))
+
+
+def _version() -> str:
+    try:
+        return packages.version("rxstream")
+    except packages.PackageNotFoundError:
+        return ""

@@ -1,0 +1,92 @@
+"""A tape is read whole, or what is left of it, and what is none is refused by its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rxstream.errors import ConfigurationError
+from rxstream.events import TextDelta
+from rxstream.tapes.format import Answered, Asked, Line, encode_line
+from rxstream.tapes.read import is_tape, load, parse
+
+HEAD = b'{"tape":"rxstream-tape","version":1,"kind":"bytes"}\n'
+A = encode_line(Line(t=0.5, e=TextDelta(text="a")))
+
+
+def test_what_stands_on_it() -> None:
+    tape = parse(HEAD + A + encode_line(Line(t=1.0, end="completed")))
+    assert tape.events == [TextDelta(text="a")]
+    assert tape.end == Line(t=1.0, end="completed")
+    assert (tape.seconds, tape.torn, tape.header.kind) == (1.0, False, "bytes")
+
+
+def test_a_torn_last_line_is_left_out_and_told() -> None:
+    for torn in (b'{"t":1', b"\0\0\0\n", A[:-1]):
+        tape = parse(HEAD + A + torn)
+        assert (tape.events, tape.torn, tape.end) == ([TextDelta(text="a")], True, None)
+    assert not parse(HEAD).torn
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "does not begin with the header"),
+        (b"data: {}\n", "does not begin with the header"),
+        (A, "does not begin with the header"),
+        (HEAD[:30], "header of the tape cannot be read"),
+        (HEAD.replace(b'"version":1', b'"version":9'), "version 9; this rxstream reads version 1"),
+        (HEAD + b"nonsense\n" + A, "line 2 of the tape cannot be read"),
+        (HEAD + A + b'{"no":"time"}\n' + A, "line 3"),
+    ],
+)
+def test_what_is_no_tape_is_refused(data: bytes, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        parse(data)
+    (tmp_path / "a.tape").write_bytes(data)
+    with pytest.raises(ConfigurationError, match=r"a\.tape"):
+        load(tmp_path / "a.tape")
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load("nothing.tape")
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    assert parse(HEAD[:-2] + b',"colour":"blue"}\n{"t":1,"e":null,"new":[1]}\n').lines == [Line(t=1.0)]
+
+
+def test_requests_are_told_apart() -> None:
+    lines = [
+        Line(t=0.0, r=1, asked=Asked(provider="openai")),
+        Line(t=0.1, r=1, answered=Answered()),
+        Line(t=0.2, r=2, asked=Asked(provider="anthropic")),
+        Line(t=0.3, r=1, b="on"),
+        Line(t=0.4, r=2, b="two"),
+        Line(t=0.5, r=1, b="e"),
+        Line(t=0.6, r=3, b="whose?"),
+    ]
+    first, second = parse(HEAD + b"".join(map(encode_line, lines))).requests
+    assert (first.number, first.asked.provider, first.data) == (1, "openai", b"one")
+    assert (second.number, second.asked.provider, second.data) == (2, "anthropic", b"two")
+
+
+def test_files_of_another_recording_are_not_joined(tmp_path: Path) -> None:
+    def part(number: int, name: str, text: str) -> bytes:
+        head = HEAD.replace(b'"bytes"', b'"events","id":"%b","part":%d' % (name.encode(), number))
+        return head + encode_line(Line(t=0.0, e=TextDelta(text=text)))
+
+    (tmp_path / "a").write_bytes(part(3, "x", "c"))
+    (tmp_path / "a.1").write_bytes(part(2, "x", "b"))
+    (tmp_path / "a.2").write_bytes(part(1, "y", "?"))
+    assert load(tmp_path / "a").events == [TextDelta(text="b"), TextDelta(text="c")]
+    (tmp_path / "a.2").write_bytes(part(1, "x", "a"))
+    assert [event.text for event in load(tmp_path / "a").events if isinstance(event, TextDelta)] == ["a", "b", "c"]
+
+
+def test_whether_it_is_one() -> None:
+    assert is_tape(HEAD)
+    assert is_tape(b'{"tape": "rxstream-tape", "version": 1}')
+    assert not is_tape(b'{"type":"text-delta","text":"rxstream-tape"}')

@@ -1,0 +1,78 @@
+"""What is written down of a body: whole lines, when they are whole."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxstream.errors import Disconnected
+from rxstream.tapes._writer import flush
+from rxstream.tapes.read import Tape, load
+from rxstream.tapes.record import Settings, TapeRecorder
+
+OPTIONS: dict[str, Any] = {
+    "kind": "bytes",
+    "redact": ["keys"],
+    "secrets": ["my-own-secret-word"],
+    "keep_raw": False,
+    "max_bytes": 10_000_000,
+    "files": 1,
+    "required": False,
+    "metadata": None,
+}
+
+
+def recorded(pieces: list[bytes], path: Path, error: Exception | None = None) -> Tape:
+    """A tape of a body that came in these pieces, one a second."""
+    now = 0.0
+    tape = TapeRecorder(Settings(path, **OPTIONS), lambda: now, lambda _: None)
+    request = tape.request(provider="openai-chat", model="m", source="s")
+    request.answered(None)
+    for piece in pieces:
+        now += 1.0
+        request.data(piece)
+    request.end("end" if error is None else "error", error)
+    request.end("left")
+    tape.end("completed")
+    tape.end("cancelled")
+    return load(path)
+
+
+def test_a_line_is_written_when_its_last_byte_has_come(tmp_path: Path) -> None:
+    tape = recorded([b"data: on", b"e\n", b"\nda", b"ta: two\n\n", b": bye"], tmp_path / "a.tape")
+    assert [(line.t, line.data) for line in tape.lines if line.data] == [
+        (2, b"data: one\n"),
+        (3, b"\n"),
+        (4, b"data: two\n\n"),
+        (5, b": bye"),
+    ]
+    assert [line.body for line in tape.lines if line.body] == ["end"]
+    assert tape.end is not None
+    assert tape.end.end == "completed"
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=8).map(sorted))
+def test_no_secret_is_cut_in_two(cuts: list[int]) -> None:
+    body = "data: {}\n\ndata: ☃ my-own-secret-word ☃\n\n: x".encode()
+    pieces = [body[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        tape = recorded(pieces, Path(folder) / "a.tape")
+    assert tape.requests[0].data.decode() == "data: {}\n\ndata: ☃ *** ☃\n\n: x"
+
+
+def test_a_line_without_an_end_is_not_kept_back_for_ever(tmp_path: Path) -> None:
+    tape = recorded([b"x" * 600_000] * 5, tmp_path / "a.tape")
+    assert [len(line.data) for line in tape.lines if line.data] == [1_200_000, 1_200_000, 600_000]
+
+
+def test_bytes_that_are_no_text_and_an_error(tmp_path: Path) -> None:
+    tape = recorded([b"\xff\xfe\n"], tmp_path / "a.tape", Disconnected("my-own-secret-word was there"))
+    assert tape.requests[0].data == b"\xff\xfe\n"
+    last = tape.requests[0].lines[-1]
+    assert last.error is not None
+    assert (last.body, last.error.kind, last.error.message) == ("error", "Disconnected", "*** was there")
+    flush()

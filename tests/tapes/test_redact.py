@@ -1,0 +1,125 @@
+"""No key and no prompt is on a tape: planted ones are looked for, in every form in which a server may say them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import rxstream
+from rxstream import operators as rxo
+from rxstream._secrets import Secrets
+from rxstream.errors import ConfigurationError, Disconnected
+from rxstream.events import Event, Finished, Raw, Started, Status, TextDelta, ToolCallDelta
+from rxstream.tapes._writer import flush
+from rxstream.tapes.read import load
+from rxstream.tapes.redact import Redactor
+from rxstream.testing import Scripted
+from tests.support.canary import FORMS, KEY, PROMPT, told
+
+
+def lines_that_say(said: str) -> list[Event]:
+    """Events that say it wherever an event can say something."""
+    return [
+        Started(id=said, model=said, provider=said),
+        Status(status=said, payload={"deep": [{said: said}]}),
+        TextDelta(text=f"you said {said}, didn't you?"),
+        ToolCallDelta(arguments=json.dumps({"key": said})),
+        Raw(name=said, payload=said, raw=said.encode()),
+        Finished(reason="stop", raw_reason=said, details={"quoted": json.dumps(said)}),
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_key_is_on_no_tape_of_events(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    events = lines_that_say(FORMS[form](KEY))
+    rxstream.replay(events).pipe(rxo.record(path, secrets=[KEY], keep_raw=True, metadata={"key": KEY})).run()
+    tape = load(path)
+    assert len(tape.events) == len(events)
+    written = path.read_text()
+    raws = b"".join(event.raw or b"" for event in tape.events).decode("latin-1")
+    assert not told(written + raws, KEY)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_key_is_in_no_line_of_a_body(form: str) -> None:
+    said = FORMS[form](KEY)
+    body = f'event: x\ndata: {{"a":{json.dumps(said)}}}\n\ndata: {said}\n: {said}\nid: {said}\n\n'
+    struck = Redactor(["keys"], [KEY]).body(body.encode())
+    assert not told(struck.decode(), KEY)
+    assert struck.count(b"\n") == body.count("\n")
+    assert list(json.loads(struck.splitlines()[1][6:])) == ["a"]
+
+
+def test_keys_of_the_environment_and_of_connections_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "plain-looking-word-of-the-environment")
+    connection = Secrets(["another-plain-looking-word"])
+    said = "plain-looking-word-of-the-environment another-plain-looking-word"
+    path = tmp_path / "a.tape"
+    rxstream.from_iterable([said]).pipe(rxo.record(path)).run()
+    assert [event.text for event in load(path).events if isinstance(event, TextDelta)] == ["*** ***"]
+    del connection
+
+
+def test_a_key_in_an_error_is_struck_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    source = rxstream.Stream.of(Scripted(["a", Disconnected(f"gone with {KEY}")]).events())
+    with pytest.raises(Disconnected):
+        source.pipe(rxo.record(path, secrets=[KEY])).run()
+    flush()
+    assert not told(path.read_text(), KEY)
+    with pytest.raises(Disconnected, match=r"gone with \*\*\*"):
+        rxstream.tape(path).run()
+
+
+def test_what_looks_like_a_key_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    rxstream.from_iterable(["it is sk-proj-abcdefgh1234 and AIzaSyA1234567890 and Bearer abcdef.ghi"]).pipe(
+        rxo.record(path)
+    ).run()
+    assert rxstream.tape(path, speed="max").run().text == "it is *** and *** and Bearer ***"
+
+
+def test_a_prompt_that_is_said_back_is_struck_out() -> None:
+    redactor = Redactor(["prompts"])
+    payload = {
+        "type": "response.created",
+        "response": {"id": "r", "instructions": PROMPT, "model": "m", "tools": [], "user": PROMPT},
+        "__verbose": {"prompt": PROMPT, "messages": [{"role": "user", "content": PROMPT}]},
+    }
+    line = b"data: " + json.dumps(payload).encode() + b"\r\n"
+    struck = redactor.body(line)
+    assert PROMPT.encode() not in struck
+    assert struck.endswith(b"}\r\n")
+    assert json.loads(struck[6:])["response"]["model"] == "m"
+    event = redactor.json(json.dumps({"t": 1, "e": {"type": "status", "status": "x", "payload": payload}}).encode())
+    assert PROMPT.encode() not in event
+
+
+def test_text_is_dots_and_keeps_its_shape(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    rxstream.from_iterable(["The sky, ", "blue!"]).pipe(rxo.record(path, redact=["text"])).run()
+    assert rxstream.tape(path, speed="max").run().text == "··· ···, ····!"
+
+
+def test_a_rule_of_ones_own_gets_each_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    rxstream.from_iterable(["Ask Ishmael ", "of Nantucket."]).pipe(
+        rxo.record(path, redact=["keys", lambda text: text.replace("Ishmael", "N. N.")])
+    ).run()
+    assert rxstream.tape(path, speed="max").run().text == "Ask N. N. of Nantucket."
+
+
+def test_what_has_nothing_to_hide_stays_byte_for_byte() -> None:
+    body = 'event: x\r\ndata:{"a" : "☃ b", "n":1.50}\r\n\r\n: ping\n\ndata: [DONE]\n\n'.encode() + b"\xff\xfe\n"
+    assert Redactor(["keys", "prompts"], [KEY]).body(body) == body
+    assert Redactor([]).body(body) == body
+    assert Redactor([]).json(b'{"a" : 1}') == b'{"a" : 1}'
+
+
+@pytest.mark.parametrize("rules", ["keys", ["keyz"], [3], 7])
+def test_what_is_no_rule_is_refused(rules: object) -> None:
+    with pytest.raises(ConfigurationError, match="redact"):
+        Redactor(rules)  # type: ignore[arg-type]  # what it is for
