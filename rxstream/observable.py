@@ -20,6 +20,7 @@ from reactivex import Observable, Observer, abc
 from reactivex.observable import ConnectableObservable
 
 from rxstream._asking import Asking, asking_of
+from rxstream._handled import start_handler, subscribe_handler
 from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
 from rxstream.errors import ConfigurationError, raisable
@@ -29,6 +30,7 @@ from rxstream.operators import chunks, of_type, text
 from rxstream.segment import TextUnit
 from rxstream.session import StreamSession
 from rxstream.sinks.callback import SafeObserver, is_async, subscribe_async
+from rxstream.sinks.handler import StreamHandler
 from rxstream.sinks.iterator import AsyncItems, Items
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class Stream(Observable[T_co]):
 
     def subscribe(
         self,
-        on_next: abc.ObserverBase[T_co] | Callable[[T_co], Any] | None = None,
+        on_next: abc.ObserverBase[T_co] | StreamHandler | Callable[[T_co], Any] | None = None,
         on_error: Callable[[Exception], Any] | None = None,
         on_completed: Callable[[], Any] | None = None,
         *,
@@ -85,7 +87,7 @@ class Stream(Observable[T_co]):
         subscription and goes to its ``on_error``; without an ``on_error`` errors are logged.
 
         Args:
-            on_next: Called with each item; or an observer, and then nothing else is given.
+            on_next: Called with each item; or an observer or a `rxstream.StreamHandler`, and then nothing else is given.
             on_error: Called at most once, with why the stream ended without its proper end.
             on_completed: Called at most once, at the proper end.
             scheduler: Where to run; by default the running loop, or the shared one where none is running.
@@ -93,6 +95,8 @@ class Stream(Observable[T_co]):
         Returns:
             Dispose it to close the request, from any thread.
         """
+        if isinstance(on_next, StreamHandler):
+            return subscribe_handler(self, on_next, self.label, scheduler)
         if scheduler is not None:  # an operator, or somebody who knows what he does
             return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
         if on_next is not None and hasattr(on_next, "on_next"):
@@ -189,15 +193,22 @@ class Stream(Observable[T_co]):
 
     def start(
         self: Stream[Event],
-        on_next: abc.ObserverBase[Event] | Callable[[Event], Any] | None = None,
+        on_next: abc.ObserverBase[Event] | StreamHandler | Callable[[Event], Any] | None = None,
         on_error: Callable[[Exception], Any] | None = None,
         on_completed: Callable[[], Any] | None = None,
     ) -> StreamSession:
         """Make the request and get the handle: status, pause, resume, cancel, result. See `rxstream.StreamSession`.
 
+        Args:
+            on_next: Called with each event; or an observer or a `rxstream.StreamHandler`, and then nothing else is given.
+            on_error: As for `subscribe`.
+            on_completed: As for `subscribe`.
+
         Raises:
-            ConfigurationError: a callback is a coroutine function.
+            ConfigurationError: a callback is a coroutine function; a handler may have some.
         """
+        if isinstance(on_next, StreamHandler):
+            return start_handler(self, on_next, self.label)
         if on_next is not None and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[Event]", on_next)
             on_next, on_error, on_completed = observer.on_next, observer.on_error, observer.on_completed

@@ -1,0 +1,203 @@
+"""Streams with a handler: ``subscribe`` and ``start``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex.disposable import Disposable
+
+import rxstream
+from rxstream.errors import Cancelled, ConfigurationError
+from rxstream.events import Event, TextDelta
+from rxstream.observable import Stream
+from rxstream.operators import Progress
+from rxstream.sinks.handler import StreamHandler, StreamMetadata
+from tests.support.scripted import HANG, Scripted, Step, numbered, words
+from tests.support.virtual_loop import settle, virtual_time
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Says(StreamHandler):
+    """Writes down what it is told, and when."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def on_stream_start(self, metadata: StreamMetadata) -> Any:
+        self.metadata = metadata
+
+    def on_token_received(self, token: str, index: int) -> Any:
+        self.said.append((now(), index, token))
+
+    def on_stream_complete(self, full_response: Any) -> Any:
+        self.said.append((now(), full_response.text))
+
+    def on_stream_error(self, error: Exception) -> Any:
+        self.said.append((now(), type(error)))
+
+
+class Slow(Says):
+    """Takes three seconds for a token."""
+
+    async def on_token_received(self, token: str, index: int) -> Any:
+        await asyncio.sleep(3)
+        super().on_token_received(token, index)
+
+
+def stream(*steps: Step) -> tuple[Stream[Event], Scripted]:
+    script = Scripted(steps)
+    return Stream.of(script.events(), label="it"), script
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@virtual_time
+async def test_a_stream_takes_a_handler(how: str) -> None:
+    source, script = stream(*words("to ", "be"))
+    handler = Says()
+    getattr(source, how)(handler)
+    await asyncio.sleep(5)
+    assert handler.said == [(1.0, 0, "to "), (2.0, 1, "be"), (2.0, "to be")]
+    assert handler.metadata.label == "it"
+    assert handler.metadata.stream_id
+    assert script.running == 0
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@virtual_time
+async def test_a_slow_handler_holds_its_stream(how: str) -> None:
+    source, script = stream(*numbered(300))
+    handler = Slow()
+    getattr(source, how)(handler)
+    await asyncio.sleep(2)
+    assert script.given < 80
+    await asyncio.sleep(1000)
+    assert len(handler.said) == 301
+    assert handler.said[-1] == (900.0, "".join(f"{number} " for number in range(300)))
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@pytest.mark.parametrize("later", [False, True])
+@virtual_time
+async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool) -> None:
+    class Raises(Says):
+        def on_token_received(self, token: str, index: int) -> Any:
+            raise KeyError(token)
+
+    class RaisesLater(Says):
+        async def on_token_received(self, token: str, index: int) -> Any:
+            raise KeyError(token)
+
+    source, script = stream("a", "b", HANG)
+    handler = RaisesLater() if later else Raises()
+    session = getattr(source, how)(handler)
+    await settle()
+    assert handler.said == [(0.0, KeyError)]
+    assert script.running == 0
+    if how == "start":
+        assert session.status == "error"
+
+
+@virtual_time
+async def test_after_dispose_a_handler_hears_nothing() -> None:
+    for kind in (Says, Slow):
+        source, script = stream(*words("to ", "be"))
+        handler = kind()
+        subscription = source.subscribe(handler)
+        await asyncio.sleep(1.5)
+        before = list(handler.said)
+        subscription.dispose()
+        await asyncio.sleep(10)
+        assert handler.said == before
+        assert script.running == 0
+
+
+@virtual_time
+async def test_a_session_tells_its_handler_of_pauses_and_of_its_cancellation() -> None:
+    class All(Says):
+        def on_pause(self) -> None:
+            self.said.append((now(), "pause"))
+
+        def on_resume(self) -> None:
+            self.said.append((now(), "resume"))
+
+        def on_cancel(self, reason: str) -> None:
+            self.said.append((now(), reason))
+
+    source, _ = stream(*words("a", "b", "c"))
+    handler = All()
+    session = source.start(handler)
+    await asyncio.sleep(1.5)
+    session.pause()
+    await asyncio.sleep(2)
+    session.resume()
+    await settle()
+    session.cancel("enough")
+    assert handler.said == [
+        (1.0, 0, "a"),
+        (1.5, "pause"),
+        (3.5, "resume"),
+        (3.5, 1, "b"),
+        (3.5, "enough"),
+        (3.5, Cancelled),
+    ]
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@virtual_time
+async def test_a_handler_is_told_how_far_the_answer_is(how: str) -> None:
+    class Far(StreamHandler):
+        def __init__(self) -> None:
+            self.said: list[tuple[float, int, bool]] = []
+
+        def on_progress(self, progress: Progress) -> None:
+            self.said.append((now(), progress.tokens, progress.done))
+
+    source, _ = stream(*words("a", "b"))
+    far = Far()
+    getattr(source, how)(far)
+    await asyncio.sleep(5)
+    assert far.said == [(1.0, 1, False), (2.0, 2, False), (2.0, 2, True)]
+
+
+@virtual_time
+async def test_a_handler_goes_with_a_scheduler_too() -> None:
+    source, _ = stream(*words("a"))
+    handler = Says()
+    source.subscribe(handler, scheduler=rxstream.LoopScheduler())
+    await asyncio.sleep(2)
+    assert handler.said == [(1.0, 0, "a"), (1.0, "a")]
+
+
+@virtual_time
+async def test_a_handler_takes_events_and_one_answer() -> None:
+    source, _ = stream(*words("a"))
+    strings, several = Says(), Says()
+    source.text().subscribe(strings)
+    Stream.of(rx.of(TextDelta(text="a", source="x"), TextDelta(text="b", source="y"))).subscribe(several)
+    await asyncio.sleep(2)
+    assert strings.said == [(1.0, ConfigurationError)]
+    assert several.said == [(0.0, 0, "a"), (0.0, 1, "b"), (0.0, ConfigurationError)]
+
+
+@virtual_time
+async def test_a_handler_is_released_where_the_source_fails_at_once() -> None:
+    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+        observer.on_error(OSError("gone"))
+        return Disposable()
+
+    handler = Says()
+    Stream.of(rx.Observable(subscribe)).subscribe(handler)
+    assert handler.said == [(0.0, OSError)]
+
+
+def test_the_metadata_name_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    handler = Says()
+    rxstream.stream("openai:gpt-4.1-mini", "hello").subscribe(handler).dispose()
+    assert (handler.metadata.provider, handler.metadata.model) == ("openai", "gpt-4.1-mini")
