@@ -52,7 +52,8 @@ class Secrets:
     """
 
     def __init__(self, values: Iterable[object]) -> None:
-        self._values = frozenset(value for value in values if isinstance(value, str) and len(value) >= _SHORTEST)
+        self.values = frozenset(value for value in values if isinstance(value, str) and len(value) >= _SHORTEST)
+        """Never to be shown."""
         with _lock:
             _in_use.add(self)
 
@@ -89,11 +90,11 @@ class Secrets:
 
     @property
     def _plain(self) -> Iterator[str]:
-        return (_read(value)[0] for value in self._values)
+        return (_read(value)[0] for value in self.values)
 
     @property
     def _encoded(self) -> Iterator[str]:
-        return (form for value in self._values for form in _in_base64(value.encode("utf-8", "surrogatepass")))
+        return (form for value in self.values for form in _in_base64(value.encode("utf-8", "surrogatepass")))
 
 
 _in_use: weakref.WeakSet[Secrets] = weakref.WeakSet()
@@ -103,7 +104,7 @@ _lock = threading.Lock()
 def keys_in_use() -> frozenset[str]:
     """The keys of all connections that this process holds now: what no record of any stream may say."""
     with _lock:
-        return frozenset(value for secrets in tuple(_in_use) for value in secrets._values)
+        return frozenset(value for secrets in tuple(_in_use) for value in secrets.values)
 
 
 def _read(text: str) -> tuple[str, list[int] | range]:
