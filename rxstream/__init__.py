@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from rxstream.snapshot import Snapshot
     from rxstream.sources.local import LocalServer
     from rxstream.sources.sdk import close_clients
+    from rxstream.stream_config import StreamConfig
     from rxstream.telemetry.logs import LoggingSink
     from rxstream.telemetry.memory import MemorySink
     from rxstream.telemetry.otel import OpenTelemetrySink
@@ -82,6 +83,7 @@ __all__ = [
     "Snapshot",
     "Statistics",
     "Stream",
+    "StreamConfig",
     "StreamHandler",
     "StreamMetadata",
     "StreamMetrics",
@@ -157,6 +159,7 @@ _HOMES = {
     "Snapshot": "snapshot",
     "LocalServer": "sources.local",
     "close_clients": "sources.sdk",
+    "StreamConfig": "stream_config",
     "LoggingSink": "telemetry.logs",
     "MemorySink": "telemetry.memory",
     "OpenTelemetrySink": "telemetry.otel",

@@ -1,0 +1,236 @@
+"""Settings in layers: what each layer says, and what they say together.
+
+Rules of this module:
+
+* A layer goes over those below it value by value, not as a whole. Two things belong together, so that one who changes the first
+  need not know what was below: what an ``on_error`` says goes with its action, and a ``buffer`` with its ``backpressure``.
+* Where each value came from is known afterwards.
+* Files and the environment are read by pydantic-settings, which is loaded here, when it is needed, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pydantic import create_model
+
+from rxstream._input import Input, is_list, is_mapping
+from rxstream.errors import ConfigurationError, MissingDependency
+from rxstream.policy import ErrorPolicy, Retry
+from rxstream.provider_options import provider_name
+
+__all__ = ["PREFIX", "Layer", "leaves", "merged", "read_environment", "read_toml", "spelt_out", "table", "to_toml"]
+
+PREFIX: Final = "RXSTREAM_"
+_APART: Final = "__"
+_SHORT: Final = {"timeouts": "total", "on_error": "action"}
+"""Fields that a single value may stand for, and which of their own fields that is."""
+_BY_PROVIDER: Final = ("provider_options", "api_keys")
+_NEAR: Final = 0.8
+"""So much a variable of the environment looks like one of ours that it is a slip: others may have our prefix, too."""
+
+_Values: TypeAlias = dict[str, Any]
+
+
+class Layer(NamedTuple):
+    """Settings that have one origin."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+def spelt_out(values: Mapping[str, Any]) -> _Values:
+    """`values` as dicts in dicts: of a model the fields that were set, of a shorthand what it stands for, providers by their names."""
+    plain: _Values = {name: _plain(value) for name, value in values.items()}
+    if isinstance(policy := values.get("on_error"), Retry):
+        plain["on_error"] = _plain(ErrorPolicy.of(policy))
+    for name, field in _SHORT.items():
+        value = plain.get(name)
+        if isinstance(value, (str, int, float)) and value != "off":
+            plain[name] = {field: value}
+    for name in _BY_PROVIDER:
+        if is_mapping(plain.get(name)):
+            plain[name] = {provider_name(str(key)): value for key, value in plain[name].items()}
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Input):
+        extra: Mapping[str, Any] = value.model_extra or {}
+        return {name: _plain(extra.get(name, getattr(value, name))) for name in sorted(value.model_fields_set)}
+    return {str(name): _plain(each) for name, each in value.items()} if is_mapping(value) else value
+
+
+def merged(layers: Sequence[Layer]) -> tuple[_Values, dict[str, str]]:
+    """What the layers say together, the last over all others, and the origin of each value by its path."""
+    values: _Values = {}
+    origins: dict[str, str] = {}
+    for origin, said in layers:
+        over = spelt_out(said)
+        _part(values, over)
+        _lay(values, over)
+        for path, _ in leaves(over):
+            origins[path] = origin
+    left = {path for path, _ in leaves(values)}
+    return values, {path: origin for path, origin in origins.items() if path in left}
+
+
+def _part(values: _Values, over: Mapping[str, Any]) -> None:
+    """Take out of `values` what belongs to something that `over` replaces."""
+    before, after = values.get("on_error"), over.get("on_error")
+    if is_mapping(before) and is_mapping(after) and after.get("action", before.get("action")) != before.get("action"):
+        del values["on_error"]
+    if "backpressure" in over and over["backpressure"] != values.get("backpressure"):
+        values.pop("buffer", None)
+        values.pop("buffer_unit", None)
+
+
+def _lay(values: _Values, over: Mapping[str, Any]) -> None:
+    for name, value in over.items():
+        if is_mapping(value):
+            below = values.get(name)
+            values[name] = dict(below) if is_mapping(below) else {}
+            _lay(values[name], value)
+        else:
+            values[name] = value
+
+
+def leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value that is no mapping, with its path; an empty mapping is one, too."""
+    for name, value in values.items():
+        if is_mapping(value) and value:
+            yield from leaves(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+# --- where they are read from ------------------------------------------------------------------------------------------
+
+
+def read_toml(path: Path) -> _Values:
+    """The settings in a TOML file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no TOML.
+        MissingDependency: pydantic-settings is not installed.
+    """
+    package = _package()
+    try:
+        source = package.TomlConfigSettingsSource(package.BaseSettings, toml_file=path)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path.name}: cannot be read: {error}") from None
+    return dict(source.toml_data)
+
+
+def read_environment(fields: Collection[str], env: Mapping[str, str]) -> _Values:
+    """What the variables ``RXSTREAM_…`` say about `fields`; ``__`` stands between a field and one of its own.
+
+    A value is read as JSON where it is some, else as a string.
+
+    Raises:
+        ConfigurationError: a variable looks like one of these, but is none.
+        MissingDependency: pydantic-settings is not installed.
+    """
+    package = _package()
+    named = {name.upper(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
+    _check_names(named, fields)
+    for field, total in _SHORT.items():
+        name = f"{PREFIX}{field.upper()}"
+        if name in named and not named[name].lstrip().startswith("{"):
+            named.setdefault(f"{name}{_APART}{total.upper()}", named.pop(name))
+    nested: Any = dict[str, Any] | str
+    described: Any = dict.fromkeys(fields, (nested, None))
+    made = create_model("Settings", __base__=package.BaseSettings, **described)
+    source: Any = _reader(package, named)(made, env_prefix=PREFIX, env_nested_delimiter=_APART, env_ignore_empty=True)
+    read: _Values = source()
+    return {name: value if name == "api_keys" else _words(value) for name, value in read.items()}
+
+
+def _package() -> Any:
+    try:
+        import pydantic_settings  # noqa: PLC0415 - optional
+    except ImportError:
+        raise MissingDependency(
+            "files and the environment are read by pydantic-settings: pip install 'rxstream[settings]'"
+        ) from None
+    return pydantic_settings
+
+
+def _reader(package: Any, env: Mapping[str, str]) -> Callable[..., Any]:
+    """pydantic-settings' reader of the environment, of `env` in place of the process's own."""
+
+    class Reader(package.EnvSettingsSource):  # type: ignore[misc]  # a class of a package that may be missing
+        def _load_env_vars(self) -> Mapping[str, str]:
+            return {name.lower(): value for name, value in env.items() if value}
+
+    return Reader
+
+
+def _check_names(named: Mapping[str, str], fields: Collection[str]) -> None:
+    for name in named:
+        field = name[len(PREFIX) :].partition(_APART)[0].lower()
+        if field not in fields and (near := get_close_matches(field, fields, n=1, cutoff=_NEAR)):
+            right = name.replace(field.upper(), near[0].upper(), 1)
+            raise ConfigurationError(f"{name}: there is no such variable; did you mean {right}?")
+
+
+def _words(value: Any) -> Any:
+    if is_mapping(value):
+        return {name: _words(each) for name, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+# --- and written to ----------------------------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """`rows` as lines, their columns under each other."""
+    *wide, _ = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]) for row in rows
+    )
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """A TOML document of dicts, lists, strings, numbers and bools; None, for which TOML has no word, is ``"off"``."""
+    lines: list[str] = []
+    _table(values, (), lines)
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _table(values: Mapping[str, Any], way: tuple[str, ...], lines: list[str]) -> None:
+    plain = {name: value for name, value in values.items() if not is_mapping(value)}
+    if way and (plain or not values):
+        lines += [*([""] if lines else []), f"[{'.'.join(map(_key, way))}]"]
+    lines += [f"{_key(name)} = {_value(value)}" for name, value in plain.items()]
+    for name, value in values.items():
+        if is_mapping(value):
+            _table(value, (*way, name), lines)
+
+
+def _key(name: str) -> str:
+    return name if name.isascii() and name.replace("_", "").replace("-", "").isalnum() else _string(name)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return '"off"'
+    if isinstance(value, str):
+        return _string(value)
+    if is_mapping(value):
+        return "{" + ", ".join(f"{_key(name)} = {_value(each)}" for name, each in value.items()) + "}"
+    return "[" + ", ".join(map(_value, value)) + "]" if is_list(value) else json.dumps(value)
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

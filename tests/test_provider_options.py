@@ -1,0 +1,105 @@
+"""What a provider can be asked besides: its own words, and no others."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rxstream import provider_options
+from rxstream.errors import ConfigurationError
+from rxstream.provider_options import (
+    AnthropicOptions,
+    AnyOptions,
+    ChatOptions,
+    LlamaCppOptions,
+    OpenAIOptions,
+    ProviderOptions,
+    options_of,
+    provider_name,
+)
+from rxstream.providers import PROVIDERS
+
+OLDER = {"top_k"}
+"""Of Anthropic's older models: the SDK has it no more."""
+
+
+def sdk_fields(module: str, name: str) -> set[str]:
+    return set(getattr(pytest.importorskip(module), name).__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "name"),
+    [
+        (AnthropicOptions, "anthropic.types.message_create_params", "MessageCreateParamsBase"),
+        (OpenAIOptions, "openai.types.responses.response_create_params", "ResponseCreateParamsBase"),
+        (ChatOptions, "openai.types.chat.completion_create_params", "CompletionCreateParamsBase"),
+    ],
+)
+def test_the_fields_are_those_of_the_sdk(kind: type[ProviderOptions], module: str, name: str) -> None:
+    """Each is an option, or is said by an argument of `stream`."""
+    fields = sdk_fields(module, name)
+    ours = set(provider_options._OURS)
+    assert fields - set(kind.model_fields) <= ours
+    assert set(kind.model_fields) - fields <= OLDER
+    assert not set(kind.model_fields) & ours
+
+
+@pytest.mark.parametrize(
+    ("provider", "given", "said"),
+    [
+        (
+            "anthropic",
+            {"service_teir": "auto"},
+            "anthropic: unknown option 'service_teir'; did you mean 'service_tier'?",
+        ),
+        ("anthropic", {"service_tier": "fast"}, "anthropic: service_tier: "),
+        ("anthropic", {"verbosity": "low"}, "unknown option 'verbosity'; allowed: cache_control"),
+        ("openai", {"max_output_tokens": 5}, "openai: max_output_tokens: is the argument max_tokens= of stream()"),
+        ("openai", {"store": "yes"}, "openai: store: must be True or False"),
+        ("openai-chat", {"frequency_penalty": 3}, "openai-chat: frequency_penalty: "),
+        ("local", {"top_k": "40"}, "local: top_k: must be a whole number, not '40'"),
+        ("groq", {"temperature": 1.0}, "groq: temperature: is the argument temperature= of stream()"),
+        ("groq", {"citations": object()}, "groq: AnyOptions: has what JSON cannot say"),
+        ("mistral", {"stream": False}, "mistral: stream: is always true here"),
+        ("antropic", {}, "unknown provider 'antropic'; did you mean 'anthropic'?"),
+        ("anthropic", 5, "anthropic: "),
+        ("anthropic", LlamaCppOptions(top_k=4), "anthropic: takes AnthropicOptions, not a LlamaCppOptions"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_name(provider: str, given: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        options_of(provider, given)
+    assert said in str(caught.value)
+
+
+def test_only_what_is_set_is_sent() -> None:
+    """None is not set."""
+    options = options_of("local", {"top_k": 40, "min_p": None})
+    assert options.body() == {"top_k": 40}
+    assert options == LlamaCppOptions(top_k=40)
+    assert repr(options) == "LlamaCppOptions(top_k=40)"
+    assert options_of("local").body() == {}
+
+
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_every_provider_has_options(provider: str) -> None:
+    """And they survive being written down."""
+    options = options_of(provider, {"metadata": {"user": "me"}} if provider in ("anthropic", "openai") else {})
+    assert options_of(provider, json.loads(options.model_dump_json())) == options
+
+
+def test_a_provider_of_whom_nothing_is_known_takes_any() -> None:
+    options = options_of("groq", {"citation_options": "enabled", "depth": [1, {"deep": None}]})
+    assert isinstance(options, AnyOptions)
+    assert options.body() == {"citation_options": "enabled", "depth": [1, {"deep": None}]}
+    assert json.loads(options.model_dump_json()) == options.body()
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("Grok", "xai"), ("openai_chat", "openai-chat"), ("openai-responses", "openai"), ("llama_cpp", "llamacpp")],
+)
+def test_a_provider_goes_by_its_other_names(given: str, name: str) -> None:
+    assert provider_name(given) == name
