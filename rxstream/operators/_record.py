@@ -114,7 +114,7 @@ class _Recording(Cut):
         self._tape = TapeRecorder(settings, scheduler.loop.time, self._failed)
         self._writes = settings.kind == "events"
         self._folds = settings.required
-        super().__init__(observer, scheduler)
+        super().__init__(observer, scheduler if self._writes else scheduler.with_tap(self._tape))
 
     def on_next(self, event: Event) -> None:
         item = cast("object", event)

@@ -42,6 +42,7 @@ from rxstream.errors import (
 from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sources._source import Source
+from rxstream.sources._tapped import tapped
 
 __all__ = ["pump"]
 
@@ -69,7 +70,7 @@ class _Pump(Generic[D]):
     """One subscription at work."""
 
     def __init__(self, source: Source[D], observer: abc.ObserverBase[Event], on: LoopScheduler) -> None:
-        self._source = source
+        self._source = source = tapped(source, on.taps)
         self._observer = observer
         self._loop = loop = on.loop
         self._gate = on.gate
@@ -117,8 +118,7 @@ class _Pump(Generic[D]):
         if self._task is None or self._leaving:
             return
         if asyncio.current_task() is self._task:
-            # A handler is left by `_leave`; whatever else we may be in, by a cancellation in the next round.
-            self._loop.call_soon(self._cancel)
+            self._loop.call_soon(self._cancel)  # a handler is left by `_leave`; whatever else we may be in, like this
         else:
             self._leaving = True
             self._task.cancel()

@@ -168,6 +168,10 @@ class TapeRecorder:
 
     def end(self, end: End, error: Exception | None = None) -> None:
         """The stream is over: the last line."""
+        if end == "completed" and self._settings.kind == "bytes" and not self._requests:
+            self._cut(
+                "no request came by: only those are seen that are made above, on the same loop, for this subscription"
+            )
         if not self._over:
             self._over = True
             info = None if error is None else error_info(error)
