@@ -6,6 +6,7 @@ from rxstream.testing.assertions import assert_stream
 from rxstream.testing.decoders import verify_decoder
 from rxstream.testing.marbles import draw, from_marbles
 from rxstream.testing.misbehaviours import MISBEHAVIOURS, Misbehaviour, misbehaving
+from rxstream.testing.operators import verify_operator
 from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
 from rxstream.testing.verify import (
     Check,
@@ -42,6 +43,7 @@ __all__ = [
     "settle",
     "source_checks",
     "verify_decoder",
+    "verify_operator",
     "verify_publisher",
     "verify_source",
     "virtual_time",

@@ -25,7 +25,18 @@ from rxstream.events import EventBase
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 
-__all__ = ["Broken", "Lab", "NotApplicable", "Planted", "Probe", "Specimen", "Unmade", "depth", "essence"]
+__all__ = [
+    "Broken",
+    "Lab",
+    "NotApplicable",
+    "Planted",
+    "Probe",
+    "Specimen",
+    "Unmade",
+    "WatchedGate",
+    "depth",
+    "essence",
+]
 
 
 class Broken(Exception):
@@ -159,7 +170,7 @@ def depth() -> int:
     return deep
 
 
-class _WatchedGate(Gate):
+class WatchedGate(Gate):
     """A gate that knows who watches it."""
 
     def __init__(self) -> None:
@@ -182,7 +193,7 @@ class Lab:
         self.specimen = specimen
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._note)
-        self.gate = _WatchedGate()
+        self.gate = WatchedGate()
         self.raised: list[str] = []
         """What the loop was told that nobody took."""
         self._thread = threading.get_ident()

@@ -1,0 +1,375 @@
+"""Does an operator keep the rules of one? Every rule tried at scripts and pauses by chance, in virtual time.
+
+An operator of your own is made anew for each trial, on the trial's loop::
+
+    def test_my_operator() -> None:
+        verify_operator(lambda: my_operator(3))
+
+
+    def test_my_counter() -> None:
+        verify_operator(my_counter, keeps="items")  # it makes something else of the events
+
+pytest is not needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from reactivex import Observable
+
+from rxstream._check import count, function, one_of
+from rxstream.errors import Disconnected
+from rxstream.loop import LoopScheduler
+from rxstream.testing._lab import Broken, NotApplicable, WatchedGate
+from rxstream.testing._rules import CheckResult
+from rxstream.testing.marbles import bare
+from rxstream.testing.scripted import DONE, Recorder, Scripted, Step, raising
+from rxstream.testing.verify import ContractViolation, Verification
+from rxstream.testing.virtual import VirtualLoop, run_virtual, settle
+
+__all__ = ["Keeps", "Operator", "verify_operator"]
+
+Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
+Keeps: TypeAlias = Literal["text", "items", "nothing"]
+"""What an operator keeps: the ``text``, however it is cut; the ``items`` that it makes, whenever they come; or
+``nothing``, for it drops what it likes."""
+
+_WAITS: Final = (0.1, 0.7, 3.0)
+_TEXTS: Final = ("a", "Hm. ", "wörd ", "日本。", "long " * 9)
+_PAUSES: Final = (0.0, 0.05, 0.3, 1.0, 5.0)
+_LONG: Final = 10_000.0
+"""Seconds in which everything comes to its end."""
+_ENDLESS: Final = 100_000
+_MUCH: Final = 70_000
+"""Events of an endless source that may wait somewhere."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is tried, and how thoroughly."""
+
+    make: Callable[[], Operator]
+    keeps: Keeps
+    key: Callable[[Any], object]
+    rounds: int
+    seed: int
+
+    def keys(self, trial: _Trial) -> list[object]:
+        return [self.key(item) for item in trial.recorder.items]
+
+    def plans(self) -> Iterator[_Plan]:
+        chance = random.Random(self.seed)  # noqa: S311 - not for secrets
+        for _ in range(self.rounds):
+            yield _Plan.by(chance)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the source gives, and when its consumer pauses."""
+
+    steps: tuple[float | str, ...]
+    end: Literal["done", "error"]
+    moves: tuple[tuple[float, bool], ...]
+
+    @classmethod
+    def by(cls, chance: random.Random) -> _Plan:
+        steps = tuple(chance.choice((*_WAITS, *_TEXTS)) for _ in range(chance.randint(0, 12)))
+        moves = tuple((chance.choice(_PAUSES), chance.random() < 0.5) for _ in range(chance.randint(0, 8)))
+        return cls(steps, chance.choice(("done", "error")), moves)
+
+    @property
+    def text(self) -> str:
+        return "".join(step for step in self.steps if isinstance(step, str))
+
+    @property
+    def script(self) -> list[Step]:
+        return [*self.steps, DONE if self.end == "done" else raising(Disconnected("cut"))]
+
+
+class _Trial:
+    """One subscription to a script through the operator, with a gate that is moved."""
+
+    def __init__(self, script: Scripted, made: Observable[Any]) -> None:
+        self.script = script
+        self.recorder = Recorder()
+        self.gate = WatchedGate()
+        self.through = 0
+        """Items that came through a closed gate."""
+        self.recorder.and_then = self._check
+        self.subscription = made.subscribe(
+            self.recorder.on_next,
+            self.recorder.on_error,
+            self.recorder.on_completed,
+            scheduler=LoopScheduler(gate=self.gate),
+        )
+
+    @classmethod
+    def of(cls, subject: _Subject, steps: Sequence[Step]) -> _Trial:
+        script = Scripted(steps)
+        return cls(script, subject.make()(script.events()))
+
+    @property
+    def text(self) -> str:
+        return "".join(_texts(self.recorder.items))
+
+    def _check(self, _item: object) -> None:
+        self.through += self.gate.closed
+
+    async def follow(self, moves: Iterable[tuple[float, bool]]) -> None:
+        for seconds, hold in moves:
+            await asyncio.sleep(seconds)
+            (self.gate.hold if hold else self.gate.release)("verify")
+
+    async def to_the_end(self, moves: Iterable[tuple[float, bool]] = ()) -> None:
+        await self.follow(moves)
+        self.gate.release("verify")
+        await asyncio.sleep(_LONG)
+
+    def left(self) -> str:
+        """What it has not released."""
+        loop = cast("VirtualLoop", asyncio.get_running_loop())
+        found = {
+            "subscriptions of its source": self.script.running,
+            "holds of the gate": len(self.gate.holds),
+            "watches of the gate": len(self.gate.watching),
+            "timers": len(loop.timers),
+        }
+        return ", ".join(f"{number} {what}" for what, number in found.items() if number)
+
+
+def _texts(items: Iterable[object]) -> Iterator[str]:
+    for item in items:
+        if isinstance(item, (list, tuple)):
+            yield from _texts(cast("Iterable[object]", item))
+        elif isinstance(text := item if isinstance(item, str) else getattr(item, "text", None), str):
+            yield text
+
+
+def _must(condition: object, complaint: str) -> None:
+    if not condition:
+        raise Broken(complaint)
+
+
+def _each(subject: _Subject, experiment: Callable[[_Plan], Awaitable[None]]) -> None:
+    """Make it with each plan, on a loop of its own."""
+    for number, plan in enumerate(subject.plans(), 1):
+        try:
+            run_virtual(experiment(plan))
+        except NotApplicable:
+            raise
+        except Exception as found:
+            what = str(found) if isinstance(found, (Broken, AssertionError)) else repr(found)
+            raise Broken(f"{what} (trial {number} with seed={subject.seed}: {plan})") from found
+
+
+# --- the rules ------------------------------------------------------------------------------------------------------------
+
+
+def _gate(subject: _Subject) -> None:
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, plan.script)
+        await trial.to_the_end(plan.moves)
+        _must(not trial.through, f"{trial.through} items came through a closed gate")
+
+    _each(subject, experiment)
+
+
+def _nothing_lost(subject: _Subject) -> None:
+    if subject.keeps == "nothing":
+        raise NotApplicable("it may drop what it likes")
+
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, plan.script)
+        await trial.to_the_end(plan.moves)
+        if subject.keeps == "text":
+            _must(trial.text == plan.text, f"the text is {trial.text!r}")
+            return
+        other = _Trial.of(subject, plan.script)
+        await other.to_the_end()
+        given, due = subject.keys(trial), subject.keys(other)
+        _must(
+            given == due,
+            f"with pauses it gives {len(given)} items, {given[-1:]} the last; without {len(due)}, {due[-1:]}",
+        )
+
+    _each(subject, experiment)
+
+
+def _same_end(subject: _Subject) -> None:
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, plan.script)
+        await trial.to_the_end(plan.moves)
+        recorder = trial.recorder
+        _must(recorder.ended_at is not None, "its end did not come")
+        if plan.end == "done":
+            _must(recorder.completed, f"its source completed, and it failed: {recorder.error!r}")
+        else:
+            _must(isinstance(recorder.error, Disconnected), f"its source failed, and it ended with {recorder.error!r}")
+
+    _each(subject, experiment)
+
+
+def _released(subject: _Subject) -> None:
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, plan.script)
+        await trial.to_the_end(plan.moves)
+        _must(not (left := trial.left()), f"when it is over, there are {left}")
+
+    _each(subject, experiment)
+
+
+def _disposed(subject: _Subject) -> None:
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, plan.script)
+        await trial.follow(plan.moves)
+        trial.subscription.dispose()
+        signals = len(trial.recorder.items), trial.recorder.ended_at
+        trial.gate.release("verify")
+        await settle()
+        left = trial.left()
+        await asyncio.sleep(_LONG)
+        _must((len(trial.recorder.items), trial.recorder.ended_at) == signals, "something came after dispose()")
+        _must(not left, f"after dispose() there are {left}")
+
+    _each(subject, experiment)
+
+
+def _comes_to_rest(subject: _Subject) -> None:
+    if subject.keeps == "nothing":
+        raise NotApplicable("it may read on, and drop what it reads")
+
+    async def experiment() -> tuple[int, int, int]:
+        trial = _Trial.of(subject, ["These are words. "] * _ENDLESS)
+        trial.recorder.and_then = lambda _: trial.gate.hold("verify")
+        await asyncio.sleep(_LONG)
+        at_rest = trial.script.given
+        await asyncio.sleep(_LONG)
+        trial.subscription.dispose()
+        return len(trial.recorder.items), at_rest, trial.script.given
+
+    items, at_rest, given = run_virtual(experiment())
+    if not items:
+        raise NotApplicable("it gives nothing before the end of its source")
+    _must(at_rest == given < _MUCH, f"{given} events were read, and nobody wanted them")
+
+
+def _clock_stands(subject: _Subject) -> None:
+    async def experiment(plan: _Plan) -> None:
+        trial = _Trial.of(subject, [0.1, *plan.script])
+        await trial.to_the_end([(0.1 * (len(plan.steps) % 4), True), (_LONG, False)])
+        recorder = trial.recorder
+        how = "completed" if recorder.completed else repr(recorder.error)
+        as_source = recorder.completed if plan.end == "done" else isinstance(recorder.error, Disconnected)
+        _must(as_source, f"after a pause of {_LONG:g} s it ended otherwise than its source: {how}")
+
+    _each(subject, experiment)
+
+
+def _apart(subject: _Subject) -> None:
+    if subject.keeps == "nothing":
+        raise NotApplicable("it may drop what it likes")
+
+    async def experiment(plan: _Plan) -> None:
+        script = Scripted(plan.script)
+        made = subject.make()(script.events())
+        both = [_Trial(script, made) for _ in range(2)]
+        await asyncio.sleep(_LONG)
+        alone = _Trial.of(subject, plan.script)
+        await asyncio.sleep(_LONG)
+        for trial in both:
+            same = trial.text == plan.text if subject.keeps == "text" else subject.keys(trial) == subject.keys(alone)
+            _must(same, "of two subscribers at once one does not get what it gets alone")
+
+    _each(subject, experiment)
+
+
+def _shut_down(subject: _Subject) -> None:
+    for plan in subject.plans():
+        trials: list[_Trial] = []
+
+        async def experiment(plan: _Plan = plan, trials: list[_Trial] = trials) -> None:
+            trials.append(_Trial.of(subject, plan.script))
+            await trials[0].follow(plan.moves)
+            await settle()
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(experiment())
+        _must(trials[0].recorder.ended_at is not None, f"its end did not come ({plan})")
+
+
+_Rule: TypeAlias = tuple[str, str, Callable[[_Subject], None]]
+_RULES: Final[Sequence[_Rule]] = (
+    ("O.1", "nothing comes while the gate is closed", _gate),
+    ("O.2", "nothing is lost, doubled or out of order, whoever pauses when", _nothing_lost),
+    ("O.3", "its end is that of its source", _same_end),
+    ("O.4", "when it is over, everything is released", _released),
+    ("O.5", "disposed at any moment, it is silent, and everything is released", _disposed),
+    ("O.6", "behind a consumer that has stopped, an endless source comes to rest", _comes_to_rest),
+    ("O.7", "a pause, however long, is no stall: clocks stand", _clock_stands),
+    ("O.8", "two subscribers have each their own state", _apart),
+    ("O.9", "that the loop is shut down is told, whoever has paused", _shut_down),
+)
+
+
+def verify_operator(
+    make: Callable[[], Operator],
+    *,
+    keeps: Keeps = "text",
+    key: Callable[[Any], object] = bare,
+    rounds: int = 30,
+    seed: int = 0,
+    exempt: Mapping[str, str] | None = None,
+) -> Verification:
+    """Hold an operator on a model's events against every rule of one, and give what came of it.
+
+    Args:
+        make: Gives the operator; it is called on the loop of each trial.
+        keeps: ``"text"``: of events it gives events, lists of them or texts, whose text is the same, however it is cut.
+            ``"items"``: it makes something else, and the same whoever pauses. ``"nothing"``: it may drop what it likes.
+        key: What of an item is the same in two runs, where items are kept; by default all that an event says, without its
+            time.
+        rounds: How many trials are made of each rule.
+        seed: Chooses other ones.
+        exempt: Rules that it need not keep, by number, such as ``{"O.6": "it is asked to keep all"}``, and why.
+
+    Raises:
+        ContractViolation: a rule is broken; its message is the table of all rules, with the trial that showed it.
+        ConfigurationError: an option is not as described.
+
+    Example:
+        >>> from rxstream import operators as rxo
+        >>> from rxstream.testing import verify_operator
+        >>> verify_operator(lambda: rxo.timeouts(idle=60), rounds=5).passed
+        True
+    """
+    function("make", make)
+    function("key", key)
+    one_of("keeps", keeps, ("text", "items", "nothing"))
+    excused = dict(exempt or {})
+    for number in excused:
+        one_of("exempt", number, [rule for rule, _, _ in _RULES])
+    subject = _Subject(make, keeps, key, count("rounds", rounds), seed)
+    verification = Verification(tuple(_result(rule, subject, excused) for rule in _RULES))
+    if not verification.passed:
+        raise ContractViolation(verification)
+    return verification
+
+
+def _result(rule: _Rule, subject: _Subject, excused: Mapping[str, str]) -> CheckResult:
+    number, means, experiment = rule
+    if number in excused:
+        return CheckResult(number, means, "not applicable", excused[number] or "it is exempt")
+    try:
+        experiment(subject)
+    except NotApplicable as reason:
+        return CheckResult(number, means, "not applicable", str(reason))
+    except (Broken, AssertionError) as found:
+        return CheckResult(number, means, "failed", str(found))
+    except Exception as error:  # noqa: BLE001 - whatever an operator raises breaks the rule
+        return CheckResult(number, means, "failed", f"{type(error).__name__}: {error}")
+    return CheckResult(number, means, "passed")
