@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rxstream.latency import LatencyQuantile
     from rxstream.limiter import TokenBucket
     from rxstream.loop import LoopScheduler
+    from rxstream.manager import StreamManager
+    from rxstream.manager_events import StreamEnded, StreamEvent, StreamPaused, StreamResumed, StreamStarted
+    from rxstream.manager_statistics import ManagerStatistics, StreamStatistics
     from rxstream.messages import Message, Tool
     from rxstream.metrics import MetricsSink, StreamMetrics, StreamOpened
     from rxstream.observable import Stream
@@ -68,6 +71,7 @@ __all__ = [
     "LocalServer",
     "LoggingSink",
     "LoopScheduler",
+    "ManagerStatistics",
     "MemorySink",
     "Message",
     "MessageChunk",
@@ -84,11 +88,18 @@ __all__ = [
     "Statistics",
     "Stream",
     "StreamConfig",
+    "StreamEnded",
+    "StreamEvent",
     "StreamHandler",
+    "StreamManager",
     "StreamMetadata",
     "StreamMetrics",
     "StreamOpened",
+    "StreamPaused",
+    "StreamResumed",
     "StreamSession",
+    "StreamStarted",
+    "StreamStatistics",
     "Timeouts",
     "TokenBucket",
     "Tool",
@@ -135,6 +146,14 @@ _HOMES = {
     "LatencyQuantile": "latency",
     "TokenBucket": "limiter",
     "LoopScheduler": "loop",
+    "StreamManager": "manager",
+    "StreamEnded": "manager_events",
+    "StreamEvent": "manager_events",
+    "StreamPaused": "manager_events",
+    "StreamResumed": "manager_events",
+    "StreamStarted": "manager_events",
+    "ManagerStatistics": "manager_statistics",
+    "StreamStatistics": "manager_statistics",
     "Message": "messages",
     "Tool": "messages",
     "MetricsSink": "metrics",

@@ -1,0 +1,68 @@
+"""What is handed to a manager: anything that gives events, and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from msgspec.structs import replace
+from reactivex import Observable
+
+from rxstream._asking import label_of
+from rxstream._check import show
+from rxstream.conversion import from_iterable
+from rxstream.creation import from_sdk
+from rxstream.errors import ConfigurationError
+from rxstream.events import Event
+from rxstream.observable import Stream
+from rxstream.sinks.handler import StreamMetadata
+from rxstream.sources.adopt import is_sdk_stream
+
+__all__ = ["metadata_of", "stream_of"]
+
+_TEXTS = ("stream_id", "label", "provider", "model", "request_id", "parent_id", "trace_id")
+
+
+def stream_of(source: object) -> Stream[Event]:
+    """`source` as a stream of events.
+
+    Raises:
+        ConfigurationError: it gives none.
+    """
+    if isinstance(source, Observable):
+        events = cast("Observable[Event]", source)
+        return Stream.of(events, label=label_of(events))
+    if is_sdk_stream(source):
+        return from_sdk(cast("Any", source))
+    return from_iterable(cast("Any", source))
+
+
+def metadata_of(given: StreamMetadata | Mapping[str, Any] | None, source: Stream[Event]) -> StreamMetadata:
+    """What is known of `source`: what was given, and what it tells itself.
+
+    Raises:
+        ConfigurationError: it was given in a way that says nothing.
+    """
+    metadata = given if isinstance(given, StreamMetadata) else _read(given or {})
+    for name in _TEXTS:
+        if not isinstance(value := getattr(metadata, name), str):
+            raise ConfigurationError(f"metadata: {name}={show(value)}: must be a string")
+    provider = model = ""
+    if source.asking is not None:
+        with contextlib.suppress(ConfigurationError):  # the environment is wrong: the stream will say so
+            provider, model, _ = source.asking.key
+    return replace(
+        metadata,
+        label=metadata.label or source.label,
+        provider=metadata.provider or provider,
+        model=metadata.model or model,
+    )
+
+
+def _read(given: Mapping[str, Any]) -> StreamMetadata:
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"metadata={show(given)}: must be a StreamMetadata or a dict")
+    known = {name: value for name, value in given.items() if name in _TEXTS}
+    others = {name: value for name, value in given.items() if name not in (*_TEXTS, "extra", "started_at")}
+    return StreamMetadata(**known, extra={**given.get("extra", {}), **others})

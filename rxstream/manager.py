@@ -1,0 +1,384 @@
+"""Many streams in one hand: `StreamManager`, and `APIModelManager`, which asks models.
+
+Rules of this module:
+
+* A manager has one loop: that which runs where it is made, else the shared one. All its streams, handlers and events are on it.
+* Every method may be called from any thread, and none but `StreamManager.get_result` and `StreamManager.close` waits. Those that
+  change a stream return whether they did: only legal transitions happen, and what is over stays as it is.
+* Nothing grows without a bound: streams that have ended are kept up to a number, and so are those that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from msgspec.structs import replace
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from rxstream._check import count
+from rxstream._intake import metadata_of, stream_of
+from rxstream._managed import Board, Managed
+from rxstream._registry import Registered, Registry, Wanted
+from rxstream._roster import Roster
+from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
+from rxstream.manager_events import StreamEvent
+from rxstream.manager_statistics import ManagerStatistics, StreamStatistics
+from rxstream.observable import Stream
+from rxstream.segment import TextUnit
+from rxstream.session import SessionStatus, StreamSession
+from rxstream.sinks._policy import HandlerPolicy, OnFailure, Slow
+from rxstream.sinks.handler import StreamMetadata, as_handler
+
+if TYPE_CHECKING:
+    from rxstream.response import Response
+
+__all__ = ["StreamManager"]
+
+
+class StreamManager:
+    """Runs many streams: starts, pauses, resumes and cancels them, tells handlers, and knows how each of them is.
+
+    Example:
+        >>> import rxstream
+        >>> told = []
+        >>> with rxstream.StreamManager() as manager:
+        ...     handler_id = manager.register_handler(lambda event: told.append(type(event).__name__))
+        ...     stream_id = manager.start_stream(["to ", "be"])
+        ...     manager.get_result(stream_id, timeout=5).text, manager.get_stream_status(stream_id)
+        ('to be', 'completed')
+        >>> told
+        ['Started', 'TextDelta', 'TextDelta', 'Finished']
+
+    Args:
+        max_streams: Streams that may run at a time; None for any number. Others wait, ``inactive``, and begin in their order.
+        max_waiting: Streams that may wait; the next one is refused with `rxstream.errors.BulkheadFull`.
+        keep: Streams that have ended whose status, result and figures are kept; the oldest are forgotten.
+        replay: Events that a late subscriber of `events` sees.
+
+    Raises:
+        ConfigurationError: one of them is not as described.
+    """
+
+    def __init__(
+        self, *, max_streams: int | None = None, max_waiting: int = 1024, keep: int = 1000, replay: int = 0
+    ) -> None:
+        self.loop = current_loop()
+        """Where all of it runs."""
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._registry = Registry()
+        self._roster = Roster(max_streams=max_streams, max_waiting=max_waiting, keep=keep)
+        self._late: set[asyncio.Task[None]] = set()
+        """Of streams that have ended, while slow handlers are still told of them."""
+        self._board = Board(self.loop, replay=count("replay", replay, least=0))
+        self.events: Stream[StreamEvent] = Stream.of(Observable(self._listen), label="manager")
+        """Everything that happens in all streams, hot, in order, to each subscriber at its own pace: it holds up nobody, and if more
+        than 65 536 events wait for it, it alone ends in `rxstream.errors.LimitExceeded`, after those."""
+
+    # --- handlers ---------------------------------------------------------------------------------------------------------
+
+    def register_handler(
+        self,
+        handler: object,
+        *,
+        on_failure: OnFailure = "isolate",
+        failures: int = 3,
+        slow: Slow = "buffer",
+        capacity: int = 100_000,
+        thread: bool = False,
+        by: Literal["delta"] | TextUnit = "delta",
+        streams: Wanted = None,
+    ) -> str:
+        """Tell `handler` of all streams that run, from now on, and of all that will be started.
+
+        Args:
+            handler: Whatever `rxstream.sinks.handler.as_handler` takes. Where it is to keep several streams apart it overrides
+                ``for_stream``.
+            on_failure: See `rxstream.HandlerPolicy`, for all that follows.
+            failures: After how many of them it is detached from a stream.
+            slow: What happens when too many calls wait for it.
+            capacity: How many may.
+            thread: Whether its plain functions run in a thread of their own.
+            by: What a token is.
+            streams: The streams that it is for: their ids, or a function of their metadata; None is all.
+
+        Returns:
+            Its id, for `unregister_handler`.
+
+        Raises:
+            ConfigurationError: it is no handler, or an option is not as described.
+        """
+        told = as_handler(handler)
+        policy = HandlerPolicy(
+            on_failure=on_failure, failures=failures, slow=slow, capacity=capacity, thread=thread, by=by
+        )
+        if streams is not None and not callable(streams):
+            streams = [self._roster.find(stream_id).id for stream_id in streams]
+        with self._lock:
+            registered = self._registry.add(told, policy, streams)
+        self._each(lambda managed: managed.add(registered))
+        return registered.id
+
+    def unregister_handler(self, handler_id: str) -> bool:
+        """Tell it nothing more, of any stream.
+
+        Returns:
+            Whether it was registered until now.
+
+        Raises:
+            UnknownHandler: this id was never given.
+        """
+        with self._lock:
+            removed = self._registry.remove(handler_id)
+        self._each(lambda managed: managed.remove(handler_id))
+        return removed
+
+    def _each(self, change: Callable[[Managed], None]) -> None:
+        """Change all that run, on the loop."""
+
+        def change_all() -> None:
+            for managed in self._roster.running:
+                change(managed)
+
+        call_on(self.loop, change_all)
+
+    def _handlers(self) -> list[Registered]:
+        with self._lock:
+            return self._registry.all()
+
+    # --- streams ----------------------------------------------------------------------------------------------------------
+
+    def start_stream(
+        self,
+        source: object,
+        metadata: StreamMetadata | Mapping[str, Any] | None = None,
+        *,
+        handlers: Iterable[object] = (),
+        stream_id: str | None = None,
+    ) -> str:
+        """Run a stream; or have it wait for its turn.
+
+        Args:
+            source: A `rxstream.Stream`, any Observable of events, a stream that an SDK has opened, or what
+                `rxstream.from_iterable` takes: an iterable or an asynchronous one, of events or pieces of text, or a function
+                that makes one.
+            metadata: What is known of it: a `rxstream.StreamMetadata`, or a dict of its fields, in which what is none goes
+                into ``extra``. A label, and a trace (that of the parent stream, if that is one of ours), are made up where
+                there are none.
+            handlers: Handlers for this stream alone, told after the registered ones.
+            stream_id: What to call it; by default a number is given.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ConfigurationError: `source` is none of these, `stream_id` is taken, or the manager is closed.
+            BulkheadFull: as many streams run, and wait, as may.
+        """
+        events = stream_of(source)
+        told = [as_handler(handler) for handler in handlers]
+        known = metadata_of(metadata, events)
+        name = stream_id or known.stream_id or f"stream-{next(self._numbers)}"
+        own = [Registered.own(f"{name}/{number}", handler) for number, handler in enumerate(told, 1)]
+
+        def make(find: Callable[[str], Managed | None]) -> Managed:
+            parent = find(known.parent_id)
+            trace_id = known.trace_id or (parent.metadata.trace_id if parent else uuid.uuid4().hex)
+            return Managed(
+                events,
+                replace(known, stream_id=name, label=known.label or name, trace_id=trace_id),
+                loop=self.loop,
+                board=self._board,
+                handlers=lambda: self._handlers() + own,
+                ended=self._ended,
+            )
+
+        managed, runs = self._roster.enter(name, make)
+        if runs:
+            managed.start()
+        return name
+
+    def pause_stream(self, stream_id: str) -> bool:
+        """Hold it; see `rxstream.StreamSession.pause`.
+
+        Returns:
+            Whether this did it: only an active stream can be paused.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).session.pause()
+
+    def resume_stream(self, stream_id: str) -> bool:
+        """Let it go on, where it was paused.
+
+        Returns:
+            Whether this did it: only a paused stream can be resumed.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).session.resume()
+
+    def cancel_stream(self, stream_id: str, reason: str = "") -> bool:
+        """Close its request now; its handlers get ``on_cancel``, then ``on_stream_error``.
+
+        Returns:
+            Whether this did it: what is over stays as it is.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).session.cancel(reason)
+
+    def forget(self, stream_id: str) -> bool:
+        """Keep nothing of it any more; its figures stay in `statistics`.
+
+        Returns:
+            Whether this did it: a stream that is not over is kept.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.forget(stream_id)
+
+    # --- how they are -----------------------------------------------------------------------------------------------------
+
+    def streams(self) -> dict[str, SessionStatus]:
+        """The status of each stream that it has, in the order in which they were given to it."""
+        return self._roster.statuses
+
+    def get_stream_status(self, stream_id: str) -> SessionStatus:
+        """``inactive`` while it waits for its turn, ``active``, ``paused``, ``completed``, ``cancelled`` or ``error``.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).session.status
+
+    def session(self, stream_id: str) -> StreamSession:
+        """Its handle: what it says so far, its error, its gate.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).session
+
+    def get_statistics(self, stream_id: str) -> StreamStatistics:
+        """Its figures so far.
+
+        Raises:
+            UnknownStream: there is none of this id.
+        """
+        return self._roster.find(stream_id).statistics
+
+    @property
+    def statistics(self) -> ManagerStatistics:
+        """The figures of all streams so far, forgotten ones, too."""
+        return self._roster.statistics
+
+    # --- results ----------------------------------------------------------------------------------------------------------
+
+    def get_result(self, stream_id: str, timeout: float | None = None) -> Response:
+        """Wait, at most `timeout` seconds, for its end, and give the answer; handlers with plain functions know it by then.
+
+        Of a combination of tracks it has a choice for each track; see `rxstream.StreamSession.responses`, too.
+
+        Raises:
+            UnknownStream: there is none of this id.
+            StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
+            TimeoutError: it has not ended yet; it goes on.
+            ConfigurationError: called on the manager's own loop; await `wait` there.
+        """
+        result = self._roster.find(stream_id).result
+        if not result.done():
+            refuse_to_block(self.loop, "use `await manager.wait(stream_id)`")
+        return result.result(timeout)
+
+    async def wait(self, stream_id: str) -> Response:
+        """`get_result` for coroutines, on any loop. Cancelling the wait does not cancel the stream.
+
+        Raises:
+            UnknownStream: there is none of this id.
+            StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
+        """
+        outcome = asyncio.wrap_future(self._roster.find(stream_id).result)
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, if nobody else does
+        return await asyncio.shield(outcome)
+
+    # --- the end ----------------------------------------------------------------------------------------------------------
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Cancel all streams, those that wait, too, and complete `events`. Nothing can be started any more.
+
+        It waits until slow handlers have been told all, at most `timeout` seconds: what waits for them then is forgotten. Called on
+        the manager's own loop it does not wait; there, await `aclose`.
+        """
+        closing = self._close(timeout)
+        if closing is not None and running_loop() is not self.loop:
+            closing.result()
+
+    async def aclose(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - it ends otherwise then, and raises nothing
+        """`close` for coroutines, on any loop."""
+        closing = self._close(timeout)
+        if closing is not None:
+            await asyncio.wrap_future(closing)
+
+    def _close(self, timeout: float) -> Future[None] | None:
+        for managed in self._roster.close():
+            managed.session.cancel("its manager was closed")
+        if self.loop.is_closed() or not self.loop.is_running():
+            return None
+        return asyncio.run_coroutine_threadsafe(self._settle(timeout), self.loop)
+
+    async def _settle(self, timeout: float) -> None:  # noqa: ASYNC109 - see aclose
+        self._board.close()
+        if self._late:
+            _, late = await asyncio.wait(self._late, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<StreamManager {self._roster!r}>"
+
+    # --- on the loop ------------------------------------------------------------------------------------------------------
+
+    def _ended(self, managed: Managed) -> None:
+        """All have been told that it is over."""
+        statistics = managed.statistics
+        if statistics.waiting:
+            task = self.loop.create_task(managed.settled())
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        if self._roster.ended(managed, statistics):
+            self.loop.call_soon(self._start_next)  # not here: a row of streams that end at once would pile up
+
+    def _start_next(self) -> None:
+        if (managed := self._roster.next()) is not None:
+            managed.start()
+
+    def _listen(
+        self, observer: abc.ObserverBase[StreamEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        member = self._board.join(observer, LoopScheduler.of(scheduler))
+        return Disposable(member.dispose if member is not None else None)
