@@ -44,8 +44,8 @@ _TEXTS: Final = ("a", "Hm. ", "wörd ", "日本。", "long " * 9)
 _PAUSES: Final = (0.0, 0.05, 0.3, 1.0, 5.0)
 _LONG: Final = 10_000.0
 """Seconds in which everything comes to its end."""
-_ENDLESS: Final = 100_000
-_MUCH: Final = 70_000
+_ENDLESS: Final = 20_000
+_MUCH: Final = 15_000
 """Events of an endless source that may wait somewhere."""
 
 
@@ -244,7 +244,7 @@ def _comes_to_rest(subject: _Subject) -> None:
         raise NotApplicable("it may read on, and drop what it reads")
 
     async def experiment() -> tuple[int, int, int]:
-        trial = _Trial.of(subject, ["These are words. "] * _ENDLESS)
+        trial = _Trial.of(subject, ["These are words. " * 8] * _ENDLESS)
         trial.recorder.and_then = lambda _: trial.gate.hold("verify")
         await asyncio.sleep(_LONG)
         at_rest = trial.script.given

@@ -178,7 +178,7 @@ FAULTS: list[tuple[str, Callable[[], Operator]]] = [
 
 def broken(make: Callable[[], Operator], **options: Any) -> list[str]:
     with pytest.raises(ContractViolation) as found:
-        verify_operator(make, **{"rounds": 8, **options})
+        verify_operator(make, **{"rounds": 20, **options})
     return [result.rule for result in found.value.verification.broken]
 
 

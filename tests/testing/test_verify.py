@@ -367,7 +367,7 @@ async def test_it_works_while_a_loop_is_running_and_with_coroutine_factories() -
 def test_pytest_is_not_needed() -> None:
     code = "import sys; sys.modules['pytest'] = None; import rxstream.testing; print(rxstream.testing.__all__[0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("Check\n", "")
+    assert (done.stdout, done.stderr) == ("DONE\n", "")
 
 
 def test_whoever_gives_no_disposable_gives_a_function() -> None:
