@@ -42,9 +42,16 @@ if TYPE_CHECKING:
     from rxstream.quota import RateLimiter
     from rxstream.response import Response
     from rxstream.session import Statistics, StreamSession
+    from rxstream.sinks.buffered import BufferedStreamHandler
+    from rxstream.sinks.callbacks import CallbackStreamHandler
+    from rxstream.sinks.file import FileStreamHandler
     from rxstream.sinks.handler import HandlerFigures, HandlerPolicy, StreamHandler, StreamMetadata, as_handler
     from rxstream.sinks.iterator import to_async_iterable, to_iterable
+    from rxstream.sinks.log import LoggingStreamHandler
     from rxstream.sinks.publisher import Publisher
+    from rxstream.sinks.queue import QueueStreamHandler
+    from rxstream.sinks.sender import SenderStreamHandler
+    from rxstream.sinks.terminal import ConsoleStreamHandler
     from rxstream.sketch import Sketch
     from rxstream.snapshot import Snapshot
     from rxstream.sources.local import LocalServer
@@ -56,13 +63,17 @@ if TYPE_CHECKING:
     from rxstream.usage import Usage
 
 __all__ = [
+    "BufferedStreamHandler",
     "Bulkhead",
     "BulkheadStatistics",
+    "CallbackStreamHandler",
     "CircuitBreaker",
     "CircuitChange",
     "Comparison",
+    "ConsoleStreamHandler",
     "DualTrack",
     "ErrorPolicy",
+    "FileStreamHandler",
     "Gate",
     "HandlerFigures",
     "HandlerPolicy",
@@ -70,6 +81,7 @@ __all__ = [
     "Limits",
     "LocalServer",
     "LoggingSink",
+    "LoggingStreamHandler",
     "LoopScheduler",
     "ManagerStatistics",
     "MemorySink",
@@ -78,11 +90,13 @@ __all__ = [
     "MetricsSink",
     "OpenTelemetrySink",
     "Publisher",
+    "QueueStreamHandler",
     "RateLimiter",
     "Request",
     "Response",
     "Retry",
     "RetryBudget",
+    "SenderStreamHandler",
     "Sketch",
     "Snapshot",
     "Statistics",
@@ -166,6 +180,13 @@ _HOMES = {
     "Response": "response",
     "Statistics": "session",
     "StreamSession": "session",
+    "BufferedStreamHandler": "sinks.buffered",
+    "CallbackStreamHandler": "sinks.callbacks",
+    "ConsoleStreamHandler": "sinks.terminal",
+    "FileStreamHandler": "sinks.file",
+    "LoggingStreamHandler": "sinks.log",
+    "QueueStreamHandler": "sinks.queue",
+    "SenderStreamHandler": "sinks.sender",
     "HandlerFigures": "sinks.handler",
     "HandlerPolicy": "sinks.handler",
     "StreamHandler": "sinks.handler",

@@ -37,8 +37,7 @@ class StreamHandler(Hooks):
         ...         print(index, repr(token))
         ...     def on_stream_complete(self, full_response):
         ...         print("all of it:", full_response.text)
-        >>> session = rxstream.from_iterable(["to ", "be"]).start(Printer())
-        >>> _ = session.result()
+        >>> _ = rxstream.from_iterable(["to ", "be"]).start(Printer()).result()
         0 'to '
         1 'be'
         all of it: to be
@@ -86,8 +85,8 @@ def as_handler(told: object) -> StreamHandler:
         >>> events = []
         >>> handler = as_handler(events.append)
         >>> _ = rxstream.from_iterable(["to be"]).start(handler).result()
-        >>> [event.type for event in events]
-        ['text-delta', 'finished']
+        >>> [type(event).__name__ for event in events]
+        ['Started', 'TextDelta', 'Finished']
 
     Args:
         told: A `StreamHandler`; any object that has some of its methods; an observer of Rx, told of events and the end; or a

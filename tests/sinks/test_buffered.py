@@ -1,0 +1,96 @@
+"""The handler that keeps the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+import rxstream
+from rxstream.errors import ConfigurationError, Disconnected
+from rxstream.events import Event, Finished, Retracted, TextDelta
+from rxstream.observable import Stream
+from rxstream.sinks._dispatch import Dispatch
+from rxstream.sinks.buffered import BufferedStreamHandler
+from rxstream.sinks.handler import StreamMetadata
+from tests.support.scripted import DONE, Scripted, Step, words
+from tests.support.virtual_loop import virtual_time
+
+
+def stream(*steps: Step) -> Stream[Event]:
+    return Stream.of(Scripted(steps).events())
+
+
+@virtual_time
+async def test_it_has_the_text_so_far_and_the_answer() -> None:
+    handler = BufferedStreamHandler()
+    stream(*words("to ", "be")).subscribe(handler)
+    assert handler.text == ""
+    await asyncio.sleep(1.5)
+    assert (handler.text, handler.response) == ("to ", None)
+    with pytest.raises(ConfigurationError, match="block"):
+        handler.get_response()
+    await asyncio.sleep(2)
+    assert handler.get_response() == "to be"
+    assert handler.response is not None
+    assert handler.response.finish_reason == "stop"
+
+
+@virtual_time
+async def test_what_is_retracted_is_not_in_it() -> None:
+    handler = BufferedStreamHandler()
+    retry: list[Step] = [TextDelta(text="to be"), Retracted(to_offset=3), TextDelta(text="see", attempt=1), DONE]
+    stream(*retry).subscribe(handler)
+    await asyncio.sleep(1)
+    assert handler.get_response() == handler.text == "to see"
+
+
+@virtual_time
+async def test_of_a_failure_it_has_what_arrived() -> None:
+    handler = BufferedStreamHandler()
+    stream("to ", 1.0, Disconnected("cut")).subscribe(handler)
+    await asyncio.sleep(2)
+    with pytest.raises(Disconnected):
+        handler.get_response()
+    assert handler.response is not None
+    assert handler.response.text == handler.text == "to "
+
+
+def test_any_thread_may_wait_for_it() -> None:
+    handler = BufferedStreamHandler()
+    with pytest.raises(TimeoutError):
+        handler.get_response(timeout=0.01)
+    got: list[str] = []
+    waiting = threading.Thread(target=lambda: got.append(handler.get_response(timeout=20)))
+    waiting.start()
+    rxstream.from_iterable(["to ", "be"]).subscribe(handler)
+    waiting.join(20)
+    assert got == ["to be"]
+
+
+@virtual_time
+async def test_one_stream_at_a_time() -> None:
+    handler = BufferedStreamHandler()
+    first, second = (Dispatch(StreamMetadata(), rxstream.LoopScheduler()) for _ in range(2))
+    first.add("h", handler)
+    first.on_next(TextDelta(text="one"))
+    second.add("h", handler)
+    second.on_next(TextDelta(text="two"))
+    assert handler.text == "one"
+    assert second.figures()["h"].detached
+    first.on_error(Disconnected("cut"))
+    third = Dispatch(StreamMetadata(), rxstream.LoopScheduler())
+    third.add("h", handler)
+    third.on_next(TextDelta(text="three"))
+    assert handler.text == "three"
+
+
+@virtual_time
+async def test_of_several_tracks_there_is_no_one_text() -> None:
+    handler = BufferedStreamHandler()
+    for source in "xy":
+        handler.on_event(TextDelta(text="a", source=source))
+        handler.on_event(Finished(reason="stop", source=source))
+    with pytest.raises(ConfigurationError, match="several tracks"):
+        _ = handler.text

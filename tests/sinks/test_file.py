@@ -1,0 +1,123 @@
+"""The handler that writes events into a file."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+
+import rxstream
+from rxstream.errors import ConfigurationError, Disconnected
+from rxstream.events import Event, Failed, Finished, Started, TextDelta, decode
+from rxstream.sinks._dispatch import Dispatch
+from rxstream.sinks.file import FileStreamHandler
+from rxstream.sinks.handler import HandlerPolicy, StreamHandler, StreamMetadata
+from tests.support.virtual_loop import virtual_time
+
+EVENTS: list[Event] = [
+    TextDelta(text="to\n", seq=0),
+    TextDelta(text="b\u00ea \U0001f600", seq=1),
+    Finished(reason="stop", seq=2),
+]
+
+
+def read(path: Path) -> list[Event]:
+    return [decode(line) for line in path.read_bytes().splitlines()]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def stream(handler: StreamHandler, policy: HandlerPolicy | None = None, stream_id: str = "") -> Dispatch:
+    made = Dispatch(StreamMetadata(stream_id=stream_id), rxstream.LoopScheduler())
+    made.add("h", handler, policy or HandlerPolicy(on_failure="raise"))
+    return made
+
+
+@virtual_time
+async def test_every_event_is_there_as_soon_as_it_has_come(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "it.jsonl"
+    run = stream(FileStreamHandler(path))
+    for number, event in enumerate(EVENTS):
+        run.on_next(event)
+        assert read(path) == EVENTS[: number + 1]
+    run.on_completed(rxstream.Response())
+    assert read(path) == EVENTS
+
+
+@virtual_time
+async def test_a_failure_is_its_last_line(tmp_path: Path) -> None:
+    path = tmp_path / "it.jsonl"
+    run = stream(FileStreamHandler(path))
+    run.on_next(EVENTS[0])
+    run.on_error(Disconnected("cut"))
+    *before, last = read(path)
+    assert before == EVENTS[:1]
+    assert isinstance(last, Failed)
+    assert (last.error.kind, last.error.message) == ("Disconnected", "cut")
+
+
+@virtual_time
+async def test_it_may_wait_for_more_and_loses_nothing_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "it.jsonl"
+    run = stream(FileStreamHandler(path, flush=100))
+    run.on_next(EVENTS[0])
+    assert read(path) == []
+    for _ in range(2):
+        run.on_next(EVENTS[0])
+    assert len(read(path)) == 3
+    run.on_next(EVENTS[1])
+    run.on_error(Disconnected("cut"))
+    assert len(read(path)) == 5
+
+
+@virtual_time
+async def test_each_stream_has_its_own_or_all_have_one(tmp_path: Path) -> None:
+    own, one = FileStreamHandler(tmp_path / "{stream_id}.jsonl"), FileStreamHandler(tmp_path / "all.jsonl")
+    runs = [stream(handler, stream_id=name) for name in ("a", "../b") for handler in (own, one)]
+    for run in runs:
+        run.on_next(EVENTS[0])
+    for run in runs:
+        run.on_completed(rxstream.Response())
+    assert names_in(tmp_path) == ["__b.jsonl", "a.jsonl", "all.jsonl"]
+    assert read(tmp_path / "a.jsonl") == EVENTS[:1]
+    assert read(tmp_path / "all.jsonl") == EVENTS[:1] * 2
+
+
+@virtual_time
+async def test_one_that_is_removed_closes_its_file(tmp_path: Path) -> None:
+    """It is told nothing; it goes, and the file with it."""
+    path = tmp_path / "it.jsonl"
+    run = stream(FileStreamHandler(path, flush=1000))
+    run.on_next(EVENTS[0])
+    run.remove("h")
+    del run
+    gc.collect()
+    assert read(path) == EVENTS[:1]
+
+
+@virtual_time
+async def test_in_a_thread_it_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "it.jsonl"
+    run = stream(FileStreamHandler(path), HandlerPolicy(thread=True))
+    for event in EVENTS:
+        run.on_next(event)
+    run.on_completed(rxstream.Response())
+    await run.settled()
+    assert read(path) == EVENTS
+
+
+def test_it_observes_any_observable(tmp_path: Path) -> None:
+    handler = FileStreamHandler(tmp_path / "it.jsonl")
+    session = rxstream.from_iterable(["to ", "be"]).start(handler)
+    session.result(20)
+    assert handler.path == tmp_path / "it.jsonl"
+    assert [type(event) for event in read(handler.path)] == [Started, TextDelta, TextDelta, Finished]
+
+
+@pytest.mark.parametrize(("path", "flush"), [("{no}.jsonl", 0), ("{}.jsonl", 0), ("{stream_id", 0), ("it", -1)])
+def test_what_cannot_be_is_refused(path: str, flush: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"^(path|flush)"):
+        FileStreamHandler(path, flush=flush)
