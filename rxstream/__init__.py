@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rxstream.conversion import emulate, from_callback, from_iterable, replay, tape
     from rxstream.creation import from_sdk, stream
     from rxstream.dual import DualTrack
+    from rxstream.explanation import Explained, Explanation, explain
     from rxstream.gate import Gate
     from rxstream.latency import LatencyQuantile
     from rxstream.limiter import TokenBucket
@@ -73,6 +74,8 @@ __all__ = [
     "ConsoleStreamHandler",
     "DualTrack",
     "ErrorPolicy",
+    "Explained",
+    "Explanation",
     "FileStreamHandler",
     "Gate",
     "HandlerFigures",
@@ -124,6 +127,7 @@ __all__ = [
     "emulate",
     "errors",
     "events",
+    "explain",
     "from_callback",
     "from_iterable",
     "from_sdk",
@@ -156,6 +160,9 @@ _HOMES = {
     "from_sdk": "creation",
     "stream": "creation",
     "DualTrack": "dual",
+    "Explained": "explanation",
+    "Explanation": "explanation",
+    "explain": "explanation",
     "Gate": "gate",
     "LatencyQuantile": "latency",
     "TokenBucket": "limiter",
@@ -182,11 +189,7 @@ _HOMES = {
     "StreamSession": "session",
     "BufferedStreamHandler": "sinks.buffered",
     "CallbackStreamHandler": "sinks.callbacks",
-    "ConsoleStreamHandler": "sinks.terminal",
     "FileStreamHandler": "sinks.file",
-    "LoggingStreamHandler": "sinks.log",
-    "QueueStreamHandler": "sinks.queue",
-    "SenderStreamHandler": "sinks.sender",
     "HandlerFigures": "sinks.handler",
     "HandlerPolicy": "sinks.handler",
     "StreamHandler": "sinks.handler",
@@ -194,7 +197,11 @@ _HOMES = {
     "as_handler": "sinks.handler",
     "to_async_iterable": "sinks.iterator",
     "to_iterable": "sinks.iterator",
+    "LoggingStreamHandler": "sinks.log",
     "Publisher": "sinks.publisher",
+    "QueueStreamHandler": "sinks.queue",
+    "SenderStreamHandler": "sinks.sender",
+    "ConsoleStreamHandler": "sinks.terminal",
     "Sketch": "sketch",
     "Snapshot": "snapshot",
     "LocalServer": "sources.local",

@@ -41,6 +41,7 @@ from rxstream.errors import (
 )
 from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
 from rxstream.loop import LoopScheduler, call_on
+from rxstream.sources._probed import probed
 from rxstream.sources._source import Source
 from rxstream.sources._tapped import tapped
 
@@ -70,7 +71,7 @@ class _Pump(Generic[D]):
     """One subscription at work."""
 
     def __init__(self, source: Source[D], observer: abc.ObserverBase[Event], on: LoopScheduler) -> None:
-        self._source = source = tapped(source, on.taps)
+        self._source = source = probed(tapped(source, on.taps), on.probes)
         self._observer = observer
         self._loop = loop = on.loop
         self._gate = on.gate
@@ -89,8 +90,7 @@ class _Pump(Generic[D]):
         self._fresh = True  # no event yet, or not the one that is to carry `_rate_limits`
         self._rate_limits: RateLimits | None = None
         self._last_content: type | None = None
-        self._breathed = 0.0
-        self._read_at = 0.0
+        self._breathed = self._read_at = 0.0
         self._ahead: deque[tuple[float, D]] = deque()  # when it was read, and what
         self._reading: asyncio.Task[D | None] | None = None
 
