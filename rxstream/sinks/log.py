@@ -27,7 +27,7 @@ class LoggingStreamHandler(StreamHandler):
         ConfigurationError: `logger` is none, or `level` no number.
     """
 
-    def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
+    def __init__(self, logger: logging.Logger | None = None, *, level: int = logging.INFO) -> None:
         instance("logger", logger, logging.Logger)
         self._logger = logger or logging.getLogger("rxstream.streams")
         self._level = count("level", level, least=0)
@@ -37,7 +37,7 @@ class LoggingStreamHandler(StreamHandler):
 
     def for_stream(self, metadata: StreamMetadata) -> LoggingStreamHandler:  # noqa: ARG002 - whichever it is
         """One of its own: streams do not mix."""
-        return LoggingStreamHandler(self._logger, self._level)
+        return LoggingStreamHandler(self._logger, level=self._level)
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:
         """Log it."""

@@ -25,7 +25,7 @@ class ConsoleStreamHandler(StreamHandler):
             installed, the prefix is bold and an error red.
     """
 
-    def __init__(self, prefix: str = "", file: IO[str] | None = None) -> None:
+    def __init__(self, prefix: str = "", *, file: IO[str] | None = None) -> None:
         self._prefix = prefix
         self._given = file
         self._file: IO[str] = file or sys.stdout
@@ -35,7 +35,7 @@ class ConsoleStreamHandler(StreamHandler):
 
     def for_stream(self, metadata: StreamMetadata) -> ConsoleStreamHandler:  # noqa: ARG002 - whichever it is
         """One of its own: streams do not mix."""
-        return type(self)(self._prefix, self._given)
+        return type(self)(self._prefix, file=self._given)
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:  # noqa: ARG002 - not needed
         """Write the prefix."""

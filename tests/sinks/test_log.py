@@ -66,7 +66,7 @@ async def test_start_pauses_and_end_are_logged_with_their_figures_and_no_content
 def test_a_logger_and_level_of_ones_own(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("mine")
     logger.setLevel(logging.DEBUG)
-    rxstream.from_iterable(["to be"]).start(LoggingStreamHandler(logger, logging.DEBUG)).result(20)
+    rxstream.from_iterable(["to be"]).start(LoggingStreamHandler(logger, level=logging.DEBUG)).result(20)
     assert {(record.name, record.levelname) for record in caplog.records} == {("mine", "DEBUG")}
 
 

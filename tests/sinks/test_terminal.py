@@ -44,7 +44,7 @@ async def test_nothing_in_it_moves_a_terminal() -> None:
 @virtual_time
 async def test_what_is_taken_back_is_said() -> None:
     file = io.StringIO()
-    stream = run(ConsoleStreamHandler("it: ", file))
+    stream = run(ConsoleStreamHandler("it: ", file=file))
     stream.on_next(TextDelta(text="to be"))
     stream.on_next(Retracted(to_offset=3))
     stream.on_next(TextDelta(text="see"))
@@ -56,7 +56,7 @@ async def test_what_is_taken_back_is_said() -> None:
 @virtual_time
 async def test_in_a_terminal_the_prefix_and_an_error_are_styled() -> None:
     file = Terminal()
-    stream = run(ConsoleStreamHandler("it: ", file))
+    stream = run(ConsoleStreamHandler("it: ", file=file))
     stream.on_next(TextDelta(text="[bold]to be[/]"))
     stream.on_error(Disconnected("cut"))
     said = file.getvalue()
@@ -75,7 +75,7 @@ async def test_a_file_that_knows_few_letters_gets_those() -> None:
 @virtual_time
 async def test_several_streams_do_not_mix() -> None:
     file = io.StringIO()
-    handler = ConsoleStreamHandler("> ", file)
+    handler = ConsoleStreamHandler("> ", file=file)
     first, second = run(handler), run(handler)
     first.on_next(TextDelta(text="one"))
     second.on_next(Retracted(to_offset=0))  # it has said nothing
