@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import operator
 import time
 from collections import deque
@@ -25,6 +24,7 @@ import msgspec
 from msgspec.structs import replace
 from reactivex import Observable, Subject, abc
 
+from rxstream._log import facts, log
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
 from rxstream.errors import Cancelled, error_info, raisable
@@ -47,8 +47,6 @@ from rxstream.sinks._dispatch import Dispatch
 from rxstream.sinks._policy import HandlerFigures
 from rxstream.sinks.handler import StreamMetadata
 from rxstream.usage import Usage
-
-_log = logging.getLogger("rxstream")
 
 __all__ = ["LEGAL", "Board", "Managed"]
 
@@ -278,8 +276,9 @@ class Managed(abc.ObserverBase[Event]):
             return
         try:
             wanted = registered.wants(self.metadata)
-        except Exception:  # noqa: BLE001 - the user's own function
-            _log.exception("what says which streams %s is for raised", registered.id)
+        except Exception as error:  # noqa: BLE001 - the user's own function
+            told = facts("callback-raised", error=error, handler=registered.id)
+            log.exception("what says which streams %s is for raised", registered.id, extra=told)
             return
         if wanted:
             self._serving.add(registered.id)

@@ -27,6 +27,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._check import at_least as not_less
 from rxstream._check import count, function, instance, positive
+from rxstream._log import facts, log
 from rxstream.errors import (
     CircuitOpen,
     ConfigurationError,
@@ -47,7 +48,6 @@ __all__ = ["CircuitBreaker", "CircuitChange", "CircuitState"]
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
-_log = logging.getLogger("rxstream")
 _FAILURES: Final = (
     ConnectError,
     Disconnected,
@@ -223,6 +223,7 @@ class CircuitBreaker:
             self._telling = True
         try:
             while (change := self._next_change()) is not None:
+                _write_down(change)
                 for observer in tuple(self._observers):
                     self._tell_one(observer, change)
         except BaseException:
@@ -236,8 +237,8 @@ class CircuitBreaker:
         except Exception as error:  # noqa: BLE001 - the observer's own
             try:
                 observer.on_error(error)
-            except Exception:  # noqa: BLE001 - there is no on_error, or it raises, too
-                _log.exception("an observer of a circuit breaker raised")
+            except Exception as fault:  # noqa: BLE001 - there is no on_error, or it raises, too
+                log.exception("an observer of a circuit breaker raised", extra=facts("callback-raised", error=fault))
 
     def _next_change(self) -> CircuitChange | None:
         with self._lock:
@@ -313,3 +314,16 @@ class _Circuit:
         self._since = now
         self._asked.clear()
         self._outcomes.clear()
+
+
+def _write_down(change: CircuitChange) -> None:
+    """In the log: a circuit that opens is a warning."""
+    provider, model, _ = change.key
+    log.log(
+        logging.WARNING if change.after == "open" else logging.INFO,
+        "the circuit of %s:%s is %s",
+        provider,
+        model,
+        change.after,
+        extra=facts("circuit-changed", provider=provider, model=model, before=change.before, after=change.after),
+    )

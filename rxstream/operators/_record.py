@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from reactivex import Observable, abc
 
 from rxstream._asking import Asked, label_of, through
 from rxstream._cut import Cut
+from rxstream._log import facts, log
 from rxstream.errors import RecordingFailed
 from rxstream.events import Event, EventBase
 from rxstream.loop import LoopScheduler, call_on
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rxstream.tapes.redact import Rule
 
 __all__ = ["record"]
-
-_log = logging.getLogger("rxstream")
 
 
 def record(
@@ -143,5 +141,5 @@ class _Recording(Cut):
 
     def _give_up(self, error: RecordingFailed) -> None:
         if self.over:  # too late to fail
-            _log.warning("%s", error.message)
+            log.warning("%s", error.message, extra=facts("recording-failed", error=error))
         self.cut(error)

@@ -21,6 +21,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 from rxstream._alarm import Alarm, Countdown
 from rxstream._asking import Asking, Continuation, Conversation, ModelKey, asking_of, go_on, label_of
 from rxstream._check import at_least
+from rxstream._log import facts, log
 from rxstream.budget import RetryBudget, shared_budget
 from rxstream.errors import (
     BudgetExceeded,
@@ -318,6 +319,13 @@ class Retries:
             words += failed.bill()
             self._stands = failed if failed.committed else self._stands
             self._attempt = Attempt(failed.last + 1, self._label, self._scheduler)
+        log.info(
+            "a request failed and is made again (%s) in %.3g s: %s",
+            how,
+            delay,
+            self._failure.kind,
+            extra=facts("retrying", error=error, how=how, delay=delay, attempt=failed.last, label=self._label),
+        )
         self._alarm.set(self._scheduler.loop.time() + delay)
         self._outlet.outlast()
         self._deliver(words)

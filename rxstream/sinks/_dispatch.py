@@ -12,10 +12,10 @@ Rules of this module:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from rxstream._log import facts, log
 from rxstream._pieces import Pieces
 from rxstream.errors import Cancelled, ConfigurationError, HandlerDetached, LimitExceeded, LoopShutDown
 from rxstream.events import Cancelled as TrackCancelled
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatch", "HandlerFigures", "HandlerPolicy"]
 
-_log = logging.getLogger("rxstream")
 _DEFAULT = HandlerPolicy()
 _CUTTING = (TextDelta, Finished, Failed, TrackCancelled, Retracted)
 """Events that may complete a piece of text."""
@@ -325,7 +324,10 @@ class Dispatch:
             return
         lane.failures += 1
         if lane.failures == 1:
-            _log.error("handler %s raised; further failures of it are only counted", lane.id, exc_info=error)
+            known = facts("handler-raised", error=error, handler=lane.id)
+            log.error(
+                "handler %s raised; further failures of it are only counted", lane.id, exc_info=error, extra=known
+            )
         if policy.on_failure == "raise":
             self._raise(error)
         elif policy.on_failure == "detach" and lane.failures >= policy.failures and not lane.over:
@@ -351,7 +353,7 @@ class Dispatch:
         self._rows.clear()
         told = HandlerDetached(f"handler {lane.id} was detached from its stream: {why}", handler_id=lane.id)
         told.__cause__ = why
-        _log.warning("%s", told)
+        log.warning("%s", told, extra=facts("handler-detached", error=why, handler=lane.id))
         if lane.queue is not None:
             lane.queue.clear()
         self._tell_last(lane, "on_stream_error", told)

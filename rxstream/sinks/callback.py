@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._log import facts, log
 from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks.iterator import AsyncItems
@@ -26,7 +27,6 @@ from rxstream.sinks.iterator import AsyncItems
 __all__ = ["SafeObserver", "call_last", "is_async", "log_error", "subscribe_async"]
 
 T = TypeVar("T")
-_log = logging.getLogger("rxstream")
 _tasks: set[asyncio.Task[None]] = set()
 """A loop holds its tasks weakly."""
 
@@ -34,15 +34,16 @@ _tasks: set[asyncio.Task[None]] = set()
 def log_error(error: Exception) -> None:
     """What becomes of an error when the subscriber gave no ``on_error``; that a loop was shut down is no alarm."""
     level = logging.INFO if isinstance(error, Cancelled) else logging.ERROR
-    _log.log(level, "a stream failed and nobody took the error: %s: %s", type(error).__name__, error)
+    told = facts("error-unhandled", error=error)
+    log.log(level, "a stream failed and nobody took the error: %s: %s", type(error).__name__, error, extra=told)
 
 
 def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
     """Call an ``on_error`` or ``on_completed``. What it raises is logged: there is nobody left to be told."""
     try:
         callback(*arguments)
-    except Exception:  # noqa: BLE001 - the observer's own
-        _log.exception("an observer's last callback raised")
+    except Exception as error:  # noqa: BLE001 - the observer's own
+        log.exception("an observer's last callback raised", extra=facts("callback-raised", error=error))
 
 
 class SafeObserver(abc.ObserverBase[T], Generic[T]):
@@ -131,8 +132,8 @@ def subscribe_async(
 async def _last(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:
     try:
         await _maybe(callback, *arguments)
-    except Exception:  # noqa: BLE001 - the observer's own
-        _log.exception("an observer's last callback raised")
+    except Exception as error:  # noqa: BLE001 - the observer's own
+        log.exception("an observer's last callback raised", extra=facts("callback-raised", error=error))
 
 
 async def _maybe(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -19,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from rxstream._check import count, function, instance
+from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.events import Finished, FinishReason
 from rxstream.loop import call_on
@@ -30,7 +30,6 @@ from rxstream.usage import Usage
 __all__ = ["Push", "from_callback"]
 
 T = TypeVar("T")
-_log = logging.getLogger("rxstream")
 
 
 class Push(Generic[T]):
@@ -254,5 +253,7 @@ class _Call:
     def _undone(self) -> Any:
         try:
             return self._undo() if callable(self._undo) else None
-        except Exception:  # noqa: BLE001 - the stream has ended, and not because of this
-            _log.warning("undoing a stream's registration failed", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
+            log.warning(
+                "undoing a stream's registration failed", exc_info=True, extra=facts("undo-failed", error=error)
+            )

@@ -13,7 +13,6 @@ Rules of this module:
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -28,6 +27,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from rxstream._check import function, instance
+from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
 from rxstream.sources._source import Source
@@ -44,7 +44,6 @@ Maker: TypeAlias = Callable[[], Items[T] | Awaitable[Items[T]]]
 
 END: Final = object()
 """Stands for the end where an exception cannot."""
-_log = logging.getLogger("rxstream")
 
 
 class ItemsDecoder:
@@ -264,8 +263,10 @@ def _close_all(held: list[Any]) -> None:
         if not _is_async(thing) and (close := getattr(thing, "close", None)) is not None:
             try:
                 close()
-            except Exception:  # noqa: BLE001 - the stream has ended, and not because of this
-                _log.warning("closing a stream's iterator failed", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
+                log.warning(
+                    "closing a stream's iterator failed", exc_info=True, extra=facts("close-failed", error=error)
+                )
 
 
 async def _aclose_all(held: list[Any]) -> None:
@@ -277,8 +278,10 @@ async def _aclose_all(held: list[Any]) -> None:
                 closed = None if close is None else close()
                 if inspect.isawaitable(closed):
                     await closed
-            except Exception:  # noqa: BLE001 - the stream has ended, and not because of this
-                _log.warning("closing a stream's iterator failed", exc_info=True)
+            except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
+                log.warning(
+                    "closing a stream's iterator failed", exc_info=True, extra=facts("close-failed", error=error)
+                )
 
 
 def _is_async(thing: object) -> bool:

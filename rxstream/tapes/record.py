@@ -11,7 +11,6 @@ Rules of this module:
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import time
@@ -23,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from rxstream._check import count, flag, one_of
+from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, RecordingFailed, error_info
 from rxstream.events import Event, RateLimits, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, encode
 from rxstream.providers import PROVIDERS
@@ -32,7 +32,6 @@ from rxstream.tapes.redact import Redactor, Rule
 
 __all__ = ["RequestTape", "Settings", "TapeRecorder"]
 
-_log = logging.getLogger("rxstream")
 _LONGEST_LINE: Final = 1024 * 1024
 """Bytes of a body without the end of a line that are kept back; then they are written as they are."""
 _SPARE: Final = 2048
@@ -223,9 +222,8 @@ class TapeRecorder:
         if self._settings.required:
             self._fail(error)
         else:
-            _log.warning(
-                "%s; the stream goes on", error.message, extra={"rxstream": {"tape": str(self._settings.path)}}
-            )
+            told = facts("recording-failed", error=error, tape=str(self._settings.path))
+            log.warning("%s; the stream goes on", error.message, extra=told)
 
 
 class RequestTape:
