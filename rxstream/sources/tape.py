@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from rxstream._check import count, positive
 from rxstream.errors import ConfigurationError, StreamError, StreamIncomplete, error_of
 from rxstream.events import ErrorInfo, Event, RateLimits, Started
-from rxstream.providers import PROVIDERS, Dialect, decoder_for
+from rxstream.providers import decoder_for
 from rxstream.sources._source import Source
 from rxstream.tapes.format import Line
 from rxstream.tapes.read import Recorded, Tape, load
@@ -30,12 +30,6 @@ __all__ = ["Speed", "tape"]
 Speed = float | Literal["max"]
 _AT_ONCE: Final = 64
 """Events that are handed on together where there is no pace to keep."""
-_SPOKEN: Final[dict[Dialect, str]] = {
-    "anthropic": "anthropic",
-    "openai-chat": "compatible",
-    "openai-responses": "openai",
-}
-"""A provider of ours for each dialect."""
 
 
 def tape(
@@ -70,7 +64,7 @@ def tape(
         if request is not None:
             raise ConfigurationError("request: a tape of events is played as a whole")
         return _of_events(played, pace)
-    return _of_bytes(played, _chosen(played, request), pace, keep_raw=keep_raw)
+    return _of_bytes(played, played.request(request), pace, keep_raw=keep_raw)
 
 
 # --- events -----------------------------------------------------------------------------------------------------------------
@@ -134,28 +128,8 @@ def _error(info: ErrorInfo | None) -> StreamError:
 # --- bytes ------------------------------------------------------------------------------------------------------------------
 
 
-def _chosen(played: Tape, request: int | None) -> Recorded:
-    requests = {recorded.number: recorded for recorded in played.requests}
-    if played.header.part > 1:
-        raise ConfigurationError("the beginning of the tape is gone: it was on a file that rotated away")
-    if not requests:
-        raise ConfigurationError("there is no request on the tape")
-    if request is None and len(requests) > 1:
-        raise ConfigurationError(f"there are {len(requests)} requests on the tape: say which, by request=")
-    number = next(iter(requests)) if request is None else request
-    if number not in requests:
-        raise ConfigurationError(f"request={number}: on the tape are {', '.join(map(str, requests))}")
-    return requests[number]
-
-
 def _of_bytes(played: Tape, recorded: Recorded, pace: float, *, keep_raw: bool) -> Source[bytes]:
-    asked = recorded.asked
-    name = asked.provider
-    if name not in PROVIDERS:
-        dialect = asked.dialect or played.header.dialect
-        name = next((provider for spoken, provider in _SPOKEN.items() if spoken == dialect), "")
-        if not name:
-            raise ConfigurationError("the tape does not say in which dialect its bytes are")
+    asked, name = recorded.asked, played.spoken(recorded)
     return Source(
         open=lambda: _answering(played, recorded, pace),
         decoder=lambda: decoder_for(name, keep_raw=keep_raw),

@@ -10,20 +10,28 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
+from rxstream.providers import PROVIDERS
 from rxstream.tapes._writer import flush
 from rxstream.tapes.format import FORMAT, VERSION, Asked, Header, Line
 
 __all__ = ["Recorded", "Tape", "is_tape", "load", "parse"]
 
+_SPOKEN: Final[Mapping[str, str]] = {
+    "anthropic": "anthropic",
+    "openai-chat": "compatible",
+    "openai-responses": "openai",
+}
+"""A provider of ours for each dialect."""
 _header = msgspec.json.Decoder(Header)
 _line = msgspec.json.Decoder(Line)
 
@@ -72,6 +80,37 @@ class Tape:
             elif line.r in found:
                 found[line.r][1].append(line)
         return [Recorded(number, asked, lines) for number, (asked, lines) in found.items()]
+
+    def request(self, number: int | None = None) -> Recorded:
+        """The request of this number; without one, the only one.
+
+        Raises:
+            ConfigurationError: there is none such, there are several, or the tape's beginning is gone.
+        """
+        requests = {recorded.number: recorded for recorded in self.requests}
+        if self.header.part > 1:
+            raise ConfigurationError("the beginning of the tape is gone: it was on a file that rotated away")
+        if not requests:
+            raise ConfigurationError("there is no request on the tape")
+        if number is None and len(requests) > 1:
+            raise ConfigurationError(f"there are {len(requests)} requests on the tape: say which, by request=")
+        chosen = next(iter(requests)) if number is None else number
+        if chosen not in requests:
+            raise ConfigurationError(f"request={chosen}: on the tape are {', '.join(map(str, requests))}")
+        return requests[chosen]
+
+    def spoken(self, recorded: Recorded) -> str:
+        """The provider of ours whose decoder reads what was `recorded`.
+
+        Raises:
+            ConfigurationError: the tape does not say.
+        """
+        if recorded.asked.provider in PROVIDERS:
+            return recorded.asked.provider
+        name = _SPOKEN.get(recorded.asked.dialect or self.header.dialect)
+        if name is None:
+            raise ConfigurationError("the tape does not say in which dialect its bytes are")
+        return name
 
     @property
     def seconds(self) -> float:

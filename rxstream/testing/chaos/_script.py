@@ -33,8 +33,9 @@ from rxstream.events import (
     UsageReported,
     decode,
 )
-from rxstream.providers import decoder_for
+from rxstream.providers import PROVIDERS, decoder_for
 from rxstream.providers.compatible import Dialect
+from rxstream.tapes.read import is_tape, parse
 
 __all__ = ["DIALECTS", "Block", "Call", "Script", "Thought"]
 
@@ -204,17 +205,24 @@ class Script:
 
     @classmethod
     def of_tape(cls, body: bytes, *, dialect: Dialect | None = None) -> Script:
-        """What a recorded body of server-sent events says.
+        """What a recorded body of server-sent events says, or a tape (`rxstream.operators.record`) of a single request.
 
         Args:
-            body: The bytes, which are sent as they are to those who speak the dialect.
-            dialect: By default what the body looks like.
+            body: The bytes, which are sent as they are to those who speak the dialect; or the file of a tape. One of events
+                has no bytes: it is said anew.
+            dialect: By default what the body looks like, or what the tape says.
 
         Raises:
-            ConfigurationError: it looks like none of the dialects, or `dialect` is none.
+            ConfigurationError: it looks like none of the dialects, or `dialect` is none; or the tape has several requests.
         """
         if dialect is not None:
             one_of("dialect", dialect, DIALECTS)
+        if is_tape(body):
+            tape = parse(body)
+            if tape.header.kind == "events":
+                return cls.of_events(tape.events)
+            recorded = tape.request()
+            body, dialect = recorded.data, dialect or PROVIDERS[tape.spoken(recorded)].dialect
         spoken = dialect or _spoken(body)
         decoder = decoder_for(DIALECTS[spoken], keep_raw=False)
         events: list[Event] = []
@@ -230,7 +238,7 @@ class Script:
     @classmethod
     def load(cls, path: str | Path) -> Script:
         """The script in a file: JSON ``{"parts": ["text", {"thought": …}, {"call": …, "arguments": […]}], …}`` with the other
-        arguments of `Script`; JSON Lines of our events; or a recorded body of server-sent events.
+        arguments of `Script`; JSON Lines of our events; a tape; or a recorded body of server-sent events.
 
         Raises:
             ConfigurationError: it cannot be read, or is none of these.
@@ -241,7 +249,7 @@ class Script:
             raise ConfigurationError(f"{path}: {error.strerror}") from None
         lines = data.strip().splitlines()
         try:
-            if not data.lstrip().startswith(b"{"):
+            if is_tape(data) or not data.lstrip().startswith(b"{"):
                 return cls.of_tape(data)
             if len(lines) > 1 and _is_json(lines[0]):
                 return cls.of_events([decode(line) for line in lines])

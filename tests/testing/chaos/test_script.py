@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rxstream.errors import ConfigurationError
 from rxstream.events import encode
 from rxstream.providers import decoder_for
+from rxstream.tapes.convert import converted, decoded, dump, of_body
 from rxstream.testing.chaos import DIALECTS, Call, Script, Thought, chat, render
 from tests.support.recordings import feed_all
 
@@ -125,3 +126,16 @@ def test_a_file_that_is_no_script_is_refused(tmp_path: Path, written: str, why: 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         Script.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_recorded_tape_is_sent_as_it_was(dialect: Any, tmp_path: Path) -> None:
+    """One of bytes byte for byte; one of events says the same anew."""
+    body = b"".join(render(WHOLE, dialect))
+    tape = of_body(body, dialect=dialect)
+    script = Script.load(write(tmp_path / "bytes.tape", dump(tape)))
+    assert script == Script.of_tape(body)
+    assert script.tape == (dialect, body)
+    assert Script.load(write(tmp_path / "events.tape", converted(tape, "events"))) == Script.of_events(
+        decoded(tape).events
+    )
