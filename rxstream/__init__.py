@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rxstream.manager_statistics import ManagerStatistics, StreamStatistics
     from rxstream.messages import Message, Tool
     from rxstream.metrics import MetricsSink, StreamMetrics, StreamOpened
+    from rxstream.model_manager import APIModelManager
     from rxstream.observable import Stream
     from rxstream.policy import ErrorPolicy, Retry
     from rxstream.quota import RateLimiter
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from rxstream.usage import Usage
 
 __all__ = [
+    "APIModelManager",
     "BufferedStreamHandler",
     "Bulkhead",
     "BulkheadStatistics",
@@ -180,6 +182,7 @@ _HOMES = {
     "MetricsSink": "metrics",
     "StreamMetrics": "metrics",
     "StreamOpened": "metrics",
+    "APIModelManager": "model_manager",
     "Stream": "observable",
     "ErrorPolicy": "policy",
     "Retry": "policy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, Literal, cast
 
 from msgspec.structs import replace
 from reactivex import Observable
@@ -16,12 +16,25 @@ from rxstream.creation import from_sdk
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
+from rxstream.segment import TextUnit
 from rxstream.sinks.handler import StreamMetadata
 from rxstream.sources.adopt import is_sdk_stream
+from rxstream.stream_config import StreamConfig
 
-__all__ = ["metadata_of", "stream_of"]
+__all__ = ["metadata_of", "stream_of", "token_of"]
 
 _TEXTS = ("stream_id", "label", "provider", "model", "request_id", "parent_id", "trace_id")
+_TOKENS: Final[Mapping[str, TextUnit]] = {
+    "character": "character",
+    "word": "word",
+    "sentence": "sentence",
+    "segment": "code_fence",
+}
+
+
+def token_of(config: StreamConfig) -> Literal["delta"] | TextUnit:
+    """What a token is to the handlers of `config`, by its mode."""
+    return _TOKENS.get(config.mode, "delta")
 
 
 def stream_of(source: object) -> Stream[Event]:

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from rxstream._check import count
-from rxstream._intake import metadata_of, stream_of
+from rxstream._check import count, instance
+from rxstream._intake import metadata_of, stream_of, token_of
 from rxstream._managed import Board, Managed
 from rxstream._registry import Registered, Registry, Wanted
 from rxstream._roster import Roster
@@ -35,6 +35,7 @@ from rxstream.segment import TextUnit
 from rxstream.session import SessionStatus, StreamSession
 from rxstream.sinks._policy import HandlerPolicy, OnFailure, Slow
 from rxstream.sinks.handler import StreamMetadata, as_handler
+from rxstream.stream_config import StreamConfig
 
 if TYPE_CHECKING:
     from rxstream.response import Response
@@ -57,8 +58,10 @@ class StreamManager:
         ['Started', 'TextDelta', 'TextDelta', 'Finished']
 
     Args:
+        config: Its ``handlers`` are registered, for tokens as its ``mode`` says; its ``max_concurrent`` and ``max_waiting`` are the
+            defaults of what follows.
         max_streams: Streams that may run at a time; None for any number. Others wait, ``inactive``, and begin in their order.
-        max_waiting: Streams that may wait; the next one is refused with `rxstream.errors.BulkheadFull`.
+        max_waiting: Streams that may wait, by default 1024; the next one is refused with `rxstream.errors.BulkheadFull`.
         keep: Streams that have ended whose status, result and figures are kept; the oldest are forgotten.
         replay: Events that a late subscriber of `events` sees.
 
@@ -67,20 +70,33 @@ class StreamManager:
     """
 
     def __init__(
-        self, *, max_streams: int | None = None, max_waiting: int = 1024, keep: int = 1000, replay: int = 0
+        self,
+        config: StreamConfig | None = None,
+        *,
+        max_streams: int | None = None,
+        max_waiting: int | None = None,
+        keep: int = 1000,
+        replay: int = 0,
     ) -> None:
+        instance("config", config, StreamConfig)
+        known = config or StreamConfig()
         self.loop = current_loop()
-        """Where all of it runs."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._registry = Registry()
-        self._roster = Roster(max_streams=max_streams, max_waiting=max_waiting, keep=keep)
+        self._roster = Roster(
+            max_streams=known.max_concurrent if max_streams is None else max_streams,
+            max_waiting=known.max_waiting if max_waiting is None else max_waiting,
+            keep=keep,
+        )
         self._late: set[asyncio.Task[None]] = set()
         """Of streams that have ended, while slow handlers are still told of them."""
         self._board = Board(self.loop, replay=count("replay", replay, least=0))
         self.events: Stream[StreamEvent] = Stream.of(Observable(self._listen), label="manager")
         """Everything that happens in all streams, hot, in order, to each subscriber at its own pace: it holds up nobody, and if more
         than 65 536 events wait for it, it alone ends in `rxstream.errors.LimitExceeded`, after those."""
+        for handler in known.handlers:
+            self.register_handler(handler, by=token_of(known))
 
     # --- handlers ---------------------------------------------------------------------------------------------------------
 
@@ -141,8 +157,6 @@ class StreamManager:
         return removed
 
     def _each(self, change: Callable[[Managed], None]) -> None:
-        """Change all that run, on the loop."""
-
         def change_all() -> None:
             for managed in self._roster.running:
                 change(managed)

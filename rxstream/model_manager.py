@@ -1,0 +1,149 @@
+"""`APIModelManager`: a `StreamManager` that asks models by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from rxstream._check import instance
+from rxstream.loop import refuse_to_block
+from rxstream.manager import StreamManager
+from rxstream.providers import PROVIDERS, provider
+from rxstream.sinks.handler import StreamMetadata
+from rxstream.stream_config import StreamConfig
+
+if TYPE_CHECKING:
+    from rxstream._stream_options import StreamOptions
+    from rxstream.config import Prompt
+    from rxstream.response import Response
+
+__all__ = ["APIModelManager"]
+
+
+class APIModelManager(StreamManager):
+    """Asks models, and manages their answers.
+
+    Example:
+        >>> import rxstream
+        >>> with rxstream.APIModelManager(default_provider="local") as models:
+        ...     answer = models.generate("What is the capital of France?", "smollm2", params={"max_tokens": 20})
+        >>> isinstance(answer.text, str)
+        True
+
+    Args:
+        config: How models are asked, and handlers told; see `rxstream.StreamConfig`.
+        default_provider: Whose model is meant by a name that names no provider.
+        max_streams: See `rxstream.StreamManager`, for all that follows.
+        max_waiting: Streams that may wait.
+        keep: Streams that have ended and are kept.
+        replay: Events that a late subscriber of `events` sees.
+
+    Raises:
+        ConfigurationError: one of them is not as described.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig | None = None,
+        *,
+        default_provider: str | None = None,
+        max_streams: int | None = None,
+        max_waiting: int | None = None,
+        keep: int = 1000,
+        replay: int = 0,
+    ) -> None:
+        instance("config", config, StreamConfig)
+        self.config = config or StreamConfig()
+        """How models are asked."""
+        self.default_provider = None if default_provider is None else provider(default_provider).name
+        """Whose model is meant by a name that names no provider."""
+        super().__init__(self.config, max_streams=max_streams, max_waiting=max_waiting, keep=keep, replay=replay)
+
+    def generate_stream_with_handlers(
+        self,
+        prompt: Prompt,
+        model_id: str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        handlers: Iterable[object] = (),
+        metadata: StreamMetadata | Mapping[str, Any] | None = None,
+        stream_id: str | None = None,
+    ) -> str:
+        """Ask a model, and tell handlers of its answer.
+
+        Args:
+            prompt: A string, a message, or a conversation; see `rxstream.messages`.
+            model_id: ``provider:model``; or a model of the default provider. By default the configuration's ``default_target``.
+            params: More arguments of `rxstream.stream`, such as ``{"max_tokens": 100, "temperature": 0}``.
+            handlers: Handlers for this answer alone, told after the registered ones.
+            metadata: See `rxstream.StreamManager.start_stream`.
+            stream_id: What to call it; by default a number is given.
+
+        Returns:
+            The id of the stream.
+
+        Raises:
+            ConfigurationError: an argument is not as described; nothing is sent.
+            BulkheadFull: as many streams run, and wait, as may.
+        """
+        options = cast("StreamOptions", dict(params or {}))
+        answer = self.config.stream(self._target(model_id), prompt, **options)
+        return self.start_stream(answer, metadata, handlers=handlers, stream_id=stream_id)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        model_id: str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        handlers: Iterable[object] = (),
+        timeout: float | None = None,
+    ) -> Response:
+        """Ask a model, and wait for its whole answer.
+
+        Args:
+            prompt: As for `generate_stream_with_handlers`, and what follows, too.
+            model_id: Which model.
+            params: More arguments of `rxstream.stream`.
+            handlers: Handlers for this answer alone.
+            timeout: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            StreamError: the stream failed; ``partial`` holds what arrived.
+            TimeoutError: `timeout` ran out; the stream is cancelled, as it is by Ctrl-C.
+            ConfigurationError: an argument is not as described, or called on the manager's own loop: await `agenerate` there.
+        """
+        refuse_to_block(self.loop, "use `await manager.agenerate(…)`")
+        name = self.generate_stream_with_handlers(prompt, model_id, params=params, handlers=handlers)
+        session = self.session(name)
+        try:
+            return self.get_result(name, timeout)
+        finally:
+            session.cancel("nobody waits for it any more")
+
+    async def agenerate(
+        self,
+        prompt: Prompt,
+        model_id: str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        handlers: Iterable[object] = (),
+    ) -> Response:
+        """`generate` for coroutines, on any loop. Cancelling it cancels the stream.
+
+        Raises:
+            StreamError: the stream failed; ``partial`` holds what arrived.
+            ConfigurationError: an argument is not as described.
+        """
+        name = self.generate_stream_with_handlers(prompt, model_id, params=params, handlers=handlers)
+        session = self.session(name)
+        try:
+            return await self.wait(name)
+        finally:
+            session.cancel("nobody waits for it any more")
+
+    def _target(self, model_id: str | None) -> str | None:
+        if model_id is None or self.default_provider is None:
+            return model_id
+        named = any(model_id.partition(sign)[0].lower() in PROVIDERS for sign in ":/" if sign in model_id)
+        return model_id if named else f"{self.default_provider}:{model_id}"
