@@ -56,6 +56,8 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         if given[:1] == ["certify"]:
             return int(_loaded("_certify").run_certify(given[1:]))
+        if given[:1] == ["tape"]:
+            return int(_loaded("_tape").run_tape(given[1:]))
         if given[:1] == ["models"]:
             return print_models(given[1:])
         if given[:1] == ["chaos-server"]:
@@ -98,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="rxstream",
         description="Stream a model's answer. Without -m the local model answers; with several, side by side.",
         epilog="Also: 'rxstream models' lists what can be used here, 'rxstream demo' shows two tracks, 'rxstream duo' "
-        "makes one answer of them, 'rxstream chaos-server' fails on demand, 'rxstream certify' tries a client. "
+        "makes one answer of them, 'rxstream tape' shows and plays recorded streams, 'rxstream chaos-server' fails on "
+        "demand, 'rxstream certify' tries a client. "
         "A prompt that is one of these words goes behind '--'.",
     )
     parser.add_argument(

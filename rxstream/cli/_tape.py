@@ -1,0 +1,201 @@
+"""``rxstream tape``: see, play, convert and compare recorded streams.
+
+Exit codes: 0; for ``diff`` 0 where the tapes say the same, else 1; for ``play`` 1 where the recorded stream failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from rxstream.cli._track import explain
+from rxstream.conversion import tape as played
+from rxstream.errors import ConfigurationError, StreamError
+from rxstream.events import RefusalDelta, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, encode
+from rxstream.providers import Dialect
+from rxstream.sinks.console import printable
+from rxstream.sources.tape import Speed
+from rxstream.tapes.convert import Form, converted, read_any
+from rxstream.tapes.diff import differences
+from rxstream.tapes.format import Line
+from rxstream.tapes.read import Tape, is_tape, load
+
+__all__ = ["run_tape"]
+
+_SHOWN = 76
+"""Characters of what a line holds that are shown."""
+
+
+def run_tape(arguments: Sequence[str]) -> int:
+    """Carry out the command, and give its exit code.
+
+    Raises:
+        ConfigurationError: it cannot be carried out as it was put.
+    """
+    options = _parser().parse_args(arguments)
+    match options.what:
+        case "show":
+            _show(_read(options.file), options.lines)
+            return 0
+        case "play":
+            return _play(options)
+        case "convert":
+            return _convert(options)
+        case _:
+            lines = differences(_read(options.one), _read(options.other), exact=options.exact)
+            for line in lines:
+                print(printable(line))
+            return 1 if lines else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rxstream tape",
+        description="Recorded streams: tapes of record(), bodies of server-sent events, events as JSON Lines.",
+    )
+    commands = parser.add_subparsers(dest="what", required=True, metavar="show|play|convert|diff")
+    show = commands.add_parser("show", help="what stands on a tape")
+    show.add_argument("file")
+    show.add_argument(
+        "-n", "--lines", type=int, metavar="COUNT", help="no more lines than this; 0 for the summary alone"
+    )
+    play = commands.add_parser("play", help="the stream once more")
+    play.add_argument("file")
+    play.add_argument(
+        "--speed", default="1", metavar="NUMBER", help="times as fast as it was; 'max' for at once; by default 1"
+    )
+    play.add_argument("--request", type=int, metavar="NUMBER", help="which, where the tape has several")
+    play.add_argument("--events", action="store_true", help="the events as JSON Lines, for scripts")
+    convert = commands.add_parser("convert", help="a recording in another form")
+    convert.add_argument("file")
+    convert.add_argument(
+        "--to", choices=get_args(Form), required=True, help="events and bytes are tapes; body, jsonl, text are not"
+    )
+    convert.add_argument("-o", "--output", metavar="FILE", help="by default standard output")
+    convert.add_argument("--request", type=int, metavar="NUMBER", help="which, where the tape has several")
+    convert.add_argument("--dialect", choices=get_args(Dialect), help="of a body; by default what it looks like")
+    diff = commands.add_parser("diff", help="what two recordings say that is not the same")
+    diff.add_argument("one")
+    diff.add_argument("other")
+    diff.add_argument("--exact", action="store_true", help="also in which pieces it came")
+    return parser
+
+
+def _read(file: str, dialect: Dialect | None = None) -> Tape:
+    """The tape in a file; or one made of what is in it."""
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+    if is_tape(data):
+        return load(file)
+    try:
+        return read_any(data, dialect=dialect)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+
+
+# --- show -------------------------------------------------------------------------------------------------------------------
+
+
+def _show(tape: Tape, most: int | None) -> None:
+    header = tape.header
+    when = f", recorded {datetime.fromtimestamp(header.started, UTC):%Y-%m-%d %H:%M:%S} UTC" if header.started else ""
+    by = f" by rxstream {header.rxstream}" if header.rxstream else ""
+    print(printable(f"a tape of {header.kind}{when}{by}"))
+    for name, value in header.metadata.items():
+        print(printable(f"  {name}: {value}"))
+    lines = tape.lines if most is None else tape.lines[: max(0, most)]
+    for line in lines:
+        print(printable(f"{line.t:10.3f}  {_cut(_what(line))}"))
+    if len(lines) < len(tape.lines):
+        print(f"{'…':>10}  {len(tape.lines) - len(lines)} more lines")
+    ended = "its recording was cut" if tape.end is None else str(tape.end.end)
+    torn = ", half a last line was left out" if tape.torn else ""
+    print(f"{len(tape.lines)} lines in {tape.seconds:.3f} s: {ended}{torn}")
+
+
+def _what(line: Line) -> str:
+    """What a line holds, in words."""
+    who = f"request {line.r}: " if line.r else ""
+    error = "" if line.error is None else f" {line.error.kind}: {line.error.message}"
+    if line.asked is not None:
+        whom = ":".join(word for word in (line.asked.provider, line.asked.model) if word) or line.asked.dialect
+        return f"{who}asks {whom}"
+    if line.answered is not None:
+        return f"{who}is answered"
+    if (data := line.data) is not None:
+        return f"{who}{len(data)} bytes {data.decode('utf-8', 'replace')!r}"
+    if line.body is not None:
+        return f"{who}the body ends: {line.body}{error}"
+    if line.end is not None:
+        return f"end: {line.end}{error}"
+    event = line.e
+    if event is None:
+        return "something of a later version"
+    kind = str(event.__struct_config__.tag)
+    match event:
+        case TextDelta() | ThinkingDelta() | RefusalDelta():
+            return f"{kind} {event.text!r}"
+        case ToolCallDelta():
+            return f"{kind} {event.arguments!r}"
+        case ToolCall():
+            return f"{kind} {event.name}({event.arguments})"
+        case _:
+            return f"{kind} {encode(event).decode()}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+# --- play, convert ------------------------------------------------------------------------------------------------------------
+
+
+def _play(options: argparse.Namespace) -> int:
+    try:
+        speed: Speed = "max" if options.speed == "max" else float(options.speed)
+    except ValueError:
+        raise ConfigurationError(f"--speed {options.speed}: must be a number, or 'max'") from None
+    stream = played(_read(options.file), speed=speed, request=options.request, keep_raw=False)
+    said = ""
+    try:
+        for event in stream:
+            if options.events:
+                print(encode(event).decode(), flush=True)
+            elif isinstance(event, (TextDelta, RefusalDelta)):
+                said = event.text
+                print(printable(said), end="", flush=True)
+    except StreamError as error:
+        _end_line(said)
+        print(explain(error), file=sys.stderr)
+        return 1
+    _end_line(said)
+    return 0
+
+
+def _end_line(said: str) -> None:
+    if said and not said.endswith("\n"):
+        print(flush=True)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    data = converted(_read(options.file, options.dialect), options.to, options.request)
+    if options.output is not None:
+        try:
+            Path(options.output).write_bytes(data)
+        except OSError as error:
+            raise ConfigurationError(f"{options.output}: {error.strerror}") from None
+        return 0
+    sys.stdout.flush()
+    out = getattr(sys.stdout, "buffer", None)
+    if out is None:
+        sys.stdout.write(data.decode("utf-8", "replace"))
+    else:
+        out.write(data)
+        out.flush()
+    return 0

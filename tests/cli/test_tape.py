@@ -1,0 +1,133 @@
+"""``rxstream tape`` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import rxstream
+from rxstream import operators as rxo
+from rxstream.cli import main
+from rxstream.errors import Disconnected
+from rxstream.events import Event, Finished, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from rxstream.tapes._writer import flush
+from rxstream.tapes.convert import dump, of_body, of_events
+from rxstream.tapes.read import load
+from rxstream.testing import Scripted
+
+BODY = (
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Hi\\u001b[31m"},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> str:
+    path = tmp_path / "a.tape"
+    rxstream.from_iterable(["Hel", "lo"]).pipe(rxo.record(path, metadata={"who": "me"})).run()
+    assert flush()
+    return str(path)
+
+
+def write(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+def test_show(tape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tape", "show", tape]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("a tape of events, recorded 2")
+    assert "  who: me\n" in out
+    assert "text-delta 'Hel'\n" in out
+    assert "end: completed\n" in out
+    assert main(["tape", "show", tape, "-n", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "4 more lines\n" in out
+    assert "Hel" not in out
+
+
+def test_show_bytes_events_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tape", "show", write(tmp_path / "a.sse", BODY)]) == 0
+    out = capsys.readouterr().out
+    assert "request 1: asks openai-chat\n" in out
+    assert "request 1: is answered\n" in out
+    assert "request 1: the body ends: end\n" in out
+    assert "its recording was cut" in out
+    events: list[Event] = [
+        ThinkingDelta(text="hm"),
+        ToolCallDelta(arguments="{"),
+        ToolCall(id="1", name="f", arguments="{}"),
+        Finished(reason="stop"),
+    ]
+    assert main(["tape", "show", write(tmp_path / "b.tape", dump(of_events(events)) + b'{"t":')]) == 0
+    out = capsys.readouterr().out
+    for said in ("thinking-delta 'hm'", "tool-call-delta '{'", "tool-call f({})", "half a last line was left out"):
+        assert said in out
+
+
+def test_play(tape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tape", "play", tape]) == 0
+    assert capsys.readouterr().out == "Hello\n"
+    assert main(["tape", "play", tape, "--speed", "max", "--events"]) == 0
+    kinds = [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()]
+    assert kinds == ["started", "text-delta", "text-delta", "finished"]
+
+
+def test_a_tape_of_a_failure_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.tape"
+    source = rxstream.Stream.of(Scripted(["Hel", Disconnected("gone")]).events())
+    with pytest.raises(Disconnected):
+        source.pipe(rxo.record(path)).run()
+    assert main(["tape", "play", str(path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == "Hel\n"
+    assert told.err == "Disconnected: gone (kept: 3 characters that arrived)\n"
+
+
+def test_what_a_tape_says_moves_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.sse", BODY)
+    assert main(["tape", "play", path]) == 0
+    assert main(["tape", "show", path]) == 0
+    assert main(["tape", "diff", path, write(tmp_path / "b.tape", dump(of_events([TextDelta(text="\x1b")])))]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_convert(tape: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["tape", "convert", tape, "--to", "text"]) == 0
+    assert capsysbinary.readouterr().out == b"Hello"
+    body, there = write(tmp_path / "a.sse", BODY), tmp_path / "there.tape"
+    assert main(["tape", "convert", body, "--to", "bytes", "-o", str(there), "--dialect", "openai-chat"]) == 0
+    assert load(there).request().data == BODY
+    assert main(["tape", "convert", str(there), "--to", "body"]) == 0
+    assert capsysbinary.readouterr().out == BODY
+
+
+def test_diff(tape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tape", "diff", tape, tape]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["tape", "diff", tape, write(tmp_path / "b.tape", dump(of_body(BODY)))]) == 1
+    assert "+" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["show", "nowhere.tape"], "No such file"),
+        (["play", "nowhere.tape", "--speed", "fast"], "must be a number, or 'max'"),
+        (["convert", "{tape}", "--to", "body"], "has events"),
+        (["convert", "{tape}", "--to", "text", "-o", "/"], "directory"),
+        (["play", "{tape}", "--speed", "-1"], "greater than 0"),
+        (["show", "{none}"], "none of the dialects"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    arguments: list[str], why: str, tape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = write(tmp_path / "none", b"Call me Ishmael.")
+    assert main(["tape", *(word.format(tape=tape, none=none) for word in arguments)]) == 2
+    told = capsys.readouterr()
+    assert why in told.err
+    assert told.out == ""
