@@ -597,3 +597,14 @@ def test_every_profile_makes_streams(name: str) -> None:
         items: list[Any] = list(config.apply(stream))
     pieces = items if config.mode != "event" else [getattr(event, "text", "") for event in items]
     assert "".join(pieces) == "Hello. World"
+
+
+@virtual_time
+async def test_what_may_not_be_dropped_is_kept_in_its_place() -> None:
+    """A tool call among deltas, with a buffer that is counted in characters."""
+    flow = Flow(StreamConfig(backpressure="drop_oldest", buffer=2, buffer_unit="characters").apply)
+    call = rxstream.events.ToolCall(id="1", name="look", arguments="{}")
+    flow.hold()
+    flow.send(call, text("a"), text("bb"), call, text("c"), text("dd"))
+    await flow.release()
+    assert flow.items == [call, call, text("c"), text("dd")]
