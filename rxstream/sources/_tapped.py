@@ -1,8 +1,8 @@
-"""A source whose bytes somebody else sees, too."""
+"""A source whose bytes somebody else sees, too; or, in tests, has recorded."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,18 @@ from rxstream._tap import Tap, TappedRequest
 from rxstream.errors import ConfigurationError
 from rxstream.sources._source import Source
 
-__all__ = ["tapped"]
+__all__ = ["shapes", "tapped"]
 
 D = TypeVar("D")
+
+shapes: list[Callable[[Source[Any]], Source[Any]]] = []
+"""What is made of every source before it is opened: a test answers from a file what would be asked of a model."""
 
 
 def tapped(source: Source[D], taps: Sequence[Tap]) -> Source[D]:
     """`source`, whose requests `taps` are told of."""
+    for shape in shapes:
+        source = shape(source)
     for tap in taps:
         source = replace(source, open=partial(_Tapped, source, tap))
     return source

@@ -1,0 +1,115 @@
+"""What was recorded comes again, byte for byte, without a network or a key; and nothing secret is in it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rxstream
+from rxstream.errors import ConfigurationError, StreamIncomplete
+from rxstream.observable import Stream
+from rxstream.testing import Cassette
+from rxstream.testing.chaos import Call, ChaosServer, Script, Served
+
+KEY = "sk-a-key-that-nobody-may-see-0123456789"
+
+
+def asked(server: ChaosServer | None, model: str = "one", prompt: str = "Why?") -> Stream[Any]:
+    """A stream of a server; without one, of an address where nobody listens, and without a key."""
+    if server is None:
+        return rxstream.stream(f"compatible:{model}", prompt, base_url="http://127.0.0.1:9/v1")
+    return rxstream.stream(f"compatible:{model}", prompt, base_url=server.base_url("openai-chat"), api_key=KEY)
+
+
+def test_what_was_recorded_comes_again(tmp_path: Path) -> None:
+    script = Script("Why ", "not? ", Call("weather", '{"city": "Paris"}'))
+    with ChaosServer(script) as server, Cassette(tmp_path, name="test", recording=True) as recording:
+        first = asked(server).run()
+    with Cassette(tmp_path, name="test") as playing:
+        again = asked(None).run()
+    assert again.text == first.text == "Why not? "
+    assert (again.tool_calls, again.usage) == (first.tool_calls, first.usage)
+    assert recording.files == playing.files == [tmp_path / "test.compatible-one.1.sse"]
+    assert Script.load(recording.files[0]).text == "Why not? "
+
+
+def test_each_request_has_its_body_and_each_model_its_numbers(tmp_path: Path) -> None:
+    async def both(server: ChaosServer | None) -> list[str]:
+        async def text(model: str) -> str:
+            return (await asked(server, model)).text
+
+        return [*await asyncio.gather(text("one"), text("two")), await text("one")]
+
+    def says(served: Served) -> str:
+        model = served.json["model"]
+        return f"{model} {sum(request.json['model'] == model for request in server.requests)}"
+
+    with ChaosServer(says) as server, Cassette(tmp_path, name="test", recording=True):
+        first = asyncio.run(both(server))
+    assert first == ["one 1", "two 1", "one 2"]
+    with Cassette(tmp_path, name="test"):
+        assert asyncio.run(both(None)) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "test.compatible-one.1.sse",
+        "test.compatible-one.2.sse",
+        "test.compatible-two.1.sse",
+    ]
+
+
+def test_what_was_cut_is_cut_again(tmp_path: Path) -> None:
+    with (
+        ChaosServer("Why not?", faults="reset:content=1") as server,
+        Cassette(tmp_path, name="test", recording=True),
+        pytest.raises(rxstream.errors.StreamError) as first,
+    ):
+        asked(server).run()
+    with Cassette(tmp_path, name="test"), pytest.raises(StreamIncomplete) as cut:
+        asked(None).run()
+    assert first.value.partial is not None
+    assert cut.value.partial is not None
+    assert cut.value.partial.text == first.value.partial.text == "Why"
+
+
+def test_no_key_and_no_prompt_is_written_down(tmp_path: Path) -> None:
+    with ChaosServer(f"You said {KEY}.") as server, Cassette(tmp_path, name="test", recording=True) as cassette:
+        assert KEY in asked(server, prompt="a secret prompt").run().text
+    body = cassette.files[0].read_text()
+    assert KEY not in body
+    assert "secret prompt" not in body
+    assert "You said" in "".join(Script.load(cassette.files[0]).text)
+
+
+def test_of_what_was_not_recorded_it_says_so(tmp_path: Path) -> None:
+    said = r"nothing was recorded of test.openai-gpt_5.1.sse in"
+    with Cassette(tmp_path, name="test"), pytest.raises(ConfigurationError, match=said):
+        rxstream.stream("openai:gpt-5", "Why?").run()
+
+
+def test_recorded_again_nothing_old_is_left_but_others(tmp_path: Path) -> None:
+    for name in ("test.compatible-one.7.sse", "test_other.compatible-one.1.sse"):
+        (tmp_path / name).write_bytes(b"old")
+    with Cassette(tmp_path / ".", name="test", recording=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["test_other.compatible-one.1.sse"]
+
+
+def test_what_asks_no_model_is_as_it_was(tmp_path: Path) -> None:
+    with Cassette(tmp_path, name="test") as cassette:
+        assert rxstream.from_iterable(["Why ", "not?"]).run().text == "Why not?"
+    assert cassette.files == []
+
+
+def test_behind_it_models_are_asked_again(tmp_path: Path) -> None:
+    with Cassette(tmp_path, name="test"):
+        pass
+    with ChaosServer("Why not?") as server:
+        assert asked(server).run().text == "Why not?"
+
+
+@pytest.mark.parametrize(("options", "said"), [({"name": ""}, "name"), ({"name": "a", "recording": 1}, "recording")])
+def test_bad_options_are_refused_by_name(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Cassette(tmp_path, **options)

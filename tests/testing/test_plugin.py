@@ -1,0 +1,89 @@
+"""The plugin at work: in a run of pytest of its own, as somebody has it who installs rxstream."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rxstream
+from rxstream.testing.chaos import ChaosServer
+
+TESTS = """
+import asyncio, os
+import rxstream
+from rxstream.testing import from_marbles
+
+
+def test_recorded(recorded):
+    options = {"base_url": os.environ["MODEL_URL"], "api_key": "sk-none"} if "MODEL_URL" in os.environ else {}
+    assert rxstream.stream("openai:gpt-5", "Why?", **options).run().text == "Why not?"
+
+
+def test_chaos_server(chaos_server):
+    one, other = chaos_server("Yes."), chaos_server("No.", faults="reset:content=1")
+    url = one.base_url("openai-chat")
+    assert rxstream.stream("compatible:m", "Why?", base_url=url).run().text == "Yes."
+    assert one.url != other.url
+
+
+def test_virtual_loop_and_recorder(virtual_loop, recorder):
+    async def main():
+        from_marbles("a-b|").subscribe(recorder.on_next, recorder.on_error, recorder.on_completed)
+        await asyncio.sleep(3600)
+    virtual_loop.run_until_complete(main())
+    assert recorder.texts == ["a", "b"]
+    assert recorder.times == [0, 2, 3]
+
+
+def test_a_task_is_left(virtual_loop):
+    async def main():
+        asyncio.ensure_future(asyncio.sleep(1))
+    virtual_loop.run_until_complete(main())
+"""
+
+
+def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    home = str(Path(rxstream.__file__).parent.parent)
+    known = {name: value for name, value in os.environ.items() if name not in ("OPENAI_API_KEY", "PYTEST_ADDOPTS")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "rxstream.testing.plugin", "-p", "no:cacheprovider", "-q", *options],
+        cwd=folder,
+        env={**known, "PYTHONPATH": home, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "test_mine.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nrxstream_recordings = kept\n")
+    return tmp_path
+
+
+def test_recorded_once_it_needs_no_model_any_more(project: Path) -> None:
+    with ChaosServer("Why not?") as server:
+        done = run(project, "--rxstream-record", "kept", MODEL_URL=server.base_url("openai-responses"))
+    assert "4 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "tasks are left behind" in done.stdout
+    assert len(server.requests) == 1
+    assert [path.name for path in (project / "kept").iterdir()] == ["test_mine.test_recorded.openai-gpt_5.1.sse"]
+    again = run(project, "-k", "test_recorded")
+    assert "1 passed" in again.stdout, again.stdout + again.stderr
+
+
+def test_what_was_never_recorded_fails_and_says_how_to(project: Path) -> None:
+    done = run(project, "-k", "test_recorded")
+    assert "1 failed" in done.stdout
+    assert "nothing was recorded of test_mine.test_recorded.openai-gpt_5.1.sse" in done.stdout
+
+
+def test_its_options_are_told(project: Path) -> None:
+    told = run(project, "--help").stdout
+    assert "--rxstream-record=DIR" in told
+    assert "rxstream_recordings" in told
