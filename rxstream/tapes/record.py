@@ -117,6 +117,7 @@ class TapeRecorder:
         self._began = time.time()
         self._part = 0
         self._size = 0
+        self._most = settings.max_bytes - _SPARE
         self._requests = 0
         self._over = False
         self._file = TapeFile(settings.path, files=settings.files, failed=self._cannot)
@@ -178,7 +179,7 @@ class TapeRecorder:
             self._file.close(self._redactor.json(line) + b"\n")
 
     def _write(self, line: bytes) -> None:
-        if self._size + len(line) > self._settings.max_bytes - _SPARE:
+        if self._size + len(line) > self._most:
             if self._settings.files == 1:
                 self._cut(f"it has the {self._settings.max_bytes} bytes that max_bytes allows")
                 return

@@ -13,7 +13,6 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -39,10 +38,18 @@ _SAID: Final = frozenset(
     | {"data", "signature", "cited_text", "transcript", "output_text"}
 )
 """Fields in which a model speaks."""
-_SUSPECT: Final = re.compile(
-    r"(?:sk|pk|rk|xai|gsk|pplx|csk|nvapi|hf|fw|r8|tgp)[-_]|AIza|eyJ|[Bb][Ee][Aa][Rr][Ee][Rr] |[Pp]rovided|[\\%&]"
+_SIGNS: Final = ("\\", "%", "&", "AIza", "eyJ", "earer ", "EARER ", "rovided")
+"""What a text has that may hold a key by its looks, or in another spelling …"""
+_PREFIXES: Final = tuple(
+    f"{word}{dash}"
+    for word in ("sk", "pk", "rk", "xai", "gsk", "pplx", "csk", "nvapi", "hf", "fw", "r8", "tgp")
+    for dash in "-_"
 )
-"""What a text has that holds a key by its looks, or in another spelling."""
+"""… and, where it has a dash at all, one of these. Words are looked for one by one: that is faster than a pattern of them."""
+_GRAM: Final = 6
+"""Signs of a piece of a key that is looked for."""
+_SHORT: Final = 64
+"""Signs of a text all of whose pieces are looked up, rather than each piece of a key in it."""
 
 
 class Redactor:
@@ -73,7 +80,8 @@ class Redactor:
         self._given = tuple(secrets)
         self._known: frozenset[str] = frozenset()
         self._secrets = Secrets(())
-        self._grams: tuple[str, ...] = ()
+        self._grams: frozenset[str] = frozenset()
+        self._short: tuple[str, ...] = ()
         self.refresh()
 
     def refresh(self) -> None:
@@ -85,7 +93,8 @@ class Redactor:
             if known != self._known:
                 self._known = known
                 self._secrets = Secrets(known)
-                self._grams = tuple(self._secrets.grams)
+                self._grams = self._secrets.grams
+                self._short = tuple(gram for gram in self._grams if len(gram) < _GRAM)
 
     def passes(self, text: str) -> bool:
         """Whether nothing is to be struck out of what a model said in an event: then its line may be written as it is."""
@@ -109,17 +118,17 @@ class Redactor:
 
     def _body_line(self, line: bytes) -> bytes:
         name, _, value = line.partition(b":")
-        stripped = value.strip()
-        if name == b"data" and stripped[:1] in (b"{", b"["):
+        lead, payload = (b"data: ", value.strip()) if name == b"data" else (b"", line.strip())
+        if payload[:1] in (b"{", b"["):
             try:
-                before: Any = msgspec.json.decode(stripped) if self._wants(stripped) else None
+                before: Any = msgspec.json.decode(payload) if self._wants(payload) else None
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass  # then it is text
             else:
                 after = self._value(before, "")
                 if after == before:
                     return line
-                return b"data: " + msgspec.json.encode(after) + line[len(line.rstrip(b"\r\n")) :]
+                return lead + msgspec.json.encode(after) + line[len(line.rstrip(b"\r\n")) :]
         text = line.decode("utf-8", "surrogateescape")
         struck = self._struck(text)
         return line if struck == text else struck.encode("utf-8", "surrogateescape")
@@ -129,7 +138,17 @@ class Redactor:
         return not self.passes(text) or (self._prompts and any(mark in text for mark in _PROMPT_MARKS))
 
     def _suspect(self, text: str) -> bool:
-        return _SUSPECT.search(text) is not None or any(gram in text for gram in self._grams)
+        for sign in _SIGNS:
+            if sign in text:
+                return True
+        if "-" in text or "_" in text:
+            for prefix in _PREFIXES:
+                if prefix in text:
+                    return True
+        if self._grams and len(text) <= _SHORT:
+            pieces = [text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1)]
+            return not self._grams.isdisjoint(pieces) or any(gram in text for gram in self._short)
+        return any(gram in text for gram in self._grams)
 
     def _value(self, value: Any, name: str) -> Any:
         if self._prompts and value and name in _PROMPTS and isinstance(value, (str, list)):

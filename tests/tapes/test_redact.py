@@ -94,6 +94,9 @@ def test_a_prompt_that_is_said_back_is_struck_out() -> None:
     assert PROMPT.encode() not in struck
     assert struck.endswith(b"}\r\n")
     assert json.loads(struck[6:])["response"]["model"] == "m"
+    raw = redactor.body(json.dumps(payload).encode())  # as an event keeps it
+    assert PROMPT.encode() not in raw
+    assert json.loads(raw)["type"] == "response.created"
     event = redactor.json(json.dumps({"t": 1, "e": {"type": "status", "status": "x", "payload": payload}}).encode())
     assert PROMPT.encode() not in event
 
@@ -117,6 +120,21 @@ def test_what_has_nothing_to_hide_stays_byte_for_byte() -> None:
     assert Redactor(["keys", "prompts"], [KEY]).body(body) == body
     assert Redactor([]).body(body) == body
     assert Redactor([]).json(b'{"a" : 1}') == b'{"a" : 1}'
+
+
+def test_json_that_is_none_is_text() -> None:
+    redactor = Redactor(["keys", "prompts"], [KEY])
+    assert redactor.body(b'data: {"prompt": "' + b"x" * 10) == b'data: {"prompt": "' + b"x" * 10
+    assert redactor.body(b'{"prompt": sk-abcdefghijkl') == b'{"prompt": ***'
+
+
+def test_short_keys_and_long_texts() -> None:
+    redactor = Redactor(["keys"], ["k3y!", "a-longer-secret-word"])
+    for said in ("k3y!", "a-longer-secret-word"):
+        for around in ("", "word " * 50):
+            assert said not in redactor.json(json.dumps(around + said + around).encode()).decode()
+    assert not redactor.passes("so k3y! it is")
+    assert redactor.passes("nothing here")
 
 
 @pytest.mark.parametrize("rules", ["keys", ["keyz"], [3], 7])
