@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlia
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, field_validator, model_validator
 from reactivex import Observable
 
-from rxstream._check import show
 from rxstream._input import Input, is_list, is_mapping
 from rxstream._kept import Kept
 from rxstream._relief import Backpressure, BufferUnit, relieved
@@ -37,6 +36,7 @@ from rxstream.profiles import profile as profile_of
 from rxstream.provider_options import ProviderOptions, options_of, provider_name
 from rxstream.providers import PROVIDERS, provider
 from rxstream.quota import RateLimiter
+from rxstream.sinks.handler import as_handler
 from rxstream.tracks import failover
 
 __all__ = ["Mode", "RateLimit", "StreamConfig"]
@@ -54,7 +54,6 @@ _UNITS: Final[dict[str, Any]] = {
 }
 _FILE: Final = "rxstream.toml"
 _BY_PROVIDER: Final = ("provider_options", "api_keys")
-_HEARS: Final = ("on_next", "on_event", "on_token_received", "on_stream_start", "on_stream_complete", "on_stream_error")
 _OWN: Final = ("base_url", "api_key", "client")
 """Options of the first model that are not for those that it fails over to."""
 
@@ -240,11 +239,12 @@ class StreamConfig(Input):
         check_options(options)
         first = Target.parse(self._target(target), known=PROVIDERS)
         policy = ErrorPolicy.of(options.get("on_error", self.on_error))
+        guards = options.get("guards", ())
         shared: StreamOptions = {
             **options,
             "timeouts": Timeouts.of(self._over("timeouts", options.get("timeouts"))),
             "limits": Limits.of(self._over("limits", options.get("limits"))),
-            "guards": (*self.guards, *options.get("guards", ())),
+            "guards": (*self.guards, *guards) if is_list(guards) else guards,
             "on_error": policy,
         }
         if not policy.to:
@@ -278,10 +278,10 @@ class StreamConfig(Input):
 
     def _ask(self, target: Target, prompt: Prompt, options: StreamOptions) -> Stream[Event]:
         row = provider(target.provider)
-        theirs = self.provider_options.get(row.name)
+        theirs, extra = self.provider_options.get(row.name), options.get("extra") or {}
         asked: StreamOptions = {
             **options,
-            "extra": {**(theirs.body() if theirs else {}), **(options.get("extra") or {})},
+            "extra": {**theirs.body(), **extra} if theirs is not None and is_mapping(extra) else extra,
         }
         if options.get("client") is None and options.get("api_key") is None:
             asked["api_key"] = self._key(row.name)
@@ -370,8 +370,7 @@ class StreamConfig(Input):
             return given
         handlers = tuple(given)
         for handler in handlers:
-            if not callable(handler) and not any(callable(getattr(handler, name, None)) for name in _HEARS):
-                raise ConfigurationError(f"must be functions, observers or handlers, not {show(handler)}")
+            as_handler(handler)
         return handlers
 
     @model_validator(mode="after")

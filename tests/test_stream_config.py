@@ -72,7 +72,7 @@ def again(config: StreamConfig) -> StreamConfig:
         ({"max_concurrent": 0}, "max_concurrent: "),
         ({"max_waiting": -1}, "max_waiting: "),
         ({"handlers": "print"}, "handlers: "),
-        ({"handlers": [5]}, "handlers: must be functions, observers or handlers, not 5"),
+        ({"handlers": [5]}, "handlers: handler=5: must be a StreamHandler"),
         ({"default_target": "gpt-5"}, "write openai:gpt-5"),
         ({"provider_options": {"anthropic": {"sped": "fast"}}}, "did you mean 'speed'"),
         ({"provider_options": {"antropic": {}}}, "unknown provider 'antropic'; did you mean 'anthropic'?"),
@@ -415,6 +415,8 @@ def test_options_go_over_the_configuration_value_by_value() -> None:
         ({"limits": {"events": 0}}, "events"),
         ({"on_error": "explode"}, "action"),
         ({"guards": [5]}, "guard 1"),
+        ({"guards": 5}, "guards"),
+        ({"extra": 5}, "extra"),
     ],
 )
 def test_wrong_options_are_refused_at_once(options: dict[str, Any], said: str) -> None:
