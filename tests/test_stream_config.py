@@ -19,7 +19,7 @@ from pydantic import ValidationError
 import rxstream
 from rxstream import StreamConfig
 from rxstream._relief import Backpressure, BufferUnit
-from rxstream._settings import to_toml
+from rxstream._settings import Layer, merged, to_toml
 from rxstream._stream_options import ConfigFields, StreamOptions
 from rxstream.bulkhead import Bulkhead
 from rxstream.errors import BulkheadFull, ConfigurationError, LimitExceeded, MissingDependency
@@ -610,3 +610,15 @@ async def test_what_may_not_be_dropped_is_kept_in_its_place() -> None:
     flow.send(call, text("a"), text("bb"), call, text("c"), text("dd"))
     await flow.release()
     assert flow.items == [call, call, text("c"), text("dd")]
+
+
+@given(st.lists(clocks, max_size=4))
+def test_layers_lie_over_each_other_value_by_value(layers: list[dict[str, float | None]]) -> None:
+    """Each value is the last that was said, and its origin is who said it."""
+    said = [Layer(f"layer {number}", {"timeouts": layer}) for number, layer in enumerate(layers)]
+    values, origins = merged(said)
+    assert values.get("timeouts", {}) == {name: value for layer in layers for name, value in layer.items()}
+    last = {name: f"layer {number}" for number, layer in enumerate(layers) for name in layer}
+    assert {path: origin for path, origin in origins.items() if "." in path} == {
+        f"timeouts.{name}": origin for name, origin in last.items()
+    }
