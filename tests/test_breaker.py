@@ -51,6 +51,7 @@ NEUTRAL = [
     errors.ConfigurationError("no"),
     errors.ContentFiltered("no"),
     errors.LimitExceeded("no"),
+    errors.RecordingFailed("no"),
     ZeroDivisionError("no"),
 ]
 
