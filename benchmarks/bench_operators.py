@@ -26,7 +26,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxstream import Bulkhead, CircuitBreaker, RateLimiter, tracks
+from rxstream import Bulkhead, CircuitBreaker, MemorySink, RateLimiter, tracks
 from rxstream import operators as rxo
 from rxstream.events import Event, Finished, TextDelta
 from rxstream.gate import Gate
@@ -267,6 +267,7 @@ def rows() -> list[Row]:
         Row("debounce", rx_run(rxo.debounce(1.0)), "debounce", rx_run(ops.debounce(1.0))),
         Row("sample", rx_run(rxo.sample(1.0)), "sample", rx_run(ops.sample(1.0))),
         Row("progress", rx_run(rxo.progress())),
+        Row("meter", rx_run(rxo.meter(MemorySink()))),
         Row("valve", rx_run(rxo.valve(Gate()))),
         Row("on_backpressure_buffer", rx_run(rxo.on_backpressure_buffer()), plain=plain(queued)),
         Row("on_backpressure_drop", rx_run(rxo.on_backpressure_drop())),
