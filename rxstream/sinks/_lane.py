@@ -15,7 +15,8 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from types import CoroutineType
+from typing import Any, Final
 
 from rxstream._deltas import droppable
 from rxstream._outlet import MOST, Mark
@@ -32,6 +33,8 @@ _LOOSE: Final = ("on_token_received", "on_progress")
 """Calls that a policy that drops may drop; and `on_event`, where it may drop the event."""
 _BREATH: Final = 0.005
 """Seconds that calls which do not wait may hold the loop."""
+_BURST: Final = 8
+"""Calls before it looks at the clock."""
 _BATCH: Final = 64
 """Calls a trip to the thread."""
 
@@ -97,11 +100,8 @@ class Lane:
         )
 
 
-class _Call(NamedTuple):
-    name: str
-    method: Hook
-    arguments: tuple[Any, ...]
-    loose: bool
+_Call = tuple[str, Hook, tuple[Any, ...], bool]
+"""The name of a method, it, its arguments, and whether the call may be dropped. No class of its own: that costs as much as the call."""
 
 
 class Queue:
@@ -114,6 +114,8 @@ class Queue:
         self._trouble = trouble
         self._calls: deque[_Call] = deque()
         self._loose = 0  # of them
+        self._capacity = lane.policy.capacity
+        self._drops = lane.policy.slow in ("drop_oldest", "latest")
         self._working = 0  # calls that are made just now
         self._finished = False
         self._task: asyncio.Task[None] | None = None
@@ -121,8 +123,7 @@ class Queue:
         self._idle.set()
         self._context = contextvars.copy_context()
         self._worker = Worker(f"rxstream-handler-{lane.id}") if lane.policy.thread else None
-        capacity = lane.policy.capacity
-        mark = Mark(scheduler.gate, f"handler {lane.id}", high=capacity, low=capacity // 4)
+        mark = Mark(scheduler.gate, f"handler {lane.id}", high=self._capacity, low=self._capacity // 4)
         self._mark = mark if lane.policy.slow == "hold" else None
 
     @property
@@ -132,17 +133,17 @@ class Queue:
 
     def put(self, name: str, method: Hook, *arguments: Any) -> None:
         """Call `method` when its turn comes."""
-        loose = name in _LOOSE or (name == "on_event" and droppable(arguments[0]))
-        policy = self._lane.policy
-        if policy.slow == "latest" and loose:
+        loose = self._drops and (name in _LOOSE or (name == "on_event" and droppable(arguments[0])))
+        if loose and self._lane.policy.slow == "latest":
             self._drop_oldest(name)
-        if self.waiting >= policy.capacity and name not in _ENDS and not self._make_room():
+        if len(self._calls) + self._working >= self._capacity and name not in _ENDS and not self._make_room():
             self.dropped += 1
-            self._trouble(self._lane, TooSlow(f"more than {policy.capacity} calls wait for it"))
+            self._trouble(self._lane, TooSlow(f"more than {self._capacity} calls wait for it"))
             return
-        self._calls.append(_Call(name, method, arguments, loose))
+        self._calls.append((name, method, arguments, loose))
         self._loose += loose
-        self._level()
+        if self._mark is not None:
+            self._mark.level(self.waiting)
         if self._task is None:
             call_on(self._loop, self._begin)  # who puts may be in another thread: an Observable that knows no loop
 
@@ -175,7 +176,7 @@ class Queue:
         """Whether there is room for one more after all."""
         match self._lane.policy.slow:
             case "hold":  # it is held by now: what is in flight is kept, too
-                return self.waiting < self._lane.policy.capacity + MOST
+                return self.waiting < self._capacity + MOST
             case "drop_oldest":
                 return self._drop_oldest()
             case _:
@@ -185,8 +186,8 @@ class Queue:
         """Drop the first call that may be dropped, of those to method `name` if it is given."""
         if not self._loose:
             return False
-        for position, call in enumerate(self._calls):
-            if call.loose and (not name or call.name == name):
+        for position, (called, _, _, loose) in enumerate(self._calls):
+            if loose and (not name or called == name):
                 del self._calls[position]
                 self._loose -= 1
                 self.dropped += 1
@@ -194,37 +195,38 @@ class Queue:
         return False
 
     async def _work(self) -> None:
-        until = self._loop.time() + _BREATH
+        made, until = 0, self._loop.time() + _BREATH
         while self._calls:
             if self._worker is None:
-                await self._call(self._take())
+                call = self._take()
+                try:
+                    result = call[1](*call[2])
+                    if type(result) is CoroutineType or inspect.isawaitable(result):  # the second is slow
+                        await result
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    self._trouble(self._lane, RuntimeError(f"the handler was cancelled: {error}"))
+                except Exception as error:  # noqa: BLE001 - the handler's own
+                    self._trouble(self._lane, error)
+                finally:
+                    self._working = 0
             else:
                 await self._call_there(self._worker, [self._take() for _ in range(min(_BATCH, len(self._calls)))])
-            self._level()
-            if self._calls and self._loop.time() > until:
+            if self._mark is not None:
+                self._mark.level(self.waiting)
+            made += 1
+            if made % _BURST == 0 and self._loop.time() > until:
                 await asyncio.sleep(0)
                 until = self._loop.time() + _BREATH
 
     def _take(self) -> _Call:
         call = self._calls.popleft()
-        self._loose -= call.loose
+        self._loose -= call[3]
         self._working += 1
+        if call[0] in _ENDS and self._worker is None:
+            self._lane.over = True
         return call
-
-    async def _call(self, call: _Call) -> None:
-        self._lane.over = self._lane.over or call.name in _ENDS
-        try:
-            result = call.method(*call.arguments)
-            if inspect.isawaitable(result):
-                await result
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            self._trouble(self._lane, RuntimeError(f"the handler was cancelled: {error}"))
-        except Exception as error:  # noqa: BLE001 - the handler's own
-            self._trouble(self._lane, error)
-        finally:
-            self._working -= 1
 
     async def _call_there(self, worker: Worker, calls: list[_Call]) -> None:
         try:
@@ -242,19 +244,16 @@ class Queue:
 
     def _make(self, calls: list[_Call]) -> tuple[int, Exception | None]:
         """Make calls, in the thread, until one raises: how many were made, and what it raised."""
-        for made, call in enumerate(calls):
-            if self._lane.over and call.name not in _ENDS:  # its end is told all the same where it was detached
+        for made, (name, method, arguments, _) in enumerate(calls):
+            if name in _ENDS:
+                self._lane.over = True
+            elif self._lane.over:
                 return made, None
-            self._lane.over = self._lane.over or call.name in _ENDS
             try:
-                call.method(*call.arguments)
+                method(*arguments)
             except Exception as error:  # noqa: BLE001 - the handler's own
                 return made + 1, error
         return len(calls), None
-
-    def _level(self) -> None:
-        if self._mark is not None:
-            self._mark.level(self.waiting)
 
     def _begin(self) -> None:
         if self._task is not None or not self._calls:
