@@ -24,7 +24,18 @@ import msgspec
 from rxstream._check import count, flag, one_of
 from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, RecordingFailed, error_info
-from rxstream.events import Event, RateLimits, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, encode
+from rxstream.events import (
+    Event,
+    Failed,
+    RateLimits,
+    RefusalDelta,
+    Retrying,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    encode,
+)
 from rxstream.providers import PROVIDERS
 from rxstream.tapes._writer import TapeFile
 from rxstream.tapes.format import FORMAT, VERSION, Answered, Asked, BodyEnd, End, Header, Kind, Line, encode_line
@@ -120,6 +131,7 @@ class TapeRecorder:
         self._most = settings.max_bytes - _SPARE
         self._requests = 0
         self._over = False
+        self._fresh = True
         self._file = TapeFile(settings.path, files=settings.files, failed=self._cannot)
         self._next_part()
 
@@ -127,6 +139,9 @@ class TapeRecorder:
         """Write an event down."""
         if self._over:
             return
+        if self._fresh or isinstance(event, (Started, Retrying, Failed)):  # a connection was made: with its own key
+            self._fresh = False
+            self._redactor.refresh()
         if event.raw is not None:
             raw = self._redactor.body(event.raw) if self._settings.keep_raw else None
             event = msgspec.structs.replace(event, raw=raw)

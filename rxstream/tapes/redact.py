@@ -85,11 +85,11 @@ class Redactor:
         self.refresh()
 
     def refresh(self) -> None:
-        """See which keys there are by now."""
+        """See which keys there are by now; none is forgotten."""
         if self._keys:
             names = {name for row in PROVIDERS.values() for name in row.api_key_env}
             values = (os.environ.get(name, "").strip() for name in names)
-            known = frozenset((*keys_in_use(), *self._given, *filter(None, values)))
+            known = self._known.union((*keys_in_use(), *self._given, *filter(None, values)))
             if known != self._known:
                 self._known = known
                 self._secrets = Secrets(known)
