@@ -218,3 +218,13 @@ def every_event(event: Event) -> str:
             return event.source
         case _:
             assert_never(event)
+
+
+def configurations() -> None:
+    """A configuration takes what `stream` takes, by value, and gives what it gives."""
+    config = rxstream.StreamConfig(timeouts=30, on_error="retry", provider_options={"local": {"top_k": 4}}, mode="word")
+    assert_type(config, rxstream.StreamConfig)
+    assert_type(config.replace(api_keys={"openai": "key"}, timeouts={"idle": None}), rxstream.StreamConfig)
+    assert_type(rxstream.StreamConfig.from_profile("voice", limits={"events": 5}), rxstream.StreamConfig)
+    assert_type(config.stream("local:smollm2", "Hello", temperature=0.5), rxstream.Stream[Event])
+    assert_type(config.explain(), str)
