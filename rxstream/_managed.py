@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from rxstream._outlet import MOST
 from rxstream._registry import Registered
 from rxstream.errors import Cancelled, error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
+from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.manager_events import (
     Lifecycle,
@@ -48,7 +49,10 @@ from rxstream.sinks._policy import HandlerFigures
 from rxstream.sinks.handler import StreamMetadata
 from rxstream.usage import Usage
 
-__all__ = ["LEGAL", "Board", "Managed"]
+__all__ = ["LEGAL", "Board", "Managed", "Rest"]
+
+_LOOK: Final = 0.001
+"""Seconds between two looks at whether sources have closed."""
 
 LEGAL: Final[Mapping[SessionStatus, frozenset[SessionStatus]]] = {
     "inactive": frozenset({"active", "cancelled"}),
@@ -59,6 +63,36 @@ LEGAL: Final[Mapping[SessionStatus, frozenset[SessionStatus]]] = {
     "error": frozenset(),
 }
 """Which status may follow which. A paused stream fails only of what no pause can hold back: the end of its loop, or a handler."""
+
+
+class Rest(NamedTuple):
+    """What may be left to do for a stream that is over: to close what its sources opened, and to tell slow handlers."""
+
+    gate: Gate
+    dispatch: Dispatch | None
+    """None if nobody waits to be told."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is."""
+        return not self.gate.watched and not (self.dispatch is not None and _waiting(self.dispatch))
+
+    async def settled(self) -> None:
+        """Wait until it is done."""
+        if self.dispatch is not None:
+            await self.dispatch.settled()
+        while self.gate.watched:  # noqa: ASYNC110 - whoever watches it is not made to tell that he does no more
+            await asyncio.sleep(_LOOK)
+
+    async def given_up(self) -> None:
+        """Forget what waits for slow handlers, and break off the call that is at work."""
+        if self.dispatch is not None:
+            self.dispatch.dispose()
+            await self.dispatch.settled()
+
+
+def _waiting(dispatch: Dispatch) -> bool:
+    return any(figure.waiting for figure in dispatch.figures().values())
 
 
 class Board(Hub[StreamEvent]):
@@ -116,7 +150,7 @@ class Managed(abc.ObserverBase[Event]):
         loop: asyncio.AbstractEventLoop,
         board: Board,
         handlers: Callable[[], list[Registered]],
-        ended: Callable[[Managed], object],
+        ended: Callable[[Managed, Rest], object],
     ) -> None:
         self.metadata = metadata
         self.session = StreamSession(source, self, label=metadata.label, loop=loop, changed=self._changed)
@@ -178,14 +212,6 @@ class Managed(abc.ObserverBase[Event]):
         self._changes.append((status, self._loop.time()))
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._go_on)
-
-    async def settled(self) -> None:
-        """Wait until its slow handlers have been told all; if the wait is given up, what waits for them is forgotten."""
-        if self.dispatch is not None:
-            try:
-                await self.dispatch.settled()
-            finally:
-                self.dispatch.dispose()
 
     # --- on the loop ------------------------------------------------------------------------------------------------------
 
@@ -298,7 +324,7 @@ class Managed(abc.ObserverBase[Event]):
         else:
             dispatch.on_error(error)
             self.result.set_exception(raisable(error))
-        self._ended(self)
+        self._ended(self, Rest(self.session.gate, dispatch if _waiting(dispatch) else None))
 
     def _tell(self, event: Event | Lifecycle) -> None:
         number = self._number

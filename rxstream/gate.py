@@ -63,6 +63,12 @@ class Gate:
         with self._lock:
             return self.ahead + sum(child.read_ahead for child in self._children)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody obeys it, or a gate below: sources do until they have closed what they opened."""
+        with self._lock:
+            return bool(self._watchers) or any(child.watched for child in self._children)
+
     def child(self) -> Gate:
         """A gate of one track: held with this one, or alone."""
         return Gate(parent=self)

@@ -11,12 +11,13 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msgspec.structs import replace
 from reactivex import Observable, abc
@@ -24,7 +25,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._check import count, instance
 from rxstream._intake import metadata_of, stream_of, token_of
-from rxstream._managed import Board, Managed
+from rxstream._managed import Board, Managed, Rest
 from rxstream._registry import Registered, Registry, Wanted
 from rxstream._roster import Roster
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from rxstream.response import Response
 
 __all__ = ["StreamManager"]
+
+_RESTS: Final = 64  # looked through when there are so many
 
 
 class StreamManager:
@@ -89,8 +92,8 @@ class StreamManager:
             max_waiting=known.max_waiting if max_waiting is None else max_waiting,
             keep=keep,
         )
-        self._late: set[asyncio.Task[None]] = set()
-        """Of streams that have ended, while slow handlers are still told of them."""
+        self._rests: list[Rest] = []
+        self._most_rests = _RESTS
         self._board = Board(self.loop, replay=count("replay", replay, least=0))
         self.events: Stream[StreamEvent] = Stream.of(Observable(self._listen), label="manager")
         """Everything that happens in all streams, hot, in order, to each subscriber at its own pace: it holds up nobody, and if more
@@ -157,11 +160,7 @@ class StreamManager:
         return removed
 
     def _each(self, change: Callable[[Managed], None]) -> None:
-        def change_all() -> None:
-            for managed in self._roster.running:
-                change(managed)
-
-        call_on(self.loop, change_all)
+        call_on(self.loop, lambda: [*map(change, self._roster.running)])
 
     def _handlers(self) -> list[Registered]:
         with self._lock:
@@ -332,8 +331,8 @@ class StreamManager:
     def close(self, timeout: float = 10.0) -> None:
         """Cancel all streams, those that wait, too, and complete `events`. Nothing can be started any more.
 
-        It waits until slow handlers have been told all, at most `timeout` seconds: what waits for them then is forgotten. Called on
-        the manager's own loop it does not wait; there, await `aclose`.
+        It waits until all requests are closed and slow handlers have been told all, at most `timeout` seconds: what waits for them
+        then is forgotten. Called on the manager's own loop it does not wait; there, await `aclose`.
         """
         closing = self._close(timeout)
         if closing is not None and running_loop() is not self.loop:
@@ -354,11 +353,12 @@ class StreamManager:
 
     async def _settle(self, timeout: float) -> None:  # noqa: ASYNC109 - see aclose
         self._board.close()
-        if self._late:
-            _, late = await asyncio.wait(self._late, timeout=timeout)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                for rest in self._rests:
+                    await rest.settled()
+        for rest in self._rests:
+            await rest.given_up()
 
     def __enter__(self) -> Self:
         return self
@@ -377,14 +377,13 @@ class StreamManager:
 
     # --- on the loop ------------------------------------------------------------------------------------------------------
 
-    def _ended(self, managed: Managed) -> None:
+    def _ended(self, managed: Managed, rest: Rest) -> None:
         """All have been told that it is over."""
-        statistics = managed.statistics
-        if statistics.waiting:
-            task = self.loop.create_task(managed.settled())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-        if self._roster.ended(managed, statistics):
+        self._rests.append(rest)
+        if len(self._rests) > self._most_rests:
+            self._rests = [rest for rest in self._rests if not rest.done]
+            self._most_rests = 2 * len(self._rests) + _RESTS
+        if self._roster.ended(managed, managed.statistics):
             self.loop.call_soon(self._start_next)  # not here: a row of streams that end at once would pile up
 
     def _start_next(self) -> None:

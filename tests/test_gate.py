@@ -312,3 +312,13 @@ def test_threads_that_hold_and_release_at_once_leave_it_open(names: tuple[str, .
         thread.join(20)
     assert wrong == []
     assert (gate.closed, child.closed, child.holds) == (False, False, ())
+
+
+def test_whether_anybody_obeys_it() -> None:
+    gate = Gate()
+    below = gate.child().child()
+    assert not gate.watched
+    below.watch(print)
+    assert gate.watched
+    below.unwatch(print)
+    assert not gate.watched

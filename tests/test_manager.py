@@ -493,8 +493,7 @@ async def test_closing_cancels_all_and_leaves_nothing() -> None:
         names = [manager.start_stream(Stream.of(script.events()), handlers=[diary]) for _ in range(4)]
         await asyncio.sleep(1.5)
     assert set(manager.streams().values()) == {"cancelled"}
-    await settle()
-    assert (script.opened, script.closed) == (2, 2)
+    assert (script.opened, script.closed, len(asyncio.all_tasks())) == (2, 2, 1)
     assert diary.told.count(("cancel", "its manager was closed")) == 4
     assert set(manager.streams()) == set(names)
     with pytest.raises(ConfigurationError, match="closed"):
