@@ -86,7 +86,7 @@ class Dispatch:
         self._scheduler = scheduler
         self._fail = fail
         self._lanes: dict[str, Lane] = {}
-        self._tokens: dict[str, _Tokens] = {}
+        self._tokens: dict[str, _Tokens] = {"delta": _Tokens("delta")}
         self._rows: dict[type, tuple[_Row, ...]] = {}
         self._failure: Exception | None = None
         self._begun = self._over = self._paused = self._cancelled = self._busy = False
@@ -353,7 +353,11 @@ class Dispatch:
         self._rows.clear()
         told = HandlerDetached(f"handler {lane.id} was detached from its stream: {why}", handler_id=lane.id)
         told.__cause__ = why
-        log.warning("%s", told, extra=facts("handler-detached", error=why, handler=lane.id))
+        log.warning(
+            "handler %s was detached from its stream",
+            lane.id,
+            extra=facts("handler-detached", error=why, handler=lane.id),
+        )
         if lane.queue is not None:
             lane.queue.clear()
         self._tell_last(lane, "on_stream_error", told)

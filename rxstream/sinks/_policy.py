@@ -44,7 +44,8 @@ class HandlerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     thread: bool = False
     """Whether its plain functions run in a thread of its own, because they block."""
     by: Literal["delta"] | TextUnit = "delta"
-    """What a token is: a piece as the provider sends it, or a unit of text, with the white space after it."""
+    """What a token is: a piece as the provider sends it, or a unit of text, with the white space after it. They are counted
+    from the start of the stream; units, where the first handler that wants them comes later, from there."""
 
     def __post_init__(self) -> None:
         one_of("on_failure", self.on_failure, _FAILURES)

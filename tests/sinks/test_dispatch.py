@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxstream.aggregate import aggregate
@@ -16,9 +17,11 @@ from rxstream.errors import Cancelled, ConfigurationError, Disconnected, Handler
 from rxstream.events import Event, Finished, Retracted, TextDelta, ToolCall, UsageReported
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
+from rxstream.observable import Stream
 from rxstream.sinks._dispatch import Dispatch
 from rxstream.sinks.handler import HandlerPolicy, StreamHandler, StreamMetadata, as_handler
 from rxstream.usage import Usage
+from tests.support.scripted import HANG, Scripted
 from tests.support.virtual_loop import settle, virtual_time
 
 META = StreamMetadata(stream_id="s1")
@@ -666,6 +669,121 @@ async def test_functions_that_return_something_to_await() -> None:
     stream.on_completed(DONE)
     await stream.settled()
     assert said == ["a", "complete"]
+
+
+@virtual_time
+async def test_what_a_pause_raises_ends_the_stream_too() -> None:
+    class Refuses(StreamHandler):
+        def on_pause(self) -> None:
+            raise ValueError("never")
+
+    ended: list[Exception] = []
+    stream = dispatch(fail=ended.append)
+    stream.add("h", Refuses(), HandlerPolicy(on_failure="raise"))
+    stream.start()
+    stream.paused()
+    assert [str(error) for error in ended] == ["never"]
+
+
+@virtual_time
+async def test_a_held_source_that_goes_on_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not obey its gate: at some point that is enough."""
+    monkeypatch.setattr("rxstream.sinks._lane.MOST", 5)
+    stream = dispatch()
+    stream.add("slow", Slow(), HandlerPolicy(slow="hold", capacity=2))
+    for _ in range(6):
+        stream.on_next(text("x"))
+    with pytest.raises(LimitExceeded):
+        stream.on_next(text("x"))
+    stream.dispose()
+
+
+@virtual_time
+async def test_where_nothing_may_be_dropped_it_is_detached() -> None:
+    class Acts(StreamHandler):
+        async def on_tool_call(self, call: ToolCall) -> None:
+            await asyncio.sleep(1)
+
+    for slow in ("drop_oldest", "latest"):
+        stream = dispatch()
+        stream.add("h", Acts(), HandlerPolicy(slow=slow, capacity=2))
+        for number in range(4):
+            stream.on_next(ToolCall(id=str(number), name="f", arguments=""))
+        assert stream.figures()["h"].detached, slow
+        stream.dispose()
+
+
+def test_a_loop_that_ends_leaves_no_handler_half_told() -> None:
+    """Neither a task that nobody awaited nor a warning; who is told at once is told of the end."""
+    slow, quick = Slow(), Says()
+
+    async def run() -> None:
+        source = Stream.of(Scripted(["a", HANG]).events())
+        source.subscribe(quick)
+        source.subscribe(slow)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    gc.collect()
+    assert [said[0] for said in quick.said] == ["start", 0, "error"]
+    assert quick.said[-1] == ("error", LoopShutDown)
+    assert slow.said[1:] == []
+
+
+# --- any of it ------------------------------------------------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("event"), st.integers(0, 3)),
+        st.tuples(st.just("add"), st.sampled_from(["plain", "slow", "fails", "thread"])),
+        st.tuples(st.just("remove"), st.integers(0, 5)),
+        st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 10.0])),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(STEPS, st.booleans())
+def test_whoever_comes_and_goes_is_told_all_between_in_order(steps: list[tuple[str, Any]], failed: bool) -> None:
+    """From when it is added to the end, or to when it is removed: the start, every piece, and the end, once."""
+
+    async def run() -> None:
+        stream, handlers, since, until = dispatch(), dict[str, Says](), dict[str, int](), dict[str, int]()
+        stream.start()
+        count = 0
+        for what, value in steps:
+            if what == "event":
+                for _ in range(value):
+                    stream.on_next(text("x"))
+                count += value
+            elif what == "add":
+                name = str(len(handlers))
+                handlers[name] = {"slow": Slow, "fails": Fails}.get(value, Says)()
+                since[name] = count
+                threaded.update([handlers[name]] if value == "thread" else [])
+                stream.add(name, handlers[name], HandlerPolicy(thread=value == "thread"))
+            elif what == "remove" and stream.remove(str(value)):
+                until[str(value)] = count
+            elif what == "wait":
+                await asyncio.sleep(value)
+        stream.on_error(Disconnected("cut")) if failed else stream.on_completed(DONE)
+        await stream.settled()
+        await asyncio.sleep(100)
+        end = ("error", Disconnected) if failed else ("complete", "whole")
+        for name, handler in handlers.items():
+            last = until.get(name, count)
+            whole = [("start", "s1"), *((index, "x") for index in range(since[name], last)), end]
+            told = [said[:2] for said in handler.said]
+            if name not in until:
+                assert told == whole
+            else:
+                assert told == whole[: len(told)]  # what waited for a slow one is forgotten
+                if not isinstance(handler, Slow) and handler not in threaded:
+                    assert told == whole[:-1]
+
+    threaded: set[Says] = set()
+    virtual_time(run)()
 
 
 @pytest.mark.parametrize(
