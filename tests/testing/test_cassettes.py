@@ -11,6 +11,7 @@ import pytest
 import rxstream
 from rxstream.errors import ConfigurationError, StreamIncomplete
 from rxstream.observable import Stream
+from rxstream.sources.local import LocalServer
 from rxstream.testing import Cassette
 from rxstream.testing.chaos import Call, ChaosServer, Script, Served
 
@@ -113,3 +114,15 @@ def test_behind_it_models_are_asked_again(tmp_path: Path) -> None:
 def test_bad_options_are_refused_by_name(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Cassette(tmp_path, **options)
+
+
+@pytest.mark.local
+def test_a_real_model_answers_once_and_then_from_the_file(local_server: LocalServer, tmp_path: Path) -> None:
+    def ask(**options: Any) -> Stream[Any]:
+        return rxstream.stream(f"local:{local_server.model}", "Say yes.", temperature=0, max_tokens=8, **options)
+
+    with Cassette(tmp_path, name="test", recording=True):
+        first = ask(base_url=f"{local_server.url}/v1", api_key=local_server.api_key).run()
+    with Cassette(tmp_path, name="test"):
+        again = ask(base_url="http://127.0.0.1:9/v1").run()
+    assert again.text == first.text != ""

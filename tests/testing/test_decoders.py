@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rxstream.events import Event, Finished, Raw, TextDelta
 from rxstream.providers import PROVIDERS, decoder_for
 from rxstream.testing import ContractViolation, verify_decoder
 from rxstream.testing.chaos import Call, Script, Thought, render
+from tests.support.recordings import recordings
 
 SAYS = Script(Thought("Hm. "), "Why ", "not, 日本? ", Call("weather", ['{"city": "Par', '"}']))
 BODIES = {dialect: b"".join(render(SAYS, dialect)) for dialect in ("anthropic", "openai-chat", "openai-responses")}
@@ -23,7 +25,20 @@ BODIES = {dialect: b"".join(render(SAYS, dialect)) for dialect in ("anthropic", 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_every_decoder_of_ours_keeps_every_rule(name: str) -> None:
     body = BODIES[PROVIDERS[name].dialect]
-    assert verify_decoder(lambda: decoder_for(name), [body], rounds=10).passed
+    assert verify_decoder(lambda: decoder_for(name), [body], rounds=6).passed
+
+
+@pytest.mark.parametrize("protocol", ["anthropic", "chat", "responses"])
+def test_of_what_was_recorded_too(protocol: str) -> None:
+    """Some of the short ones; others in each run."""
+    bodies = {found.id: found.body for found in recordings(protocol) if 0 < len(found.body) < 6000}
+    if not bodies:
+        pytest.skip("no recordings")
+    some = random.sample(sorted(bodies), min(8, len(bodies)))
+    name = {"anthropic": "anthropic", "chat": "compatible", "responses": "openai"}[protocol]
+    samples = {sample: bodies[sample] for sample in some}
+    seed = random.randrange(10**6)  # noqa: S311 - not for secrets
+    assert verify_decoder(lambda: decoder_for(name), samples, rounds=5, seed=seed).passed
 
 
 class Lines:

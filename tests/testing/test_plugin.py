@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import rxstream
 from rxstream.testing.chaos import ChaosServer
 
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 TESTS = """
 import asyncio, os
 import rxstream
@@ -21,6 +23,10 @@ from rxstream.testing import from_marbles
 def test_recorded(recorded):
     options = {"base_url": os.environ["MODEL_URL"], "api_key": "sk-none"} if "MODEL_URL" in os.environ else {}
     assert rxstream.stream("openai:gpt-5", "Why?", **options).run().text == "Why not?"
+
+
+def test_never(recorded):
+    rxstream.stream("openai:gpt-5", "Why?").run()
 
 
 def test_chaos_server(chaos_server):
@@ -68,22 +74,25 @@ def project(tmp_path: Path) -> Path:
 
 def test_recorded_once_it_needs_no_model_any_more(project: Path) -> None:
     with ChaosServer("Why not?") as server:
-        done = run(project, "--rxstream-record", "kept", MODEL_URL=server.base_url("openai-responses"))
-    assert "4 passed, 1 error" in done.stdout, done.stdout + done.stderr
+        done = run(
+            project, "-k", "not never", "--rxstream-record", "kept", MODEL_URL=server.base_url("openai-responses")
+        )
+    assert "4 passed, 1 deselected, 1 error" in done.stdout, done.stdout + done.stderr
     assert "tasks are left behind" in done.stdout
     assert len(server.requests) == 1
     assert [path.name for path in (project / "kept").iterdir()] == ["test_mine.test_recorded.openai-gpt_5.1.sse"]
-    again = run(project, "-k", "test_recorded")
-    assert "1 passed" in again.stdout, again.stdout + again.stderr
-
-
-def test_what_was_never_recorded_fails_and_says_how_to(project: Path) -> None:
-    done = run(project, "-k", "test_recorded")
-    assert "1 failed" in done.stdout
-    assert "nothing was recorded of test_mine.test_recorded.openai-gpt_5.1.sse" in done.stdout
+    again = run(project, "-k", "recorded or never")
+    assert "1 failed, 1 passed" in again.stdout, again.stdout + again.stderr
+    assert "nothing was recorded of test_mine.test_never.openai-gpt_5.1.sse" in again.stdout
 
 
 def test_its_options_are_told(project: Path) -> None:
     told = run(project, "--help").stdout
     assert "--rxstream-record=DIR" in told
     assert "rxstream_recordings" in told
+
+
+@pytest.mark.skipif(not PROJECT.exists(), reason="the project is not beside the tests")
+def test_pytest_finds_it_where_rxstream_is_installed() -> None:
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"rxstream": "rxstream.testing.plugin"}
