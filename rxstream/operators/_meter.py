@@ -178,7 +178,7 @@ class _Meter:
                 at = self._placed(at)
             gap = at - self._last
             if gap > self._longest:
-                self._look_at(gap, at)
+                at = self._look_at(at)
             elif gap > SMALLEST:
                 bucket = int(math.log(gap) * self._scale + self._shift)
                 self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
@@ -196,19 +196,23 @@ class _Meter:
         """When it came, where the event itself does not say so in the loop's time, or says that it came before another."""
         return max(self._last, self._time()) if at < self._begun or not at else self._last
 
-    def _look_at(self, gap: float, at: float) -> None:
-        self._note_first(at)
+    def _look_at(self, at: float) -> float:
+        """The first output, a long gap, or one that a pause may be in; what comes out of the future has another's clock."""
+        at = min(at, self._time())
+        if self._first_event is None:
+            self._first_event = at - self._begun
         if self._first_output is None:
             self._first_output = at - self._begun
         else:
             pause = self._pause_before(at)
-            gap -= pause
+            gap = max(0.0, at - self._last - pause)
             self._left_out += pause
-            self._gaps.add(max(0.0, gap))
+            self._gaps.add(gap)
             if gap > self._stall:
                 self._stalls += 1
                 self._stalled += gap
         self._longest = -1.0 if self._unseen else self._stall
+        return at
 
     def _pause_before(self, at: float) -> float:
         """How much of the gap before `at` was a pause; of what was read in the pause, nothing: its time is its own."""
@@ -224,7 +228,9 @@ class _Meter:
             self._refuse(event)
             return False
         if self._first_event is None:
-            self._note_first(self._placed(event.at) if event.at < self._begun or not event.at else event.at)
+            now = self._time()
+            at = event.at if self._begun <= event.at <= now and event.at else now
+            self._first_event = at - self._begun
         if type(event) is UsageReported:
             self._usages[event.source, event.attempt] = event.usage
         elif type(event) is Started:
@@ -239,10 +245,6 @@ class _Meter:
                 at = self._time() - self._begun
                 self._retried.append(Retried(at=at, error=event.error, delay=event.delay, how=event.how))
         return True
-
-    def _note_first(self, at: float) -> None:
-        if self._first_event is None:
-            self._first_event = at - self._begun
 
     # --- where it waits -------------------------------------------------------------------------------------------------------
 

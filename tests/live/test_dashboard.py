@@ -22,7 +22,7 @@ import pytest
 DASHBOARDS = Path(__file__).parents[2] / "docs" / "dashboards"
 PATIENCE = 30.0
 CONFIG = """
-global: {{scrape_interval: 250ms, evaluation_interval: 10s}}
+global: {{scrape_interval: 100ms, evaluation_interval: 10s}}
 scrape_configs: [{{job_name: rxstream, static_configs: [{{targets: ["127.0.0.1:{port}"]}}]}}]
 """
 
@@ -37,7 +37,7 @@ def dashboard() -> dict[str, Any]:
 
 def queries(dashboard: dict[str, Any]) -> list[str]:
     """Every query of the panels, as Grafana would send it: all models, over a short time."""
-    words = {"$__rate_interval": "4s", "$provider": ".*", "$model": ".*"}
+    words = {"$__rate_interval": "2s", "$provider": ".*", "$model": ".*"}
     found: list[str] = []
     for panel in dashboard["panels"]:
         for target in panel["targets"]:

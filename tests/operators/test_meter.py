@@ -286,6 +286,38 @@ async def test_a_tracing_sink_is_around_the_subscription_alone_and_may_have_the_
     assert sink.metrics.response.text == "Hello"
 
 
+@pytest.mark.parametrize("offset", [-1e6, 1e6])
+@virtual_time
+async def test_what_has_the_time_of_another_clock_is_timed_when_it_comes(offset: float) -> None:
+    sink = Sink()
+    await asyncio.sleep(10)
+
+    def event(number: int) -> Event:
+        at = offset + number
+        return ev.Heartbeat(at=at) if number == 0 else TextDelta(text="x", at=at)
+
+    def late_event(number: int) -> Observable[Event]:
+        return rx.timer(2).pipe(ops.map(lambda _: event(number)))
+
+    Told(rx.concat(*map(late_event, range(4))).pipe(meter(sink)))
+    await asyncio.sleep(100)
+    found = sink.metrics
+    assert (found.first_event, found.first_output, found.speaking, found.stalls) == (2, 4, 4, 0)
+    assert found.gaps.quantile(0.0) == near(2)
+
+
+def test_a_loop_that_goes_down_ends_it_too() -> None:
+    sink = Sink()
+
+    async def leave() -> None:
+        Field().track("a", 0.0, "a", HANG).pipe(meter(sink)).subscribe(lambda _: None, lambda _: None)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    assert sink.metrics.error is not None
+    assert (sink.metrics.outcome, sink.metrics.error.kind) == ("cancelled", "LoopShutDown")
+
+
 @virtual_time
 async def test_what_is_no_event_is_refused() -> None:
     told: Told = Told(Field().track("a", 1, "a", DONE).pipe(rxo.text(), meter(Sink())))

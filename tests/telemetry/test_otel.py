@@ -27,8 +27,9 @@ import rxstream
 from rxstream import events as ev
 from rxstream import operators as rxo
 from rxstream.errors import ConfigurationError, MissingDependency, Overloaded
+from rxstream.messages import ImagePart, Message, OpaquePart, TextPart, ThinkingPart, ToolCall, ToolResult
 from rxstream.sketch import Sketch
-from rxstream.telemetry import _instruments, _names
+from rxstream.telemetry import _content, _instruments, _names
 from rxstream.telemetry.otel import OpenTelemetrySink
 from rxstream.testing.chaos import ChaosServer
 from rxstream.testing.virtual import settle, virtual_time
@@ -84,6 +85,7 @@ def total(points: list[Any]) -> float:
     return sum(getattr(point, "value", getattr(point, "sum", 0)) for point in points)
 
 
+CHARGED = ev.UsageReported(usage=rxstream.Usage(provenance="reported", cost=0.5))
 ENDS: list[tuple[str, list[Step], str, StatusCode]] = [
     (
         "completes",
@@ -94,6 +96,7 @@ ENDS: list[tuple[str, list[Step], str, StatusCode]] = [
     ("fails", [1, started("m-1"), 1, "a", Overloaded(ANSWER)], "failed", StatusCode.ERROR),
     ("says nothing and fails", [2, Overloaded(ANSWER)], "failed", StatusCode.ERROR),
     ("is left", [1, "a", HANG], "cancelled", StatusCode.UNSET),
+    ("costs", [1, "a", CHARGED, 1, DONE], "completed", StatusCode.UNSET),
     ("is left in silence", [HANG], "cancelled", StatusCode.UNSET),
 ]
 
@@ -113,9 +116,10 @@ async def test_however_it_ends_there_is_one_span(how: str, steps: list[Step], ou
     assert ANSWER not in str(span.to_json())
     assert span.end_time is not None
     assert span.start_time is not None
-    seconds = {"completes": 3, "fails": 2, "says nothing and fails": 2}.get(how, 10)
+    seconds = {"completes": 3, "fails": 2, "costs": 2, "says nothing and fails": 2}.get(how, 10)
     assert (span.end_time - span.start_time) / 1e9 == pytest.approx(seconds, abs=1e-6)
     points = collected.points
+    assert ("rxstream.stream.cost" in points) is (how == "costs")
     assert total(points["rxstream.streams.active"]) == 0
     (ended,) = points["rxstream.streams.ended"]
     assert (ended.value, ended.attributes["rxstream.outcome"]) == (1, outcome)
@@ -244,6 +248,26 @@ async def test_content_comes_by_its_opt_in(monkeypatch: pytest.MonkeyPatch, word
     assert (message["role"], message["finish_reason"]) == ("assistant", "stop")
     assert message["parts"] == [{"type": "text", "content": ANSWER}]
     assert "sk-secret" not in collected.span.to_json()
+
+
+def test_of_messages_all_is_written_down_that_a_reader_understands() -> None:
+    parts: list[Any] = [
+        TextPart(text="a"),
+        ThinkingPart(text="b"),
+        ToolCall(id="c", name="f", arguments="{}"),
+        OpaquePart(provider="p", payload={"secret": 1}),
+    ]
+    images = Message(role="user", content=[ImagePart(url="https://example.org/i.png"), ImagePart(data="aGk=")])
+    result = Message(role="user", content=[ToolResult(id="c", content="d")])
+    answer = Message(role="assistant", content=parts)
+    request = rxstream.Request(provider="p", model="m", messages=[images, answer, result])
+    first, second, third = json.loads(_content.asked(request))
+    assert [part["type"] for part in first["parts"]] == ["uri", "image"]
+    assert [part["type"] for part in second["parts"]] == ["text", "reasoning", "tool_call", "opaque"]
+    assert third == {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "d"}]}
+    assert "aGk=" not in _content.asked(request)
+    assert "secret" not in _content.asked(request)
+    assert _content.instructed(request) == ""
 
 
 # --- context --------------------------------------------------------------------------------------------------------------
