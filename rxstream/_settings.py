@@ -24,7 +24,18 @@ from rxstream.errors import ConfigurationError, MissingDependency
 from rxstream.policy import ErrorPolicy, Retry
 from rxstream.provider_options import provider_name
 
-__all__ = ["PREFIX", "Layer", "leaves", "merged", "read_environment", "read_toml", "spelt_out", "table", "to_toml"]
+__all__ = [
+    "PREFIX",
+    "Layer",
+    "leaves",
+    "merged",
+    "read_environment",
+    "read_toml",
+    "spelt_out",
+    "table",
+    "to_toml",
+    "understood",
+]
 
 PREFIX: Final = "RXSTREAM_"
 _APART: Final = "__"
@@ -59,6 +70,28 @@ def spelt_out(values: Mapping[str, Any]) -> _Values:
     return plain
 
 
+def understood(values: Mapping[str, Any]) -> _Values:
+    """What somebody has written down, as fields take it: `spelt_out`, and without what is said to be off.
+
+    Raises:
+        ConfigurationError: a provider is not known, or an ``on_error`` does not fit together.
+    """
+    plain = spelt_out({name: value if name in _BY_PROVIDER else _off(value) for name, value in values.items()})
+    for name in set(_BY_PROVIDER) & plain.keys():  # None takes a provider out
+        given: Any = {} if plain[name] is None else plain[name]
+        plain[name] = {key: each for key, each in given.items() if each is not None} if is_mapping(given) else given
+    if is_mapping(policy := plain.get("on_error")):
+        ErrorPolicy.of(policy)  # which knows best what is wrong with one
+    return plain
+
+
+def _off(value: Any) -> Any:
+    """`value` with None in place of ``"off"``, the word for it of files and variables."""
+    if is_mapping(value):
+        return {name: _off(each) for name, each in value.items()}
+    return None if isinstance(value, str) and value == "off" else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Input):
         extra: Mapping[str, Any] = value.model_extra or {}
@@ -83,11 +116,16 @@ def merged(layers: Sequence[Layer]) -> tuple[_Values, dict[str, str]]:
 def _part(values: _Values, over: Mapping[str, Any]) -> None:
     """Take out of `values` what belongs to something that `over` replaces."""
     before, after = values.get("on_error"), over.get("on_error")
-    if is_mapping(before) and is_mapping(after) and after.get("action", before.get("action")) != before.get("action"):
+    if is_mapping(before) and is_mapping(after) and _differs(before, after, "action"):
         del values["on_error"]
-    if "backpressure" in over and over["backpressure"] != values.get("backpressure"):
+    if _differs(values, over, "backpressure"):
         values.pop("buffer", None)
         values.pop("buffer_unit", None)
+
+
+def _differs(below: Mapping[str, Any], over: Mapping[str, Any], name: str) -> bool:
+    """Whether both say something of `name`, and not the same."""
+    return name in below and name in over and below[name] != over[name]
 
 
 def _lay(values: _Values, over: Mapping[str, Any]) -> None:

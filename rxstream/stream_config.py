@@ -11,7 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, Unpack
 
@@ -21,7 +21,7 @@ from reactivex import Observable
 from rxstream._input import Input, is_list, is_mapping
 from rxstream._kept import Kept
 from rxstream._relief import Backpressure, BufferUnit, relieved
-from rxstream._settings import Layer, leaves, merged, read_environment, read_toml, spelt_out, table, to_toml
+from rxstream._settings import Layer, leaves, merged, read_environment, read_toml, spelt_out, table, to_toml, understood
 from rxstream._stream_options import ConfigFields, StreamOptions, check_options
 from rxstream.bulkhead import Bulkhead
 from rxstream.config import Limits, Prompt, Target, Timeouts
@@ -53,7 +53,6 @@ _UNITS: Final[dict[str, Any]] = {
     "segment": "code_fence",
 }
 _FILE: Final = "rxstream.toml"
-_BY_PROVIDER: Final = ("provider_options", "api_keys")
 _OWN: Final = ("base_url", "api_key", "client")
 """Options of the first model that are not for those that it fails over to."""
 
@@ -195,16 +194,25 @@ class StreamConfig(Input):
         return made
 
     @classmethod
-    def _layered(cls, layers: list[Layer]) -> Self:
-        made = cls()
-        for number, layer in enumerate(layers):  # one after the other, so that it can be said whose fault a fault is
-            try:
-                values, origins = merged(layers[: number + 1])
-                made = cls.checked(values)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{layer.origin}: {error}") from None
-            made._kept.origins = origins
+    def _layered(cls, layers: Sequence[Layer]) -> Self:
+        try:
+            values, origins = merged(layers)
+            made = cls.checked(values)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{cls._whose(layers, str(error))}{error}") from None
+        made._kept.origins = origins
         return made
+
+    @classmethod
+    def _whose(cls, layers: Sequence[Layer], fault: str) -> str:
+        """The layer with which a fault begins, as a message names it."""
+        for number, layer in enumerate(layers):
+            try:
+                cls.checked(merged(layers[: number + 1])[0])
+            except ConfigurationError as error:
+                if str(error) == fault:
+                    return f"{layer.origin}: "
+        raise AssertionError(fault)  # all of them have it
 
     def to_toml(self) -> str:
         """What was set, as a TOML document that `load` reads; without keys and handlers."""
@@ -339,17 +347,7 @@ class StreamConfig(Input):
     @model_validator(mode="before")
     @classmethod
     def _spell_out(cls, data: Any) -> Any:
-        if not is_mapping(data):
-            return data
-        values = spelt_out({name: value if name in _BY_PROVIDER else _off(value) for name, value in data.items()})
-        for name in set(_BY_PROVIDER) & values.keys():  # None takes a provider out
-            given: Any = {} if values[name] is None else values[name]
-            values[name] = (
-                {key: each for key, each in given.items() if each is not None} if is_mapping(given) else given
-            )
-        if is_mapping(policy := values.get("on_error")):
-            ErrorPolicy.of(policy)  # which knows best what is wrong with one
-        return values
+        return understood(data) if is_mapping(data) else data
 
     @field_validator("provider_options", mode="before")
     @classmethod
@@ -381,13 +379,6 @@ class StreamConfig(Input):
         if self.backpressure == "coalesce" and self.buffer is not None and self.buffer_unit != "bytes":
             raise ValueError("buffer_unit: what coalesce holds is counted in bytes")
         return self
-
-
-def _off(value: Any) -> Any:
-    """What a file or a variable says, with None in place of its word for it."""
-    if is_mapping(value):
-        return {name: _off(each) for name, each in value.items()}
-    return None if isinstance(value, str) and value == "off" else value
 
 
 def _shown(value: object) -> str:

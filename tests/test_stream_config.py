@@ -136,6 +136,7 @@ def test_what_belongs_together_is_replaced_together() -> None:
     voice = StreamConfig.from_profile("voice", backpressure="coalesce")
     assert voice.buffer is None
     assert StreamConfig.from_profile("voice", backpressure="buffer").buffer == 64
+    assert StreamConfig(buffer=9).replace(backpressure="buffer").buffer == 9  # nothing was said of another policy
     assert "buffer" not in {path for path, origin in voice.origins.items() if origin != "default"}
 
 
@@ -231,6 +232,17 @@ def test_who_said_what_does_not_fit_is_told(options: dict[str, Any], said: str) 
     with pytest.raises(ConfigurationError) as caught:
         StreamConfig.load(**options)
     assert said in str(caught.value)
+
+
+def test_only_the_whole_need_fit_together(tmp_path: Path) -> None:
+    """A file may say how often, and the environment whether."""
+    path = tmp_path / "mine.toml"
+    path.write_text("buffer = 9\n[on_error.retry]\nattempts = 4")
+    env = {"RXSTREAM_ON_ERROR": "retry", "RXSTREAM_BACKPRESSURE": "buffer"}
+    config = StreamConfig.load(path=path, env=env)
+    assert (config.on_error.retries, config.buffer) == (Retry(attempts=4), 9)
+    with pytest.raises(ConfigurationError, match=r"mine\.toml: on_error: retry: is given, but the action is fail"):
+        StreamConfig.load(path=path, env={})
 
 
 @pytest.mark.parametrize(
