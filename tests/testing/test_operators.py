@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.quota import RateLimiter
+from rxstream.telemetry.memory import MemorySink
 from rxstream.testing import ContractViolation, verify_operator
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
@@ -44,6 +46,7 @@ TEXT: dict[str, Callable[[], Operator]] = {
     ),
     "limit": lambda: rxo.limit(events=10**9),
     "map_async": lambda: rxo.map_async(_same, max_concurrency=3),
+    "meter": lambda: rxo.meter(MemorySink()),
     "observe_on_loop": rxo.observe_on_loop,
     "of_track": lambda: rxo.of_track(""),
     "of_type": lambda: rxo.of_type(TextDelta),
@@ -82,6 +85,16 @@ EXEMPT: dict[str, tuple[Callable[[], Operator], dict[str, str]]] = {
 def test_what_keeps_the_text_keeps_every_rule(name: str) -> None:
     results = verify_operator(TEXT[name], rounds=ROUNDS).results
     assert {result.outcome for result in results} == {"passed"}
+
+
+def test_a_tape_changes_nothing(tmp_path: Path) -> None:
+    assert verify_operator(lambda: rxo.record(tmp_path / "a.jsonl"), rounds=2, exempt={"O.8": "one file"}).passed
+
+
+def test_every_operator_is_held_against_the_rules() -> None:
+    """A new one is to stand in a table above."""
+    names = {name.split(" ")[0] for table in (TEXT, ITEMS, NOTHING, EXEMPT) for name in table} | {"record"}
+    assert {name for name in rxo.__all__ if name[0].islower()} == names
 
 
 @pytest.mark.parametrize("name", ITEMS)
