@@ -92,7 +92,7 @@ class TapeFile:
         failed: Called, in the thread, when the file cannot be written: at most once.
     """
 
-    def __init__(self, path: Path, *, files: int, failed: Callable[[OSError], None]) -> None:
+    def __init__(self, path: Path, *, files: int, failed: Callable[[Exception], None]) -> None:
         self._path = path
         self._files = files
         self._failed = failed
@@ -147,7 +147,7 @@ class TapeFile:
                 stop = pieces.index(None) if None in pieces else len(pieces)
                 self._append(b"".join(piece for piece in pieces[:stop] if piece))
                 del pieces[:stop]
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path with a NUL, for one
             self.broken = True
             self._failed(error)
         if over or self.broken:

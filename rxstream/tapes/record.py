@@ -10,7 +10,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import time
@@ -25,6 +24,7 @@ from rxstream._check import count, flag, one_of
 from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, RecordingFailed, error_info
 from rxstream.events import (
+    ErrorInfo,
     Event,
     Failed,
     RateLimits,
@@ -139,6 +139,14 @@ class TapeRecorder:
         """Write an event down."""
         if self._over:
             return
+        try:
+            line = self._encoded(event)
+        except Exception as error:  # noqa: BLE001 - a rule's own; or a payload that JSON cannot say
+            self._cut_by(error)
+        else:
+            self._write(b'{"t":%.6f,"e":%b}\n' % (self._clock() - self._start, line))
+
+    def _encoded(self, event: Event) -> bytes:
         if self._fresh or isinstance(event, (Started, Retrying, Failed)):  # a connection was made: with its own key
             self._fresh = False
             self._redactor.refresh()
@@ -150,9 +158,7 @@ class TapeRecorder:
         else:
             said = event.arguments if isinstance(event, ToolCallDelta) else None
         line = encode(event)
-        if said is None or not self._redactor.passes(said):
-            line = self._redactor.json(line)
-        self._write(b'{"t":%.6f,"e":%b}\n' % (self._clock() - self._start, line))
+        return line if said is not None and self._redactor.passes(said) else self._redactor.json(line)
 
     def request(self, *, provider: str, model: str, source: str) -> RequestTape:
         """A request is made: what is written down of it."""
@@ -161,7 +167,7 @@ class TapeRecorder:
         row = PROVIDERS.get(provider)
         asked = Asked(provider=provider, model=model, source=source, dialect=row.dialect if row else "")
         self.line(Line(t=self.now(), r=self._requests, asked=asked))
-        return RequestTape(self, self._requests, self._redactor)
+        return RequestTape(self, self._requests)
 
     def now(self) -> float:
         """Seconds since the recording began."""
@@ -169,17 +175,27 @@ class TapeRecorder:
 
     def line(self, line: Line) -> None:
         """Write any line."""
-        if not self._over:
-            self._write(self._redactor.json(encode_line(line).rstrip()) + b"\n")
+        if line.answered is not None:
+            self._redactor.refresh()
+        try:
+            written = self._redacted(line)
+        except Exception as error:  # noqa: BLE001 - a rule's own
+            self._cut_by(error)
+        else:
+            self._write(written)
 
     def piece(self, number: int, data: bytes) -> None:
-        """Write a piece of a body; secrets are struck out of it already."""
-        if not self._over:
-            try:
-                line = Line(t=self.now(), r=number, b=data.decode())
-            except UnicodeDecodeError:
-                line = Line(t=self.now(), r=number, x=data)
-            self._write(encode_line(line))
+        """Write a piece of a body, which is whole lines of it."""
+        try:
+            data = self._redactor.body(data)
+        except Exception as error:  # noqa: BLE001 - a rule's own
+            self._cut_by(error)
+            return
+        try:
+            line = Line(t=self.now(), r=number, b=data.decode())
+        except UnicodeDecodeError:
+            line = Line(t=self.now(), r=number, x=data)
+        self._write(encode_line(line))
 
     def end(self, end: End, error: Exception | None = None) -> None:
         """The stream is over: the last line."""
@@ -190,15 +206,23 @@ class TapeRecorder:
         if not self._over:
             self._over = True
             info = None if error is None else error_info(error)
-            line = encode_line(Line(t=self.now(), end=end, error=info)).rstrip()
-            self._file.close(self._redactor.json(line) + b"\n")
+            try:
+                line = self._redacted(Line(t=self.now(), end=end, error=info))
+            except Exception:  # noqa: BLE001 - a rule's own: then the end is told without a word
+                line = encode_line(Line(t=self.now(), end=end, error=info and ErrorInfo(kind=info.kind, message="")))
+            self._file.close(line)
+
+    def _redacted(self, line: Line) -> bytes:
+        return self._redactor.json(encode_line(line).rstrip()) + b"\n"
 
     def _write(self, line: bytes) -> None:
-        if self._size + len(line) > self._most:
-            if self._settings.files == 1:
-                self._cut(f"it has the {self._settings.max_bytes} bytes that max_bytes allows")
-                return
+        if self._over:
+            return
+        if self._size + len(line) > self._most and self._settings.files > 1:
             self._next_part()
+        if self._size + len(line) > self._most:
+            self._cut(f"it has the {self._settings.max_bytes} bytes that max_bytes allows")
+            return
         self._size += len(line)
         if not self._file.write(line):
             self._cut("the disk is slower than the stream")
@@ -221,15 +245,20 @@ class TapeRecorder:
 
     def _cut(self, why: str) -> None:
         """The recording ends, and the stream goes on."""
-        error = self._failure(why)
-        self.end("cut", error)
-        self._tell(error)
+        if not self._over:
+            error = self._failure(why)
+            self.end("cut", error)
+            self._tell(error)
 
-    def _cannot(self, error: OSError) -> None:
+    def _cut_by(self, error: Exception) -> None:
+        self._cut(
+            f"something cannot be written ({type(error).__name__})"
+        )  # what it says may hold what is to be struck out
+
+    def _cannot(self, error: Exception) -> None:
         """The thread cannot write the file."""
         self._over = True
-        where = error.strerror or errno.errorcode.get(error.errno or 0, type(error).__name__)
-        self._tell(self._failure(where))
+        self._tell(self._failure(getattr(error, "strerror", None) or type(error).__name__))
 
     def _failure(self, why: str) -> RecordingFailed:
         return RecordingFailed(f"the tape {self._settings.path} ends here: {why}")
@@ -245,17 +274,15 @@ class TapeRecorder:
 class RequestTape:
     """What is written down of one request. Made by `TapeRecorder.request`."""
 
-    def __init__(self, tape: TapeRecorder, number: int, redactor: Redactor) -> None:
+    def __init__(self, tape: TapeRecorder, number: int) -> None:
         self._tape = tape
         self._number = number
-        self._redactor = redactor
         self._held: list[bytes] = []  # the beginning of a line
         self._size = 0
         self._over = False
 
     def answered(self, rate_limits: RateLimits | None) -> None:
         """The response's headers have come."""
-        self._redactor.refresh()
         self._tape.line(Line(t=self._tape.now(), r=self._number, answered=Answered(rate_limits=rate_limits)))
 
     def data(self, data: bytes) -> None:
@@ -284,7 +311,7 @@ class RequestTape:
             self._held, self._size = [], 0
 
     def _write(self, data: bytes) -> None:
-        self._tape.piece(self._number, self._redactor.body(data))
+        self._tape.piece(self._number, data)
 
 
 def _version() -> str:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +31,11 @@ from rxstream.errors import (
     StreamIncomplete,
     TimedOut,
 )
-from rxstream.events import Event, Finished, Started, TextDelta
+from rxstream.events import ErrorInfo, Event, Finished, Raw, Started, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.tapes._writer import flush
+from rxstream.tapes.convert import of_body
 from rxstream.tapes.read import load
 from rxstream.testing import DONE, HANG, Recorder, Scripted, numbered, raising, settle, virtual_time, words
 from tests.test_events import TYPES, structs
@@ -332,6 +335,61 @@ def test_a_tape_of_an_endless_stream_holds_a_bounded_memory(
     answer = rxstream.from_iterable(["word "] * 1000).pipe(rxo.record(path)).run()
     assert len(answer.text) == 5000
     assert told() == [f"the tape {path} ends here: the disk is slower than the stream; the stream goes on"]
+
+
+@pytest.mark.parametrize("kind", ["events", "bytes"])
+def test_a_rule_that_raises_costs_the_tape_and_not_the_stream(
+    kind: Any, tmp_path: Path, told: Callable[[], list[str]]
+) -> None:
+    path = tmp_path / "a.tape"
+
+    def broken(text: str) -> str:
+        raise ZeroDivisionError(text)
+
+    body = of_body(
+        b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    )
+    answer = rxstream.tape(body, speed="max").pipe(rxo.record(path, kind=kind, redact=[broken])).run()
+    assert answer.text == "a"
+    why = "something cannot be written (ZeroDivisionError)"
+    assert told() == [f"the tape {path} ends here: {why}; the stream goes on"]
+    end = load(path).end
+    assert end is not None
+    assert (end.end, end.error) == ("cut", ErrorInfo(kind="RecordingFailed", message=""))
+
+
+def test_what_json_cannot_say_ends_the_tape(tmp_path: Path, told: Callable[[], list[str]]) -> None:
+    path = tmp_path / "a.tape"
+    events: list[Event] = [TextDelta(text="a"), Raw(payload=object()), Finished(reason="stop")]
+    assert rxstream.replay(events).pipe(rxo.record(path)).run().text == "a"
+    assert len(told()) == 1
+    assert load(path).events == [TextDelta(text="a", at=load(path).events[0].at)]
+
+
+def test_an_event_that_is_larger_than_a_file_ends_the_tape(tmp_path: Path, told: Callable[[], list[str]]) -> None:
+    path = tmp_path / "a.tape"
+    answer = rxstream.from_iterable(["a", "b" * 9000, "c"]).pipe(rxo.record(path, max_bytes=8192, files=3)).run()
+    assert len(answer.text) == 9002
+    assert len(told()) == 1
+    assert all(file.stat().st_size <= 8192 for file in tmp_path.iterdir())
+
+
+def test_a_process_that_is_killed_leaves_a_readable_tape(tmp_path: Path) -> None:
+    """What was said half a second ago is there; and one that ends of itself writes all of it."""
+    for how in ("os.kill(os.getpid(), 9)", "pass"):
+        path = tmp_path / f"{len(how)}.tape"
+        code = f"""
+import os, time, rxstream
+from rxstream import operators as rxo
+for event in rxstream.from_iterable(["a", "b", "c"]).pipe(rxo.record({str(path)!r})):
+    if getattr(event, "text", "") == "b":
+        rxstream.tapes.flush()
+        {how}
+"""
+        done = subprocess.run([sys.executable, "-c", "import rxstream.tapes" + code], check=False)
+        assert done.returncode == (0 if how == "pass" else -9)
+        text = "".join(event.text for event in load(path).events if isinstance(event, TextDelta))
+        assert text in (("abc",) if how == "pass" else ("ab", "abc"))
 
 
 # --- how it is built --------------------------------------------------------------------------------------------------------
