@@ -31,8 +31,8 @@ PLANTED = "sk-planted-in-a-prompt-0123456789"
 def calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call of a logger of ours, wherever it is made."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if "log." in source else ():
             if isinstance(node, ast.Call) and re.fullmatch(
                 r"_?log\.(debug|info|warning|error|exception|log)", ast.unparse(node.func)
             ):
