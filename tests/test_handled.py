@@ -14,6 +14,7 @@ from rxstream.errors import Cancelled, ConfigurationError
 from rxstream.events import Event, TextDelta
 from rxstream.observable import Stream
 from rxstream.operators import Progress
+from rxstream.sinks._observing import Observing
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
 from tests.support.scripted import HANG, Scripted, Step, numbered, words
 from tests.support.virtual_loop import settle, virtual_time
@@ -194,6 +195,41 @@ async def test_a_handler_is_released_where_the_source_fails_at_once() -> None:
     handler = Says()
     Stream.of(rx.Observable(subscribe)).subscribe(handler)
     assert handler.said == [(0.0, OSError)]
+
+
+@virtual_time
+async def test_nothing_is_told_after_the_end() -> None:
+    def subscribe(observer: Any, scheduler: Any = None) -> Any:
+        for _ in range(2):
+            observer.on_next(TextDelta(text="a"))
+            observer.on_completed()
+            observer.on_error(OSError("late"))
+        return Disposable()
+
+    handler = Says()
+    observing = Observing(handler, StreamMetadata(), rxstream.LoopScheduler())
+    subscribe(observing)
+    assert handler.said == [(0.0, 0, "a"), (0.0, "a")]
+
+
+@virtual_time
+async def test_a_handler_of_a_model_that_cannot_be_asked_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata say what is known, which is little; the request says the rest."""
+    monkeypatch.setattr("rxstream._handled.asking_of", lambda _: Nowhere())
+    source, _ = stream(*words("a"))
+    handler = Says()
+    source.subscribe(handler)
+    assert (handler.metadata.provider, handler.metadata.label) == ("", "it")
+    await asyncio.sleep(2)
+    assert handler.said[-1] == (1.0, "a")
+
+
+class Nowhere:
+    """Does not know whom it asks."""
+
+    @property
+    def key(self) -> Any:
+        raise ConfigurationError("no base_url")
 
 
 def test_the_metadata_name_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

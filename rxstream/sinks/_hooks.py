@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rxstream.response import Response
     from rxstream.usage import Usage
 
-__all__ = ["HOOKS", "Hook", "Hooks", "StreamMetadata", "hooks_of"]
+__all__ = ["HOOKS", "Hook", "Hooks", "StreamMetadata", "hooks_of", "set_hooks"]
 
 Hook = Callable[..., Any]
 
@@ -89,3 +89,9 @@ def hooks_of(handler: Hooks) -> dict[str, Hook]:
         if getattr(method, "__func__", method) is not getattr(Hooks, name):
             found[name] = method
     return found
+
+
+def set_hooks(handler: Hooks, methods: Mapping[str, Hook]) -> None:
+    """Give `handler` methods of its own, by their names, in place of its class's."""
+    for name, method in methods.items():
+        setattr(handler, name, method)

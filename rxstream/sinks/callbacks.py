@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxstream._check import at_least_one, function
 from rxstream.events import Event, ToolCall
+from rxstream.sinks._hooks import set_hooks
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
 from rxstream.usage import Usage
 
@@ -84,4 +85,4 @@ class CallbackStreamHandler(StreamHandler):
             "on_stream_error": on_error,
             **same,
         }
-        self.__dict__.update({name: method for name, method in methods.items() if method is not None})
+        set_hooks(self, {name: method for name, method in methods.items() if method is not None})

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from reactivex import abc
+
 from rxstream._check import show
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.loop import LoopScheduler
-from rxstream.sinks._hooks import HOOKS, Hooks, StreamMetadata
+from rxstream.sinks._hooks import HOOKS, Hook, Hooks, StreamMetadata, set_hooks
 from rxstream.sinks._observing import Observing
 from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
 
@@ -24,7 +26,7 @@ __all__ = ["HandlerFigures", "HandlerPolicy", "StreamHandler", "StreamMetadata",
 _RX = ("on_next", "on_error", "on_completed")
 
 
-class StreamHandler(Hooks):
+class StreamHandler(Hooks, abc.ObserverBase[Event]):
     """Base of your own handlers: override what you want to be told of, with plain or coroutine functions.
 
     A stream takes one (``stream.subscribe(handler)``, ``stream.start(handler)``), and so does any other Observable of events,
@@ -45,9 +47,9 @@ class StreamHandler(Hooks):
 
     _observing: Observing | None = None
 
-    def on_next(self, event: Event) -> None:
+    def on_next(self, value: Event) -> None:
         """As an observer of Rx: the stream starts, or goes on. What you raise is logged."""
-        self._observe(lambda observing: observing.on_next(event))
+        self._observe(lambda observing: observing.on_next(value))
 
     def on_error(self, error: Exception) -> None:
         """As an observer of Rx: the stream has failed; you may be subscribed again."""
@@ -69,8 +71,8 @@ class StreamHandler(Hooks):
 class _Adapted(StreamHandler):
     """A handler made of somebody's functions."""
 
-    def __init__(self, told: object, methods: dict[str, Callable[..., Any]]) -> None:
-        self.__dict__.update(methods)
+    def __init__(self, told: object, methods: dict[str, Hook]) -> None:
+        set_hooks(self, methods)
         self._told = told
 
     def __repr__(self) -> str:
@@ -99,7 +101,7 @@ def as_handler(told: object) -> StreamHandler:
         return told
     if isinstance(told, type):
         raise ConfigurationError(f"handler={show(told)}: must be an instance, not the class itself")
-    methods: dict[str, Callable[..., Any]] = {}
+    methods: dict[str, Hook] = {}
     if all(callable(getattr(told, name, None)) for name in _RX):
         methods.update(_of_observer(told))
     names = ("for_stream", *HOOKS)
@@ -114,7 +116,7 @@ def as_handler(told: object) -> StreamHandler:
     return _Adapted(told, methods)
 
 
-def _of_observer(observer: Any) -> dict[str, Callable[..., Any]]:
+def _of_observer(observer: Any) -> dict[str, Hook]:
     def complete(_response: object) -> Any:
         return observer.on_completed()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rxstream._check import show
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
+from rxstream.sinks._hooks import set_hooks
 from rxstream.sinks.handler import StreamHandler
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class QueueStreamHandler(StreamHandler):
         self._async = isinstance(queue, asyncio.Queue)
         bounded = getattr(queue, "maxsize", 0) > 0
         put = self._wait if bounded else queue.put_nowait
-        self.__dict__.update(dict.fromkeys(("on_event", "on_stream_complete", "on_stream_error"), put))
+        set_hooks(self, dict.fromkeys(("on_event", "on_stream_complete", "on_stream_error"), put))
 
     async def _wait(self, what: Queued) -> None:
         if self._async:

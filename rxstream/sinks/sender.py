@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from rxstream._check import one_of, show
 from rxstream.errors import ConfigurationError, error_info
 from rxstream.events import Event, Failed, encode
+from rxstream.sinks._hooks import set_hooks
 from rxstream.sinks.callback import is_async
 from rxstream.sinks.handler import StreamHandler
 
@@ -46,9 +47,9 @@ class SenderStreamHandler(StreamHandler):
         self._send = cast("Callable[[str], Any]", found)
         say = self._say_later if is_async(self._send) else self._say
         if what == "text":
-            self.__dict__["on_token_received"] = partial(say, _text)
+            set_hooks(self, {"on_token_received": partial(say, _text)})
         else:
-            self.__dict__.update(on_event=partial(say, _event), on_stream_error=partial(say, _failed))
+            set_hooks(self, {"on_event": partial(say, _event), "on_stream_error": partial(say, _failed)})
 
     def _say(self, word: Callable[..., str], *what: Any) -> None:
         self._send(word(*what))

@@ -43,15 +43,15 @@ ALL = ["start", (0, "to "), (1, "be"), "to be"]
 
 def test_a_handler_observes_any_observable() -> None:
     handler = Written()
-    rx.of(*EVENTS).subscribe(handler)  # type: ignore[arg-type]  # RxPY wants its own base class; it asks for the methods only
+    rx.of(*EVENTS).subscribe(handler)
     assert handler.said == ALL
 
 
 def test_a_handler_may_observe_again_after_the_end() -> None:
     handler = Written()
     for _ in range(2):
-        rx.of(*EVENTS).subscribe(handler)  # type: ignore[arg-type]
-    rx.throw(Disconnected("gone")).subscribe(handler)  # type: ignore[arg-type]
+        rx.of(*EVENTS).subscribe(handler)
+    rx.throw(Disconnected("gone")).subscribe(handler)
     assert handler.said[:8] == ALL * 2
     assert handler.said[8] == "start"
     assert isinstance(handler.said[9], Disconnected)
@@ -66,8 +66,8 @@ def test_a_handler_that_raises_breaks_no_subject() -> None:
 
     subject: Subject[Event] = Subject()
     raises, other = Raises(), Written()
-    subject.subscribe(raises)  # type: ignore[arg-type]
-    subject.subscribe(other)  # type: ignore[arg-type]
+    subject.subscribe(raises)
+    subject.subscribe(other)
     for event in EVENTS:
         subject.on_next(event)
     subject.on_completed()
@@ -83,7 +83,7 @@ async def test_coroutine_functions_observe_too() -> None:
             self.said.append((index, token))
 
     handler = Slow()
-    rx.of(*EVENTS).subscribe(handler)  # type: ignore[arg-type]
+    rx.of(*EVENTS).subscribe(handler)
     assert handler.said == []
     await asyncio.sleep(2)
     await settle()
@@ -101,13 +101,14 @@ def test_a_handler_is_itself() -> None:
 def test_a_function_is_told_of_events() -> None:
     said: list[Event] = []
     assert hooks_of(as_handler(said.append)) == {"on_event": said.append}
+    assert repr(as_handler(print)) == f"as_handler({print!r})"
 
 
 def test_an_observer_of_rx_is_a_handler() -> None:
     subject: Subject[Event] = Subject()
     said: list[Any] = []
     subject.subscribe(said.append, said.append, lambda: said.append("end"))
-    rx.of(*EVENTS).subscribe(as_handler(subject))  # type: ignore[arg-type]
+    rx.of(*EVENTS).subscribe(as_handler(subject))
     assert said == [*EVENTS, "end"]
 
 
@@ -122,7 +123,7 @@ def test_some_of_the_methods_are_enough() -> None:
     duck = Duck()
     handler = as_handler(duck)
     assert list(hooks_of(handler)) == ["on_token_received"]
-    rx.of(*EVENTS).subscribe(handler)  # type: ignore[arg-type]
+    rx.of(*EVENTS).subscribe(handler)
     assert duck.said == ["to ", "be"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
@@ -62,6 +63,15 @@ async def test_in_a_terminal_the_prefix_and_an_error_are_styled() -> None:
     said = file.getvalue()
     assert "[bold]to be[/]" in said
     assert "Disconnected: cut" in said
+
+
+@virtual_time
+async def test_a_terminal_without_rich_is_written_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    file = Terminal()
+    stream = run(ConsoleStreamHandler("it: ", file=file))
+    stream.on_next(TextDelta(text="to be"))
+    assert file.getvalue() == "it: to be"
 
 
 @virtual_time
