@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 __all__ = ["Place", "Probe", "spent_in"]
 
 Place: TypeAlias = Literal["queue", "setup", "network", "provider", "decoding"]
-"""``queue`` a guard, or a manager, lets the request wait; ``setup`` what the process does once is done; ``network`` the request is
+"""``queue`` a guard lets the request wait; ``setup`` what the process does once is done; ``network`` the request is
 sent, its headers are awaited; ``provider`` more of the body is awaited; ``decoding`` it is turned into events."""
 
 

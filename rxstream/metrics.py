@@ -5,7 +5,8 @@ Rules of this module:
 * Seconds of a stream are the loop's, from its subscription; `StreamOpened.started_at` alone says when that was for the world.
 * A piece of output is timed by when its bytes were read, not by when somebody got round to it. A pause is nobody's latency.
 * What nobody said is None, never 0.
-* Nothing here holds what was said, but `StreamMetrics.response`, and that only where a sink asked for it.
+* Nothing here holds what was said, but `StreamMetrics.response`, and that only where a sink asked for it; what was asked is in
+  `StreamOpened.request`. Neither is in a repr.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class StreamOpened(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since 1970."""
     request: Any = None
     """The `rxstream.Request`, where there is one. It holds the prompt: whoever writes it down says so."""
+
+    def __repr__(self) -> str:
+        """Which stream, and of what model; no prompt."""
+        return f"<StreamOpened {self.id} {self.label or self.model}>"
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +87,7 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     """Of all attempts; None where nothing was reported."""
     queue: float = 0.0
-    """Seconds in which guards, or a manager, let it wait before a request was made."""
+    """Seconds in which guards let it wait before a request was made."""
     pauses: int = 0
     paused: float = 0.0
     """Seconds in which the subscriber's gate was closed: a pause, or a consumer that could not keep up."""
@@ -97,6 +102,12 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """How often text was taken back."""
     response: Response | None = msgspec.field(default=None)
     """The answer, where a sink wants it."""
+
+    def __repr__(self) -> str:
+        """How it went; no answer."""
+        return (
+            f"<StreamMetrics {self.opened.id} {self.opened.label or self.model} {self.outcome}, {self.duration:.3f} s>"
+        )
 
     @property
     def model(self) -> str:

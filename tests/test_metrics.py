@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+import rxstream
 from rxstream.metrics import MetricsSink, StreamMetrics, StreamOpened, TracingSink
 from rxstream.sketch import Sketch
 from rxstream.telemetry.logs import LoggingSink
@@ -52,3 +54,12 @@ def test_the_model_is_the_one_that_answered() -> None:
 @pytest.mark.parametrize("sink", [MemorySink(), LoggingSink()])
 def test_a_plain_sink_is_no_tracing_one(sink: MetricsSink) -> None:
     assert not isinstance(sink, TracingSink)
+
+
+def test_no_repr_tells_what_was_said() -> None:
+    request = rxstream.Request(provider="p", model="m", messages=[rxstream.Message(role="user", content="a secret")])
+    opened = StreamOpened(id=7, label="poet", model="m", request=request)
+    metrics = msgspec.structs.replace(told(opened=opened), response=rxstream.Response(id="a secret"))
+    assert repr(opened) == "<StreamOpened 7 poet>"
+    assert repr(metrics) == "<StreamMetrics 7 poet completed, 10.000 s>"
+    assert "secret" not in f"{opened} {metrics}"

@@ -26,12 +26,12 @@ from reactivex import operators as ops
 import rxstream
 from rxstream import events as ev
 from rxstream import operators as rxo
-from rxstream.errors import ConfigurationError, MissingDependency, Overloaded
+from rxstream.errors import ConfigurationError, MissingDependency, Overloaded, StreamError
 from rxstream.messages import ImagePart, Message, OpaquePart, TextPart, ThinkingPart, ToolCall, ToolResult
 from rxstream.sketch import Sketch
 from rxstream.telemetry import _content, _instruments, _names
 from rxstream.telemetry.otel import OpenTelemetrySink
-from rxstream.testing.chaos import ChaosServer
+from rxstream.testing.chaos import FAULTS, ChaosServer
 from rxstream.testing.virtual import settle, virtual_time
 from tests.support.contests import Field, Told, reported, started
 from tests.support.scripted import DONE, HANG, Step
@@ -202,6 +202,36 @@ async def test_newer_names_come_by_the_opt_in() -> None:
 def test_the_environment_chooses_the_names(monkeypatch: pytest.MonkeyPatch, said: str, names: _names.Names) -> None:
     monkeypatch.setenv(_names.OPT_IN, said)
     assert _names.chosen() is names
+
+
+async def test_of_every_fault_there_is_one_span_and_its_figures_are_what_came() -> None:
+    """All that the server that fails can do, at once: a span and an end for each, and as many events as were delivered."""
+    collected, delivered = Collected(), [0]
+    faults = [fault for fault in FAULTS if fault not in ("endless", "oversized")]
+
+    def count(_: ev.Event) -> None:
+        delivered[0] += 1
+
+    async def one(server: ChaosServer) -> str:
+        clocks = {"connect": 0.5, "first_event": 0.5, "idle": 0.3, "total": 1.5}
+        url = server.base_url("openai-chat")
+        stream = rxstream.stream("compatible:m-1", PROMPT, base_url=url, api_key="k", timeouts=clocks)
+        try:
+            await stream.pipe(rxo.meter(collected.sink), ops.do_action(count))
+        except StreamError as error:
+            return type(error).__name__
+        return ""
+
+    with ChaosServer(ANSWER, faults=faults) as server:
+        ends = await asyncio.gather(*(one(server) for _ in faults))
+    spans = [attributes(span) for span in collected.spans]
+    assert len(spans) == len(faults) > 40
+    assert sorted(span.get("error.type", "") for span in spans) == sorted(ends)
+    points = collected.points
+    assert total(points["rxstream.stream.events"]) == delivered[0]
+    assert total(points["rxstream.streams.ended"]) == len(faults)
+    assert total(points["rxstream.streams.active"]) == 0
+    assert not any(word in str(span) for span in spans for word in (PROMPT, ANSWER))
 
 
 # --- content --------------------------------------------------------------------------------------------------------------
