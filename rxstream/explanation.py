@@ -91,7 +91,7 @@ def explain(stream: Observable[Event]) -> Explained:
         >>> explained.run().text
         'to be'
         >>> print(str(explained.explanation).split(", ")[1])
-        3 events
+        4 events
 
     Args:
         stream: Any stream of events; combinations, too.
