@@ -164,7 +164,7 @@ class Managed(abc.ObserverBase[Event]):
         self._ended = ended
         self._serving: set[str] = set()
         self._progress: Subject[Event] | None = None
-        self._changes: deque[tuple[SessionStatus, float]] = deque()
+        self._inbox: deque[tuple[SessionStatus, float] | Event] = deque()
         self._busy = self._over = False
         self._end: tuple[Exception | None] | None = None
         self._number = 0
@@ -209,7 +209,7 @@ class Managed(abc.ObserverBase[Event]):
 
     def _changed(self, status: SessionStatus) -> None:
         """The session, under its lock: it is told in the order in which it happened, in the loop's next round."""
-        self._changes.append((status, self._loop.time()))
+        self._inbox.append((status, self._loop.time()))
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._go_on)
 
@@ -227,21 +227,18 @@ class Managed(abc.ObserverBase[Event]):
 
     def on_next(self, value: Event) -> None:
         """The session's: an event."""
-        if self._changes:
+        if self._inbox:
             self._go_on()
-        if self._over or self.dispatch is None:
-            return
-        self._busy = True
-        try:
-            self._note(value)
-            self._tell(value)
-            self.dispatch.on_next(value)
-            if self._progress is not None:
-                self._progress.on_next(value)
-        finally:
-            self._busy = False
-        if self._changes or self._end is not None:
-            self._go_on()
+        if self._busy:  # a handler makes the source emit
+            self._inbox.append(value)
+        elif not self._over:
+            self._busy = True
+            try:
+                self._deliver(value)
+            finally:
+                self._busy = False
+            if self._inbox or self._end is not None:
+                self._go_on()
 
     def on_error(self, error: Exception) -> None:
         """The session's: the end, and not a good one."""
@@ -254,26 +251,39 @@ class Managed(abc.ObserverBase[Event]):
         self._end = (None,)
         self._go_on()
 
-    def _note(self, event: Event) -> None:
+    def _deliver(self, event: Event) -> None:
         if isinstance(event, Started):
             if not self.metadata.request_id:
                 self._request_id = event.id
         elif isinstance(event, (Retrying, Failed)):
             self._errors += 1
+        self._tell(event)
+        if self.dispatch is not None:
+            self.dispatch.on_next(event)
+        if self._progress is not None:
+            self._progress.on_next(event)
 
     def _go_on(self) -> None:
-        """Tell what has become of the stream, in order; not within something else's telling."""
+        """Tell what has happened, in order; not within something else's telling."""
         if self._busy:
             return
         self._busy = True
         try:
-            while not self._over and (self._changes or self._end is not None):
-                if self._changes:
-                    self._change(*self._changes.popleft())
-                elif self._end is not None:
+            while not self._over and (self._inbox or self._end is not None):
+                if not self._inbox and self._end is not None:
                     self._finish(self._end[0])
+                elif isinstance(what := self._inbox.popleft(), tuple):
+                    self._change(*what)
+                else:
+                    self._deliver_late(what)
         finally:
             self._busy = False
+
+    def _deliver_late(self, event: Event) -> None:
+        try:
+            self._deliver(event)
+        except Exception as error:  # noqa: BLE001 - of a handler whose policy is that this ends the stream
+            self.session.fail(error)
 
     def _change(self, status: SessionStatus, at: float) -> None:
         if self.dispatch is None:

@@ -150,7 +150,10 @@ def test_streams_that_an_sdk_has_opened(cloud: ScriptedServer) -> None:
 
 @pytest.mark.usefixtures("local_server")
 def test_a_real_model() -> None:
+    tokens: list[str] = []
+    told = SimpleNamespace(on_token_received=lambda token, _: tokens.append(token))
     with APIModelManager(default_provider="local") as models:
-        response = models.generate("Say hello.", "smollm2", params={"max_tokens": 12, "seed": 1}, timeout=120)
-        assert response.text
-        assert response.usage.output_tokens
+        params = {"max_tokens": 12, "seed": 1}
+        response = models.generate("Say hello.", "smollm2", params=params, handlers=[told], timeout=120)
+        assert response.text == "".join(tokens)
+        assert models.get_statistics("stream-1").output_tokens == response.usage.output_tokens
