@@ -27,6 +27,7 @@ def subscribe_handler(
     """Subscribe `source` for `handler`."""
     on = LoopScheduler.of(scheduler)
     observing = Observing(handler, _metadata(source, label), on)
+    observing.start()
     observing.subscription.disposable = source.subscribe(
         observing.on_next, observing.on_error, observing.on_completed, scheduler=on
     )
@@ -49,6 +50,7 @@ def start_handler(source: Observable[Event], handler: StreamHandler, label: str)
     session = StreamSession(source, told, label=label, changed=lambda status: _tell(observing, session, status))
     on = LoopScheduler(session.loop, gate=session.gate)
     observing = Observing(handler, _metadata(source, label), on, fail=session.fail, answer=lambda: session.partial)
+    observing.start()
     return session.start()
 
 

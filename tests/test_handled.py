@@ -104,6 +104,21 @@ async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool) -> No
         assert session.status == "error"
 
 
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@virtual_time
+async def test_one_that_cannot_begin_asks_for_nothing_and_is_told_so(how: str) -> None:
+    class Cannot(Says):
+        def on_stream_start(self, metadata: StreamMetadata) -> Any:
+            raise KeyError("no window")
+
+    source, script = stream("a", HANG)
+    handler = Cannot()
+    getattr(source, how)(handler)
+    await asyncio.sleep(1)
+    assert handler.said == [(0.0, KeyError)]
+    assert script.opened == 0
+
+
 @virtual_time
 async def test_after_dispose_a_handler_hears_nothing() -> None:
     for kind in (Says, Slow):
@@ -208,6 +223,7 @@ async def test_nothing_is_told_after_the_end() -> None:
 
     handler = Says()
     observing = Observing(handler, StreamMetadata(), rxstream.LoopScheduler())
+    observing.start()
     subscribe(observing)
     assert handler.said == [(0.0, 0, "a"), (0.0, "a")]
 

@@ -28,7 +28,7 @@ ALONE = HandlerPolicy(on_failure="raise", slow="hold", capacity=64)
 
 
 class Observing:
-    """Tells `handler` of one subscription; an observer of Rx. It is told the start at once.
+    """Tells `handler` of one subscription; an observer of Rx.
 
     Args:
         handler: Who is told.
@@ -54,17 +54,20 @@ class Observing:
         """Of the source; disposed when the handler's failure ends it."""
         self._fail = fail or self._leave
         self.dispatch = Dispatch(metadata, scheduler, fail=self._fail)
-        self._loop = scheduler.loop
         own = Answers()
         self._answers = own if answer is None else None
         self._answer = answer or own.response
         self._over = False
         self._measured: Subject[Event] | None = None
+        self._scheduler = scheduler
         self.dispatch.add(metadata.stream_id or "alone", handler, policy)
+
+    def start(self) -> None:
+        """Tell it the start."""
         self.dispatch.start()
         if self.dispatch.wants("on_progress"):
             self._measured = Subject()
-            self._measured.pipe(progress()).subscribe(self.dispatch.progress, scheduler=scheduler)
+            self._measured.pipe(progress()).subscribe(self.dispatch.progress, scheduler=self._scheduler)
 
     def on_next(self, event: Event) -> None:
         """Tell it what happened; what it raises is its own end."""
@@ -100,7 +103,7 @@ class Observing:
     def dispose(self) -> None:
         """It wants no more. From any thread."""
         self.subscription.dispose()
-        call_on(self._loop, self._forget)
+        call_on(self._scheduler.loop, self._forget)
 
     def _forget(self) -> None:
         self.dispatch.dispose()

@@ -63,6 +63,7 @@ class StreamHandler(Hooks, abc.ObserverBase[Event]):
         observing = self._observing
         if observing is None:
             observing = self._observing = Observing(self, StreamMetadata(), LoopScheduler(), policy=HandlerPolicy())
+            observing.start()
         if last:
             self._observing = None
         tell(observing)
