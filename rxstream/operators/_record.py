@@ -12,6 +12,7 @@ from reactivex import Observable, abc
 from rxstream._asking import Asked, label_of, through
 from rxstream._cut import Cut
 from rxstream._log import facts, log
+from rxstream._outlet import Outlet
 from rxstream.errors import RecordingFailed
 from rxstream.events import Event, EventBase
 from rxstream.loop import LoopScheduler, call_on
@@ -71,7 +72,7 @@ def record(
         max_bytes: How long a file may be.
         files: How many files there may be; with more than one a full one, and that of a recording before, becomes ``path.1``,
             that ``path.2``, and so on. With one, the tape ends where it is full.
-        required: The stream fails when it cannot be recorded.
+        required: The stream fails when it cannot be recorded, and completes only when all of it is in the file.
         metadata: What is to stand at the beginning of the tape: anything that JSON can say.
 
     Raises:
@@ -111,7 +112,7 @@ class _Recording(Cut):
 
         self._tape = TapeRecorder(settings, scheduler.loop.time, self._failed)
         self._writes = settings.kind == "events"
-        self._folds = settings.required
+        self._required = settings.required
         super().__init__(observer, scheduler if self._writes else scheduler.with_tap(self._tape))
 
     def on_next(self, event: Event) -> None:
@@ -121,7 +122,9 @@ class _Recording(Cut):
             return
         if self._writes:
             self._tape.event(event)
-        if self._folds:
+        if self._required:
+            if self.over:  # it could not be written: it is not delivered either
+                return
             self.fold(event)
         self.emit(event)
 
@@ -133,8 +136,18 @@ class _Recording(Cut):
         super()._on_error(error)
 
     def _on_completed(self) -> None:
-        self._tape.end("completed")
-        super()._on_completed()
+        if self._required:
+            self._tape.end("completed", then=partial(call_on, self.scheduler.loop, self._complete))
+        else:
+            self._tape.end("completed")
+            super()._on_completed()
+
+    def _complete(self) -> None:
+        """All of it is on the tape."""
+        if not self.over:
+            self._end()
+            self._outlet = Outlet(self._observer, self.scheduler)  # the gate may be closed by now
+            self._outlet.on_completed()
 
     def _failed(self, error: RecordingFailed) -> None:
         call_on(self.scheduler.loop, partial(self._give_up, error))

@@ -100,6 +100,7 @@ class TapeFile:
         self._waiting: list[bytes | None] = []
         self._bytes = 0
         self._over = False
+        self._then: Callable[[], None] | None = None
         self._file = -1
         self.broken = False
         """Whether the file cannot be written any more."""
@@ -112,24 +113,21 @@ class TapeFile:
         """Write `line`, soon; whether there is room for it."""
         if self._bytes + len(line) > _WAITING:
             return False
-        with self._lock:
-            wake = not self._waiting
-            self._waiting.append(line)
-            self._bytes += len(line)
-        if wake:
-            _clerk.give(self._write)
+        self._put(line)
         return True
 
-    def close(self, last: bytes = b"") -> None:
-        """Write `last`, then close the file."""
-        self._over = True
-        self._put(last)
+    def close(self, last: bytes, then: Callable[[], None] | None = None) -> None:
+        """Write `last`, then close the file; `then` is called, in the thread, unless that failed."""
+        self._then = then
+        self._put(last, over=True)
 
-    def _put(self, *pieces: bytes | None) -> None:
+    def _put(self, *pieces: bytes | None, over: bool = False) -> None:
         with self._lock:
             wake = not self._waiting
-            self._waiting += pieces
-            self._bytes += sum(len(piece) for piece in pieces if piece)
+            self._over |= over
+            for piece in pieces:
+                self._waiting.append(piece)
+                self._bytes += len(piece or b"")
         if wake:
             _clerk.give(self._write)
 
@@ -152,6 +150,8 @@ class TapeFile:
             self._failed(error)
         if over or self.broken:
             self._close()
+            if self._then is not None and not self.broken:
+                self._then()
 
     def _next_file(self) -> None:
         self._close()

@@ -197,8 +197,8 @@ class TapeRecorder:
             line = Line(t=self.now(), r=number, x=data)
         self._write(encode_line(line))
 
-    def end(self, end: End, error: Exception | None = None) -> None:
-        """The stream is over: the last line."""
+    def end(self, end: End, error: Exception | None = None, *, then: Callable[[], None] | None = None) -> None:
+        """The stream is over: the last line. `then` is called, in any thread, when all is written."""
         if end == "completed" and self._settings.kind == "bytes" and not self._requests:
             self._cut(
                 "no request came by: only those are seen that are made above, on the same loop, for this subscription"
@@ -210,7 +210,7 @@ class TapeRecorder:
                 line = self._redacted(Line(t=self.now(), end=end, error=info))
             except Exception:  # noqa: BLE001 - a rule's own: then the end is told without a word
                 line = encode_line(Line(t=self.now(), end=end, error=info and ErrorInfo(kind=info.kind, message="")))
-            self._file.close(line)
+            self._file.close(line, then)
 
     def _redacted(self, line: Line) -> bytes:
         return self._redactor.json(encode_line(line).rstrip()) + b"\n"

@@ -275,6 +275,56 @@ async def test_a_full_disk_ends_a_stream_whose_tape_is_required() -> None:
         assert source.running == 0
 
 
+@virtual_time
+async def test_a_full_tape_ends_a_stream_whose_tape_is_required() -> None:
+    """With what was delivered; what is not on the tape is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.tape"
+        recorder, _ = listen(Scripted(numbered(500)).events().pipe(rxo.record(path, required=True, max_bytes=8192)))
+        await settle()
+        assert isinstance(recorder.error, RecordingFailed)
+        assert recorder.error.partial is not None
+        assert recorder.error.partial.text == "".join(recorder.texts)
+        assert load(path).events == recorder.items
+
+
+def test_a_required_tape_is_written_when_its_stream_completes(tmp_path: Path) -> None:
+    """Nobody has to wait for it any more."""
+    for number in range(20):
+        path = tmp_path / f"{number}.tape"
+        rxstream.from_iterable(["a"]).pipe(rxo.record(path, required=True)).run()
+        assert path.read_bytes().endswith(b'"end":"completed"}\n')
+
+
+@virtual_time
+async def test_a_required_tape_whose_last_line_cannot_be_written_fails_its_stream() -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        full_disk(patch, 1)
+        recorder, _ = listen(
+            Scripted(["a", DONE]).events().pipe(rxo.record(Path(folder) / "a.tape", required=True)),
+        )
+        await settle()
+        flush()
+        await settle()
+        assert isinstance(recorder.error, RecordingFailed)
+        assert recorder.texts == ["a"]
+
+
+@virtual_time
+async def test_nobody_is_told_who_left_while_a_required_tape_was_written() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        recorder, dispose = listen(
+            Scripted(["a", DONE]).events().pipe(rxo.record(Path(folder) / "a.tape", required=True))
+        )
+        said = asyncio.Event()
+        recorder.and_then = lambda item: said.set() if item.seq else None
+        await said.wait()
+        dispose()
+        flush()
+        await settle()
+        assert recorder.error is None
+
+
 def test_a_tape_has_no_more_than_max_bytes(tmp_path: Path, told: Callable[[], list[str]]) -> None:
     path = tmp_path / "a.tape"
     answer = rxstream.from_iterable(["word "] * 500).pipe(rxo.record(path, max_bytes=8192)).run()
