@@ -201,3 +201,13 @@ async def test_recordings_of_providers_play_to_the_same_events(recording: Record
 
 def _bare(event: Event) -> Any:
     return msgspec.structs.replace(event, at=0.0)
+
+
+@virtual_time
+async def test_who_leaves_while_it_connects_leaves_a_tape_that_says_so() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.tape"
+        await played(pump(source(DELTA % b"a")).pipe(rxo.record(path, kind="bytes")), seconds=0.5)
+        assert [line.asked is not None for line in load(path).lines] == [True, False]
+        again = await played(rxstream.tape(path))
+        assert "was cancelled" in str(again.error)
