@@ -113,7 +113,12 @@ class TapeFile:
         """Write `line`, soon; whether there is room for it."""
         if self._bytes + len(line) > _WAITING:
             return False
-        self._put(line)
+        with self._lock:  # `_put`, for the one case that is there for every event
+            wake = not self._waiting
+            self._waiting.append(line)
+            self._bytes += len(line)
+        if wake:
+            _clerk.give(self._write)
         return True
 
     def close(self, last: bytes, then: Callable[[], None] | None = None) -> None:

@@ -77,6 +77,7 @@ class Redactor:
         self._own = own
         self._keys, self._prompts, self._text = ("keys" in names, "prompts" in names, "text" in names)
         self._idle = not (names or own)
+        self._plain = not (self._text or own)
         self._given = tuple(secrets)
         self._known: frozenset[str] = frozenset()
         self._secrets = Secrets(())
@@ -98,7 +99,7 @@ class Redactor:
 
     def passes(self, text: str) -> bool:
         """Whether nothing is to be struck out of what a model said in an event: then its line may be written as it is."""
-        return not self._text and not self._own and not (self._keys and self._suspect(text))
+        return self._plain and not (self._keys and self._suspect(text))
 
     def json(self, line: bytes) -> bytes:
         """A line of JSON."""
