@@ -1,10 +1,11 @@
-"""What rxstream says through the standard library's `logging`: one logger, ``rxstream``, quiet until somebody listens.
+"""What rxstream says through the standard library's `logging`: one logger, ``rxstream``, quiet unless something is lost.
 
 Rules of this module:
 
 * Every record has the facts of what it tells as data, in ``record.rxstream``: a dict of plain values, made by `facts`.
 * Neither a prompt nor an answer nor a key is logged: a fact is a name, a number, a type.
-* A handler that does nothing keeps Python from printing our warnings where no logging is set up.
+* No handler is ours. Where no logging is set up Python prints warnings and errors on standard error, and nothing else: an
+  error that no subscriber took is not to vanish.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ __all__ = ["facts", "log"]
 
 log: Final = logging.getLogger("rxstream")
 """The logger of the whole package."""
-
-if not log.handlers:
-    log.addHandler(logging.NullHandler())
 
 
 def facts(what: str, **values: object) -> dict[str, Any]:
