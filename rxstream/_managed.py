@@ -27,7 +27,7 @@ from reactivex import Observable, Subject, abc
 from rxstream._log import facts, log
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
-from rxstream.errors import Cancelled, error_info, raisable
+from rxstream.errors import error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
@@ -186,6 +186,12 @@ class Managed(abc.ObserverBase[Event]):
         self.metadata = replace(self.metadata, started_at=time.time())
         self.session.start()
 
+    async def wait(self) -> Response:
+        """Its result, for coroutines on any loop; to give up the wait changes nothing."""
+        outcome = asyncio.wrap_future(self.result)
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, if nobody else does
+        return await asyncio.shield(outcome)
+
     @property
     def statistics(self) -> StreamStatistics:
         """The figures so far."""
@@ -242,7 +248,7 @@ class Managed(abc.ObserverBase[Event]):
 
     def on_error(self, error: Exception) -> None:
         """The session's: the end, and not a good one."""
-        self._errors += not isinstance(error, Cancelled)
+        self._errors += self.session.status == "error"
         self._end = (error,)
         self._go_on()
 
@@ -304,7 +310,8 @@ class Managed(abc.ObserverBase[Event]):
         self.dispatch.start()
         if self.dispatch.wants("on_progress"):
             self._progress = Subject()
-            self._progress.pipe(progress()).subscribe(self.dispatch.progress, scheduler=scheduler)
+            measured = self._progress.pipe(progress())
+            measured.subscribe(self.dispatch.progress, lambda _error: None, scheduler=scheduler)
         return self.dispatch
 
     def _serve(self, dispatch: Dispatch, registered: Registered) -> None:
@@ -324,17 +331,19 @@ class Managed(abc.ObserverBase[Event]):
         dispatch = self.dispatch or self._begin()  # who waits for the stream learns that it will not come
         self._over = True
         if self._progress is not None:
-            self._progress.on_completed()
+            self._progress.on_completed() if error is None else self._progress.on_error(error)
         told = None if error is None else error_info(error)
         self._tell(StreamEnded(at=self._loop.time(), status=self.session.status, error=told))
-        if error is None:
-            response = _whole(self.session)
+        response = _whole(self.session) if error is None else None
+        if response is not None:
             dispatch.on_completed(response)
-            self.result.set_result(response)
-        else:
+        elif error is not None:
             dispatch.on_error(error)
-            self.result.set_exception(raisable(error))
         self._ended(self, Rest(self.session.gate, dispatch if _waiting(dispatch) else None))
+        if response is not None:
+            self.result.set_result(response)
+        elif error is not None:
+            self.result.set_exception(raisable(error))
 
     def _tell(self, event: Event | Lifecycle) -> None:
         number = self._number

@@ -195,6 +195,9 @@ class StreamManager:
             ConfigurationError: `source` is none of these, `stream_id` is taken, or the manager is closed.
             BulkheadFull: as many streams run, and wait, as may.
         """
+        return self._start(source, metadata, handlers, stream_id).id
+
+    def _start(self, source: object, metadata: Any, handlers: Iterable[object], stream_id: str | None) -> Managed:
         events = stream_of(source)
         told = [as_handler(handler) for handler in handlers]
         known = metadata_of(metadata, events)
@@ -216,7 +219,7 @@ class StreamManager:
         managed, runs = self._roster.enter(name, make)
         if runs:
             managed.start()
-        return name
+        return managed
 
     def pause_stream(self, stream_id: str) -> bool:
         """Hold it; see `rxstream.StreamSession.pause`.
@@ -322,9 +325,7 @@ class StreamManager:
             UnknownStream: there is none of this id.
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
         """
-        outcome = asyncio.wrap_future(self._roster.find(stream_id).result)
-        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, if nobody else does
-        return await asyncio.shield(outcome)
+        return await self._roster.find(stream_id).wait()
 
     # --- the end ----------------------------------------------------------------------------------------------------------
 

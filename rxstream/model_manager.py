@@ -15,6 +15,8 @@ from rxstream.stream_config import StreamConfig
 if TYPE_CHECKING:
     from rxstream._stream_options import StreamOptions
     from rxstream.config import Prompt
+    from rxstream.events import Event
+    from rxstream.observable import Stream
     from rxstream.response import Response
 
 __all__ = ["APIModelManager"]
@@ -86,9 +88,7 @@ class APIModelManager(StreamManager):
             ConfigurationError: an argument is not as described; nothing is sent.
             BulkheadFull: as many streams run, and wait, as may.
         """
-        options = cast("StreamOptions", dict(params or {}))
-        answer = self.config.stream(self._target(model_id), prompt, **options)
-        return self.start_stream(answer, metadata, handlers=handlers, stream_id=stream_id)
+        return self._start(self._ask(prompt, model_id, params), metadata, handlers, stream_id).id
 
     def generate(
         self,
@@ -114,12 +114,11 @@ class APIModelManager(StreamManager):
             ConfigurationError: an argument is not as described, or called on the manager's own loop: await `agenerate` there.
         """
         refuse_to_block(self.loop, "use `await manager.agenerate(…)`")
-        name = self.generate_stream_with_handlers(prompt, model_id, params=params, handlers=handlers)
-        session = self.session(name)
+        managed = self._start(self._ask(prompt, model_id, params), None, handlers, None)
         try:
-            return self.get_result(name, timeout)
+            return managed.result.result(timeout)
         finally:
-            session.cancel("nobody waits for it any more")
+            managed.session.cancel("nobody waits for it any more")
 
     async def agenerate(
         self,
@@ -135,12 +134,15 @@ class APIModelManager(StreamManager):
             StreamError: the stream failed; ``partial`` holds what arrived.
             ConfigurationError: an argument is not as described.
         """
-        name = self.generate_stream_with_handlers(prompt, model_id, params=params, handlers=handlers)
-        session = self.session(name)
+        managed = self._start(self._ask(prompt, model_id, params), None, handlers, None)
         try:
-            return await self.wait(name)
+            return await managed.wait()
         finally:
-            session.cancel("nobody waits for it any more")
+            managed.session.cancel("nobody waits for it any more")
+
+    def _ask(self, prompt: Prompt, model_id: str | None, params: Mapping[str, Any] | None) -> Stream[Event]:
+        options = cast("StreamOptions", dict(params or {}))
+        return self.config.stream(self._target(model_id), prompt, **options)
 
     def _target(self, model_id: str | None) -> str | None:
         if model_id is None or self.default_provider is None:

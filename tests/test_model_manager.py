@@ -76,6 +76,12 @@ def test_a_default_provider_and_a_default_target() -> None:
     ]  # fmt: skip
 
 
+def test_a_whole_answer_is_there_though_nothing_is_kept() -> None:
+    with APIModelManager(default_provider="openai", keep=0) as models:
+        assert models.generate("hello", "x", timeout=30).text == "Hello there."
+        assert models.streams() == {}
+
+
 def test_what_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigurationError, match="antropic"):
         APIModelManager(default_provider="antropic")
