@@ -317,8 +317,8 @@ def test_threads_that_hold_and_release_at_once_leave_it_open(names: tuple[str, .
 def test_whether_anybody_obeys_it() -> None:
     gate = Gate()
     below = gate.child().child()
-    assert not gate.watched
+    seen = [gate.watched]
     below.watch(print)
-    assert gate.watched
+    seen.append(gate.watched)
     below.unwatch(print)
-    assert not gate.watched
+    assert [*seen, gate.watched] == [False, True, False]

@@ -13,7 +13,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, asking_of, label_of, request_of, through
-from rxstream._check import positive
+from rxstream._check import instance, positive
 from rxstream._probe import Place
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, error_info
@@ -73,9 +73,11 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
         stall: Seconds without output, between two pieces of it, that count as a stall.
 
     Raises:
-        ConfigurationError: there is no sink, one has no method ``record``, or `stall` is not greater than 0.
+        ConfigurationError: there is no sink, one has no method ``record``, `label` is no string, or `stall` is not greater
+            than 0.
     """
     positive("stall", stall)
+    instance("label", label, str)
     if not sinks:
         raise ConfigurationError("meter() needs at least one sink")
     for number, sink in enumerate(sinks, 1):

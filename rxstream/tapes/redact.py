@@ -60,12 +60,14 @@ class Redactor:
         secrets: Keys besides those of this process and its environment.
 
     Raises:
-        ConfigurationError: a rule is none.
+        ConfigurationError: a rule is none, or `secrets` no list.
     """
 
     def __init__(self, rules: Sequence[Rule], secrets: Iterable[str] = ()) -> None:
         if isinstance(rules, str) or not isinstance(rules, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("redact: must be a list of rules")
+        if isinstance(secrets, str) or not isinstance(secrets, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("secrets: must be a list of keys")
         names, own = list[str](), list[Callable[[str], str]]()
         for rule in rules:
             if callable(rule):
