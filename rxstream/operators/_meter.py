@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,7 @@ from rxstream.events import (
 )
 from rxstream.loop import LoopScheduler, call_on, running_loop
 from rxstream.metrics import Measurement, MetricsSink, Retried, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
+from rxstream.operators._outside import Outside
 from rxstream.sketch import SMALLEST, Sketch
 from rxstream.usage import Usage
 
@@ -115,6 +117,10 @@ def _opened(asking: Asking | None, label: str, request: object, on: LoopSchedule
     )
 
 
+def _call(tell: Callable[..., object], *given: object) -> None:
+    tell(*given)
+
+
 class _Meter:
     """One subscription. `on_next` is the hot path: it looks up a type, subtracts, compares, and counts in a bucket."""
 
@@ -129,7 +135,7 @@ class _Meter:
         on: LoopScheduler,
     ) -> None:
         self._opened, self._sinks, self._observer, self._on = opened, sinks, observer, on
-        self._emit = observer.on_next
+        self._emit: Callable[[Event], object] = observer.on_next
         self._time, self._gate = on.loop.time, on.gate
         self._upstream = SingleAssignmentDisposable()
         self._over = False
@@ -152,6 +158,7 @@ class _Meter:
         self._paused_since = self._paused_until = self._unseen = 0.0  # of the pauses since the last output
         tracing = [sink for sink in sinks if isinstance(sink, TracingSink)]
         self._tracing = tracing
+        self._outside: Callable[..., object] = _call
         self._answers = Answers() if any(sink.wants_response for sink in tracing) else None
 
     def start(self, source: Observable[Event]) -> abc.DisposableBase:
@@ -160,9 +167,13 @@ class _Meter:
         if self._gate.closed:
             self._gate_changed()
         on = self._on.with_probe(self)
+        before = copy_context()
         with ExitStack() as contexts:
             for sink in self._tracing:
                 self._guarded(partial(self._enter_context, contexts, sink))
+            if self._tracing:
+                self._outside = outside = Outside(before)
+                self._emit = partial(outside, self._observer.on_next)
             self._upstream.disposable = source.subscribe(self.on_next, self._fail, self._complete, scheduler=on)
         return Disposable(self._dispose)
 
@@ -276,11 +287,11 @@ class _Meter:
 
     def _fail(self, error: Exception) -> None:
         self._end("cancelled" if isinstance(error, Cancelled) else "failed", error)
-        self._observer.on_error(error)
+        self._outside(self._observer.on_error, error)
 
     def _complete(self) -> None:
         self._end("completed")
-        self._observer.on_completed()
+        self._outside(self._observer.on_completed)
 
     def _refuse(self, item: object) -> None:
         error = ConfigurationError(f"meter gets a {type(item).__name__}, not an event: put it before text() or map()")

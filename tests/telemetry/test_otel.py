@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -324,7 +325,64 @@ async def test_its_parent_is_what_is_current_at_the_subscription_and_nothing_is_
     assert span.parent is not None
     assert span.parent.span_id == parent.get_span_context().span_id
     assert inside[0].get_span_context().span_id == span.context.span_id
+    assert seen == [parent] * 3  # the text, twice, and Finished
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+@virtual_time
+async def test_spans_of_attempts_are_siblings() -> None:
+    """Another attempt is made in the midst of the failure of the one before."""
+    collected, field = Collected(), Field()
+    steps: Iterator[list[Step]] = iter([[1, Overloaded("busy")], [1, Overloaded("busy")], [1, "a", DONE]])
+    attempt = rx.defer(lambda _: field.track("a", *next(steps)).pipe(rxo.meter(collected.sink)))
+    with collected.tracer.start_as_current_span("mine") as parent:
+        Told(attempt.pipe(rxo.retry_stream(), rxo.meter(collected.sink)))
+    await asyncio.sleep(200)
+    *attempts, whole = [span for span in collected.spans if span.name == "chat"]
+    assert [attributes(span)["rxstream.outcome"] for span in attempts] == ["failed", "failed", "completed"]
+    parents = [span.parent.span_id for span in (*attempts, whole) if span.parent is not None]
+    assert parents == [whole.context.span_id] * 3 + [parent.get_span_context().span_id]
+
+
+@virtual_time
+async def test_what_an_end_begins_is_not_below_it() -> None:
+    collected, field = Collected(), Field()
+    seen: list[Any] = []
+
+    def over(*_: object) -> None:
+        seen.append(trace.get_current_span())
+
+    with collected.tracer.start_as_current_span("mine") as parent:
+        for last in (DONE, Overloaded("busy")):
+            field.track(str(last), 1, "a", last).pipe(rxo.meter(collected.sink)).subscribe(None, over, over)
+    await asyncio.sleep(10)
+    assert seen == [parent, parent]
+
+
+@virtual_time
+async def test_what_a_sink_sets_without_a_value_before_stays() -> None:
+    """It cannot be unset; all else is set back."""
+    unset: contextvars.ContextVar[str] = contextvars.ContextVar("unset")
+    known: contextvars.ContextVar[str] = contextvars.ContextVar("known", default="before")
+
+    class Setting:
+        wants_response = False
+
+        def record(self, measurement: object, /) -> None:
+            pass
+
+        @contextmanager
+        def around(self, opened: object) -> Iterator[None]:
+            tokens = unset.set("inside"), known.set("inside")
+            yield
+            unset.reset(tokens[0])
+            known.reset(tokens[1])
+
+    seen: list[tuple[str, str]] = []
+    stream = Field().track("a", 1, "a", DONE).pipe(rxo.meter(Setting()))
+    stream.subscribe(lambda _: seen.append((unset.get(), known.get())))
+    await asyncio.sleep(10)
+    assert seen == [("inside", "before")] * 2
 
 
 def test_each_thread_and_task_has_its_own_parent(caplog: pytest.LogCaptureFixture) -> None:
