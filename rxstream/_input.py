@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, model_validator
@@ -27,6 +27,7 @@ _WORDS = {
     "model_attributes_type": "must be a string or a dict",
     "dict_type": "must be a dict",
     "list_type": "must be a list",
+    "tuple_type": "must be a list",
     "string_type": "must be a string",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -67,6 +68,15 @@ class Input(BaseModel):
 
     # pydantic need not call it for a part of a whole, whose faults it gathers with their places.
     __init__.__dict__["__pydantic_base_init__"] = True
+
+    if not TYPE_CHECKING:  # which know that it is frozen
+
+        def __setattr__(self, name: str, value: object) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:  # it repeats the value, whatever is to be hidden
+                fault = {"type": "frozen_instance", "loc": (name,), "input": None}
+                raise ValidationError.from_exception_data(error.title, [fault], hide_input=True) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -162,6 +162,8 @@ def read_toml(path: Path) -> _Values:
         source = package.TomlConfigSettingsSource(package.BaseSettings, toml_file=path)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path.name}: cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path.name}: cannot be read: it is nested too deeply") from None
     return dict(source.toml_data)
 
 
@@ -185,7 +187,10 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> _Values
     described: Any = dict.fromkeys(fields, (nested, None))
     made = create_model("Settings", __base__=package.BaseSettings, **described)
     source: Any = _reader(package, named)(made, env_prefix=PREFIX, env_nested_delimiter=_APART, env_ignore_empty=True)
-    read: _Values = source()
+    try:
+        read: _Values = source()
+    except RecursionError:
+        raise ConfigurationError("environment: a value is nested too deeply") from None
     return {name: value if name == "api_keys" else _words(value) for name, value in read.items()}
 
 

@@ -80,9 +80,9 @@ class ErrorPolicy(Input):
 
     action: _Action = "fail"
     retry: Retry | None = None
-    to: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list[str])
+    to: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     after_output: Literal["fail", "restart", "continue_"] = "fail"
-    on_finish: list[_Reason] = Field(default_factory=list[_Reason])
+    on_finish: tuple[_Reason, ...] = ()
 
     @classmethod
     def of(cls, given: OnError) -> ErrorPolicy:

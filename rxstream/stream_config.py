@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlia
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, field_validator, model_validator
 from reactivex import Observable
 
+from rxstream._check import show
 from rxstream._input import Input, is_list, is_mapping
-from rxstream._kept import Kept
+from rxstream._kept import Fixed, Kept
 from rxstream._relief import Backpressure, BufferUnit, relieved
 from rxstream._settings import Layer, leaves, merged, read_environment, read_toml, spelt_out, table, to_toml, understood
 from rxstream._stream_options import ConfigFields, StreamOptions, check_options
@@ -119,8 +120,8 @@ class StreamConfig(Input):
     max_concurrent: _Count | None = None
     max_waiting: Annotated[int, Field(ge=0, strict=True)] = 1024
     handlers: tuple[Any, ...] = Field(default=(), exclude=True, repr=False)
-    provider_options: dict[str, SerializeAsAny[ProviderOptions]] = Field(default_factory=dict[str, Any])
-    api_keys: dict[str, SecretStr] = Field(default_factory=dict[str, Any], exclude=True, repr=False)
+    provider_options: dict[str, SerializeAsAny[ProviderOptions]] = Field(default_factory=Fixed)
+    api_keys: dict[str, SecretStr] = Field(default_factory=Fixed, exclude=True, repr=False)
 
     _kept: Kept = PrivateAttr(default_factory=Kept)
 
@@ -144,7 +145,7 @@ class StreamConfig(Input):
         ``profile`` may be said in the file and in ``RXSTREAM_PROFILE``, too. In both, ``"off"`` is None.
 
         Args:
-            profile: One of `rxstream.profiles.PROFILES`.
+            profile: One of `rxstream.profiles.PROFILES`; ``"off"`` for none, whatever the layers say.
             path: A TOML file; by default ``rxstream.toml`` in the current folder, if there is one.
             env: Variables; by default the process's own. `StreamConfig`'s field ``idle`` of ``timeouts`` is
                 ``RXSTREAM_TIMEOUTS__IDLE``.
@@ -155,16 +156,19 @@ class StreamConfig(Input):
             MissingDependency: pydantic-settings is not installed.
         """
         fields = [*(name for name in cls.model_fields if name != "handlers"), "profile"]
-        file = Path(_FILE if path is None else path)
-        if path is not None and not file.exists():
+        try:
+            file = Path(_FILE if path is None else path)
+        except TypeError:
+            raise ConfigurationError(f"path={show(path)}: must be a string or a Path") from None
+        if path is not None and not file.is_file():
             raise ConfigurationError(f"path: there is no file {file.name!r} where it says")
-        written = read_toml(file) if file.exists() else {}
+        if env is not None and not is_mapping(env):
+            raise ConfigurationError(f"env={show(env)}: must be a dict")
+        written = read_toml(file) if file.is_file() else {}
         variables = read_environment(fields, os.environ if env is None else env)
-        named = [layer.pop("profile", None) for layer in (written, variables)]
         layers = [Layer(file.name, written), Layer("environment", variables), Layer("argument", overrides)]
-        if (chosen := next((name for name in (profile, *reversed(named)) if name is not None), None)) is not None:
-            layers.insert(0, Layer(f"profile {chosen}", profile_of(chosen).values))
-        return cls._layered(layers)
+        named = [(file.name, written.pop("profile", None)), ("environment", variables.pop("profile", None))]
+        return cls._layered([*_chosen(("argument", profile), *reversed(named)), *layers])
 
     @classmethod
     def from_profile(cls, name: str, **overrides: Unpack[ConfigFields]) -> Self:
@@ -354,12 +358,12 @@ class StreamConfig(Input):
     def _read_options(cls, given: Any) -> Any:
         return {name: options_of(name, options) for name, options in given.items()} if is_mapping(given) else given
 
-    @field_validator("api_keys")
+    @field_validator("provider_options", "api_keys")
     @classmethod
-    def _check_keys(cls, given: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _fix(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
             provider_name(name)
-        return given
+        return Fixed(given)
 
     @field_validator("handlers", mode="before")
     @classmethod
@@ -379,6 +383,17 @@ class StreamConfig(Input):
         if self.backpressure == "coalesce" and self.buffer is not None and self.buffer_unit != "bytes":
             raise ValueError("buffer_unit: what coalesce holds is counted in bytes")
         return self
+
+
+def _chosen(*named: tuple[str, Any]) -> list[Layer]:
+    """The layer of the profile that the first who says something of it has named, if that is one."""
+    origin, name = next((each for each in named if each[1] is not None), ("", "off"))
+    if name == "off":
+        return []
+    try:
+        return [Layer(f"profile {name}", profile_of(name).values)]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{origin}: {error}") from None
 
 
 def _shown(value: object) -> str:

@@ -46,6 +46,80 @@ def again(config: StreamConfig) -> StreamConfig:
     return loaded
 
 
+# --- nobody changes it ------------------------------------------------------------------------------------------------
+
+
+def test_what_it_holds_by_provider_or_in_lists_cannot_be_changed_either() -> None:
+    config = StreamConfig(
+        api_keys={"openai": PLANTED},
+        provider_options={"anthropic": {"top_k": 3}},
+        on_error={"action": "failover", "to": ["openai:gpt-5"], "on_finish": ["length"]},
+    )
+    bare = StreamConfig()
+    for each in (config, bare, copy.deepcopy(config), again(config), config.replace(mode="word")):
+        held: Any
+        for held in (each.api_keys, each.provider_options):
+            with pytest.raises(TypeError, match="replace"):
+                held["opneai"] = "x"
+            with pytest.raises(TypeError, match="replace"):
+                held.clear()
+    assert (config.on_error.to, config.on_error.on_finish) == (("openai:gpt-5",), ("length",))
+    assert again(config).api_keys == config.api_keys == {"openai": config.api_keys["openai"]}
+    assert again(config) == copy.deepcopy(config) == config
+
+
+def test_who_tries_to_change_it_is_not_shown_the_key_that_he_gave() -> None:
+    config = StreamConfig()
+    with pytest.raises(ValidationError) as caught:
+        setattr(config, "api_keys", {"openai": PLANTED})  # noqa: B010 - what a type checker forbids
+    assert "api_keys" in str(caught.value)
+    assert PLANTED not in f"{caught.value} {caught.value!r} {caught.value.errors()}"
+
+
+# --- which file, and what is in it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "said"),
+    [
+        ("profile = 'voce'", {}, "rxstream.toml: profile='voce': there is none of this name; did you mean 'voice'?"),
+        ("", {"RXSTREAM_PROFILE": "voce"}, "environment: profile='voce'"),
+        ("a = " + "[" * 5000 + "]" * 5000, {}, "rxstream.toml: cannot be read: it is nested too deeply"),
+        ("", {"RXSTREAM_BUFFER": "[" * 100_000}, "environment: a value is nested too deeply"),
+        ("handlers = 5", {}, "rxstream.toml: handlers: must be a list, not 5"),
+        ("mode = 'word'\n\nmode = = 5", {}, "rxstream.toml: cannot be read: Invalid value (at line 3, column 8)"),
+    ],
+)
+def test_what_is_wrong_says_where_it_is(tmp_path: Path, text: str, env: dict[str, str], said: str) -> None:
+    file = tmp_path / "rxstream.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        StreamConfig.load(path=file, env=env)
+    assert said in str(caught.value)
+
+
+def test_a_profile_can_be_taken_back() -> None:
+    assert StreamConfig.load(env={"RXSTREAM_PROFILE": "voice"}).mode == "sentence"
+    assert StreamConfig.load(profile="off", env={"RXSTREAM_PROFILE": "voice"}).mode == "event"
+    assert StreamConfig.load(env={"RXSTREAM_PROFILE": "off"}).mode == "event"
+
+
+def test_the_environment_takes_back_the_profile_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("profile = 'voice'")
+    assert StreamConfig.load(path=file, env={}).mode == "sentence"
+    assert StreamConfig.load(path=file, env={"RXSTREAM_PROFILE": "off"}).mode == "event"
+
+
+def test_a_folder_is_no_file_and_what_is_no_path_and_no_dict_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="path: there is no file"):
+        StreamConfig.load(path=tmp_path, env={})  # which would have been read as nothing
+    with pytest.raises(ConfigurationError, match="path=5: "):
+        StreamConfig.load(path=5, env={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="env=a list: "):
+        StreamConfig.load(env=["a"])  # type: ignore[arg-type]
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
