@@ -5,17 +5,23 @@ Rules of this module:
 * No file is opened, written or closed on a stream's loop: a disk may stand still.
 * One thread writes all tapes; it begins when there is something to write, and ends when there was nothing for a second.
 * What waits is bounded. What cannot be written ends the tape, never the stream: it is told once.
+* What is no tape is neither written over, nor moved, nor deleted; nor is a file written that is no more at its place.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from rxstream.tapes.format import HEAD, may_be_tape
 
 __all__ = ["TapeFile", "flush"]
 
@@ -38,27 +44,37 @@ class _Clerk:
     def give(self, job: Callable[[], None]) -> None:
         with self._change:
             self._jobs.append(job)
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._work, name="rxstream-tapes", daemon=True).start()
-            self._change.notify_all()
+            self._change.notify()
+            if self._running:
+                return
+            self._running = True
+        try:
+            threading.Thread(target=self._work, args=(_IDLE,), name="rxstream-tapes", daemon=True).start()
+        except RuntimeError:  # there are too many, or the process ends
+            self._work(0)
 
     def settle(self, seconds: float) -> bool:
-        """Wait until all is done; whether it is."""
+        """Wait until all is done that was given by now; whether it is."""
         with self._change:
-            return self._change.wait_for(lambda: not self._jobs and not self._busy, seconds)
+            if not self._jobs and not self._busy:
+                return True
+        done = threading.Event()
+        self.give(done.set)
+        return done.wait(seconds)
 
-    def _work(self) -> None:
+    def _work(self, idle: float) -> None:
         while True:
             with self._change:
                 self._busy = False
-                self._change.notify_all()
-                if not self._jobs and not self._change.wait_for(lambda: bool(self._jobs), _IDLE):
+                if not self._jobs and not self._change.wait_for(lambda: bool(self._jobs), idle):
                     self._running = False
                     return
                 job = self._jobs.popleft()
                 self._busy = True
-            job()
+            try:
+                job()
+            except Exception:  # noqa: BLE001 - a log handler's own, for one: told, and the other tapes are written
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 _clerk = _Clerk()
@@ -79,7 +95,8 @@ def flush(timeout: float = 5.0) -> bool:
     return _clerk.settle(timeout)
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 atexit.register(flush, _LAST)
 
 
@@ -102,6 +119,7 @@ class TapeFile:
         self._over = False
         self._then: Callable[[], None] | None = None
         self._file = -1
+        self._linked = False
         self.broken = False
         """Whether the file cannot be written any more."""
 
@@ -150,15 +168,21 @@ class TapeFile:
                 stop = pieces.index(None) if None in pieces else len(pieces)
                 self._append(b"".join(piece for piece in pieces[:stop] if piece))
                 del pieces[:stop]
-        except (OSError, ValueError) as error:  # a path with a NUL, for one
+            if over:
+                self._close()  # a disk may say only now that it is full
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be written behind a gap
             self.broken = True
+            with contextlib.suppress(OSError):
+                self._close()
             self._failed(error)
-        if over or self.broken:
-            self._close()
-            if self._then is not None and not self.broken:
-                self._then()
+        if over and self._then is not None and not self.broken:
+            self._then()
 
     def _next_file(self) -> None:
+        for number in range(self._files):
+            _check(_numbered(self._path, number))
+        if self._file >= 0 and self._path.exists() and not os.path.samestat(self._path.stat(), os.fstat(self._file)):
+            raise _replaced()
         self._close()
         for number in range(self._files - 1, 0, -1):
             older = _numbered(self._path, number - 1)
@@ -166,10 +190,13 @@ class TapeFile:
                 older.replace(_numbered(self._path, number))
         self._path.unlink(missing_ok=True)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._linked = os.fstat(self._file).st_nlink > 0  # not every file system counts
 
     def _append(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._file, data) :]
+        if self._linked and not os.fstat(self._file).st_nlink:
+            raise _replaced()
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -180,3 +207,16 @@ class TapeFile:
 def _numbered(path: Path, number: int) -> Path:
     """The file that was the newest so many files ago."""
     return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def _check(path: Path) -> None:
+    if path.exists():
+        if not path.is_file():
+            raise OSError(errno.EEXIST, f"{path} is no file")
+        with path.open("rb") as file:
+            if not may_be_tape(file.read(HEAD)):
+                raise OSError(errno.EEXIST, f"{path} is no tape")
+
+
+def _replaced() -> OSError:
+    return OSError(errno.ENOENT, "its file was deleted, or another recording took its place")

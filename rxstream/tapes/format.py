@@ -18,10 +18,26 @@ import msgspec
 
 from rxstream.events import ErrorInfo, Event, RateLimits
 
-__all__ = ["FORMAT", "VERSION", "Answered", "Asked", "BodyEnd", "End", "Header", "Kind", "Line", "encode_line"]
+__all__ = [
+    "FORMAT",
+    "HEAD",
+    "VERSION",
+    "Answered",
+    "Asked",
+    "BodyEnd",
+    "End",
+    "Header",
+    "Kind",
+    "Line",
+    "encode_line",
+    "is_tape",
+    "may_be_tape",
+]
 
 FORMAT: Final = "rxstream-tape"
 VERSION: Final = 1
+HEAD: Final = 64
+"""Bytes of a file that show whether it is a tape."""
 
 Kind = Literal["events", "bytes"]
 """What is on a tape: the events that an operator saw, or the bytes that the sources above it read."""
@@ -100,3 +116,13 @@ _encoder = msgspec.json.Encoder()
 def encode_line(line: Header | Line) -> bytes:
     """A line of a tape, with its newline."""
     return _encoder.encode(line) + b"\n"
+
+
+def is_tape(data: bytes) -> bool:
+    """Whether `data` begins as a tape does."""
+    return data[:1] == b"{" and f'"tape":"{FORMAT}"'.encode() in data[:HEAD].replace(b" ", b"")
+
+
+def may_be_tape(head: bytes) -> bool:
+    """Whether a file that begins like this may be written over: a tape, or what a full disk left of one, or nothing."""
+    return is_tape(head) or f'{{"tape":"{FORMAT}"'.encode().startswith(head)

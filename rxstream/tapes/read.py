@@ -22,7 +22,7 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.providers import PROVIDERS
 from rxstream.tapes._writer import flush
-from rxstream.tapes.format import FORMAT, VERSION, Asked, Header, Line
+from rxstream.tapes.format import HEAD, VERSION, Asked, Header, Line, is_tape
 
 __all__ = ["Recorded", "Tape", "is_tape", "load", "parse"]
 
@@ -118,11 +118,6 @@ class Tape:
         return self.lines[-1].t if self.lines else 0.0
 
 
-def is_tape(data: bytes) -> bool:
-    """Whether `data` begins as a tape does."""
-    return data[:1] == b"{" and f'"tape":"{FORMAT}"'.encode() in data[:64].replace(b" ", b"")
-
-
 def load(path: str | os.PathLike[str]) -> Tape:
     """The tape in the file `path`, with those of its recording's files before it that are still there.
 
@@ -136,8 +131,11 @@ def load(path: str | os.PathLike[str]) -> Tape:
     tapes = [newest]
     for number in range(1, newest.header.part):
         older = Path(path).with_name(f"{Path(path).name}.{number}")
-        before = _read(older) if older.exists() else None
-        if before is None or (before.header.id, before.header.part) != (newest.header.id, newest.header.part - number):
+        try:
+            before = _read(older)
+        except ConfigurationError:  # it is gone, or something else stands there by now
+            break
+        if (before.header.id, before.header.part) != (newest.header.id, newest.header.part - number):
             break
         tapes.insert(0, before)
     return Tape(tapes[0].header, [line for tape in tapes for line in tape.lines], newest.torn)
@@ -145,9 +143,12 @@ def load(path: str | os.PathLike[str]) -> Tape:
 
 def _read(path: Path) -> Tape:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
+        with path.open("rb") as file:
+            data = file.read(HEAD)
+            if is_tape(data):  # else it may be of any size
+                data += file.read()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         return parse(data)
     except ConfigurationError as error:

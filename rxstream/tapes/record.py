@@ -38,7 +38,20 @@ from rxstream.events import (
 )
 from rxstream.providers import PROVIDERS
 from rxstream.tapes._writer import TapeFile
-from rxstream.tapes.format import FORMAT, VERSION, Answered, Asked, BodyEnd, End, Header, Kind, Line, encode_line
+from rxstream.tapes.format import (
+    FORMAT,
+    HEAD,
+    VERSION,
+    Answered,
+    Asked,
+    BodyEnd,
+    End,
+    Header,
+    Kind,
+    Line,
+    encode_line,
+    may_be_tape,
+)
 from rxstream.tapes.redact import Redactor, Rule
 
 __all__ = ["RequestTape", "Settings", "TapeRecorder"]
@@ -97,15 +110,19 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         checked = Path(path)
     except TypeError:
         raise ConfigurationError(f"path: must be a path, not a {type(path).__name__}") from None
-    if not checked.parent.is_dir():
-        raise ConfigurationError(f"{checked}: there is no such folder")
-    if checked.exists():
-        if not checked.is_file():
-            raise ConfigurationError(f"{checked}: is no file")
-        with checked.open("rb") as file:
-            head = file.read(len(FORMAT) + 64)
-        if head and FORMAT.encode() not in head:
-            raise ConfigurationError(f"{checked}: exists, and is no tape: it is not written over")
+    if "\0" in str(checked):
+        raise ConfigurationError("path: a path has no NUL")
+    try:
+        if not checked.parent.is_dir():
+            raise ConfigurationError(f"{checked}: there is no such folder")
+        if checked.exists():
+            if not checked.is_file():
+                raise ConfigurationError(f"{checked}: is no file")
+            with checked.open("rb") as file:
+                if not may_be_tape(file.read(HEAD)):
+                    raise ConfigurationError(f"{checked}: exists, and is no tape: it is not written over")
+    except OSError as error:
+        raise ConfigurationError(f"path: {checked}: {error.strerror}") from None
     return checked
 
 
@@ -175,6 +192,8 @@ class TapeRecorder:
 
     def line(self, line: Line) -> None:
         """Write any line."""
+        if self._over:
+            return
         if line.answered is not None:
             self._redactor.refresh()
         try:
@@ -186,6 +205,8 @@ class TapeRecorder:
 
     def piece(self, number: int, data: bytes) -> None:
         """Write a piece of a body, which is whole lines of it."""
+        if self._over:
+            return
         try:
             data = self._redactor.body(data)
         except Exception as error:  # noqa: BLE001 - a rule's own
