@@ -75,6 +75,8 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Who answered; where the provider's events do not say, who was asked."""
     first_event: float | None = None
     """Seconds from the subscription to the first event of any kind; None if there was none."""
+    first_chunk: float | None = None
+    """… to the first event that is a model's, the queue before it left out; a failed attempt has none where it is made again."""
     first_output: float | None = None
     """… to the first content: text, thinking, refusal, a tool call, media."""
     gaps: Sketch
@@ -84,6 +86,8 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
     outputs: int = 0
     """Pieces of output. With most providers one is about a token."""
+    thought: bool = False
+    """Whether thinking was among them."""
     usage: Usage | None = None
     """Of all attempts; None where nothing was reported."""
     queue: float = 0.0
@@ -122,8 +126,13 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float | None:
-        """Output tokens a second, from the first to the last; None where there was no time between them."""
-        return (self.output_tokens - 1) / self.speaking if self.speaking > 0 and self.output_tokens > 1 else None
+        """Output tokens a second, from the first to the last; None where there was no time between them.
+
+        Reasoning that was not streamed was done before: its tokens are left out.
+        """
+        hidden = 0 if self.thought or self.usage is None else self.usage.reasoning_tokens or 0
+        tokens = self.output_tokens - hidden
+        return (tokens - 1) / self.speaking if self.speaking > 0 and tokens > 1 else None
 
 
 Measurement: TypeAlias = StreamOpened | StreamMetrics

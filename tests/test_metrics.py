@@ -18,6 +18,7 @@ def told(
     usage: Usage | None = None,
     outputs: int = 0,
     speaking: float = 0.0,
+    thought: bool = False,
     response_model: str = "",
     opened: StreamOpened | None = None,
 ) -> StreamMetrics:
@@ -30,6 +31,7 @@ def told(
         usage=usage,
         outputs=outputs,
         speaking=speaking,
+        thought=thought,
         response_model=response_model,
     )
 
@@ -44,6 +46,13 @@ def test_the_rate_is_of_the_time_between_the_first_and_the_last() -> None:
     assert told(outputs=11, speaking=2.0).rate == 5.0
     assert told(outputs=11, speaking=0.0).rate is None
     assert told(outputs=1, speaking=2.0).rate is None
+
+
+def test_reasoning_that_was_not_streamed_is_not_in_the_rate() -> None:
+    usage = Usage(provenance="reported", output_tokens=1011, reasoning_tokens=1000)
+    assert told(usage=usage, outputs=11, speaking=2.0).rate == 5.0
+    assert told(usage=usage, outputs=11, speaking=2.0, thought=True).rate == 505.0
+    assert told(usage=Usage(output_tokens=9, reasoning_tokens=9), speaking=2.0).rate is None
 
 
 def test_the_model_is_the_one_that_answered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -22,16 +23,20 @@ from rxstream.events import (
     CONTENT_EVENTS,
     Event,
     EventBase,
+    Failed,
     Finished,
     Retracted,
     Retrying,
+    Seam,
     Started,
     TextDelta,
+    ThinkingDelta,
     UsageReported,
 )
 from rxstream.loop import LoopScheduler, call_on, running_loop
 from rxstream.metrics import Measurement, MetricsSink, Retried, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
 from rxstream.operators._outside import Outside
+from rxstream.operators._spells import Spells
 from rxstream.sketch import SMALLEST, Sketch
 from rxstream.usage import Usage
 
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["meter"]
 
 _CONTENT: Final = frozenset(CONTENT_EVENTS)
+_OURS: Final = frozenset({Failed, Retracted, Retrying, Seam, UsageReported})
+"""What is told of an attempt that failed, by us; and what it used."""
 _RETRIES_KEPT: Final = 100
 _numbers = itertools.count(1)
 
@@ -146,15 +153,21 @@ class _Meter:
         self._longest = -1.0  # a longer gap is looked at: a stall; the first output; what comes after a pause
         self._events = self._outputs = self._stalls = self._retracted = 0
         self._first_event: float | None = None
+        self._first_chunk: float | None = None
         self._first_output: float | None = None
         self._stalled = self._left_out = 0.0
         self._started: Started | None = None
         self._finished: Finished | None = None
-        self._usages: dict[tuple[str, int], Usage] = {}
+        self._usages: dict[
+            tuple[str, int, int], Usage
+        ] = {}  # by source, attempt, and how often the source had finished
+        self._answers_of: Counter[str] = Counter()  # how often a source has finished
+        self._answering: dict[str, int] = {}  # sources that have begun and not finished, and the attempt of each
+        self._thought = False
         self._retries = 0
         self._retried: list[Retried] = []
-        self._queue = _Span()
-        self._pause = _Span()
+        self._queue = Spells()
+        self._pause = Spells()
         self._paused_since = self._paused_until = self._unseen = 0.0  # of the pauses since the last output
         tracing = [sink for sink in sinks if isinstance(sink, TracingSink)]
         self._tracing = tracing
@@ -199,6 +212,8 @@ class _Meter:
                 self._gaps.zeros += 1
             self._last = at
             self._outputs += 1
+            if kind is ThinkingDelta:
+                self._thought = True
         elif not self._note(event):
             return
         if self._answers is not None:
@@ -212,10 +227,12 @@ class _Meter:
     def _look_at(self, at: float) -> float:
         """The first output, a long gap, or one that a pause may be in; what comes out of the future has another's clock."""
         at = min(at, self._time())
-        if self._first_event is None:
-            self._first_event = at - self._begun
         if self._first_output is None:
             self._first_output = at - self._begun
+            if self._first_event is None:
+                self._first_event = self._first_output
+            if self._first_chunk is None:
+                self._first_chunk = max(0.0, self._first_output - self._queue.total)
         else:
             pause = self._pause_before(at)
             gap = max(0.0, at - self._last - pause)
@@ -240,24 +257,41 @@ class _Meter:
         if not isinstance(event, EventBase):
             self._refuse(event)
             return False
-        if self._first_event is None:
-            now = self._time()
-            at = event.at if self._begun <= event.at <= now and event.at else now
-            self._first_event = at - self._begun
+        kind = type(event)
+        if self._first_chunk is None and (self._first_event is None or kind not in _OURS):
+            self._note_first(event)
         if type(event) is UsageReported:
-            self._usages[event.source, event.attempt] = event.usage
-        elif type(event) is Started:
-            self._started = event
-        elif type(event) is Finished:
-            self._finished = event
-        elif type(event) is Retracted:
+            self._usages[event.source, event.attempt, self._answers_of[event.source]] = event.usage
+        elif kind is Retracted:
             self._retracted += 1
-        elif type(event) is Retrying:
+        elif kind in (Started, Finished, Failed, Retrying):
+            self._note_answer(event)
+        return True
+
+    def _note_first(self, event: EventBase) -> None:
+        now = self._time()
+        after = (event.at if self._begun <= event.at <= now and event.at else now) - self._begun
+        if self._first_event is None:
+            self._first_event = after
+        if type(event) not in _OURS:
+            self._first_chunk = max(0.0, after - self._queue.total)
+
+    def _note_answer(self, event: EventBase) -> None:
+        """An answer begins, ends, or fails. In one answer of several sources, who comes later has a higher attempt."""
+        if isinstance(event, Started):
+            self._started = event
+            self._answering = {who: attempt for who, attempt in self._answering.items() if attempt >= event.attempt}
+            self._answering[event.source] = event.attempt
+            return
+        self._answering.pop(event.source, None)
+        if isinstance(event, Finished):
+            self._finished = event
+            self._answers_of[event.source] += 1
+        elif isinstance(event, Retrying):
             self._retries += 1
             if len(self._retried) < _RETRIES_KEPT:
                 at = self._time() - self._begun
                 self._retried.append(Retried(at=at, error=event.error, delay=event.delay, how=event.how))
-        return True
 
     # --- where it waits -------------------------------------------------------------------------------------------------------
 
@@ -273,7 +307,8 @@ class _Meter:
         """From any thread, but one at a time: the gate sees to it."""
         now = self._time()
         if self._gate.closed:
-            self._pause.begin(now)
+            if not self._pause.open:  # told of it twice, where it was closed while this began
+                self._pause.begin(now)
             return
         since = self._pause.since
         if self._pause.end(now):
@@ -301,7 +336,7 @@ class _Meter:
     def _dispose(self) -> None:
         self._upstream.dispose()
         loop = self._on.loop
-        end = partial(self._end, "completed" if self._finished is not None else "cancelled")
+        end = partial(self._end, "completed" if self._finished is not None and not self._answering else "cancelled")
         if not loop.is_running() or running_loop() is loop:
             end()  # also where no loop is there to do it on
         else:
@@ -313,8 +348,8 @@ class _Meter:
         self._over = True
         self._gate.unwatch(self._gate_changed)
         now = self._time()
-        self._pause.end(now)
-        self._queue.end(now)
+        self._pause.close(now)
+        self._queue.close(now)
         self._tell(self._metrics(outcome, error, now))
 
     def _metrics(self, outcome: StreamOutcome, error: Exception | None, now: float) -> StreamMetrics:
@@ -330,11 +365,13 @@ class _Meter:
             response_model=started.model,
             provider=started.provider or opened.provider,
             first_event=self._first_event,
+            first_chunk=self._first_chunk,
             first_output=first,
             gaps=self._gaps,
             speaking=0.0 if first is None else max(0.0, self._last - self._begun - first - self._left_out),
             events=self._events,
             outputs=self._outputs,
+            thought=self._thought,
             usage=sum(self._usages.values(), Usage()) if self._usages else None,
             queue=self._queue.total,
             pauses=self._pause.times,
@@ -361,28 +398,3 @@ class _Meter:
         except Exception as raised:  # noqa: BLE001 - the sink's own
             context = {"message": "a sink of metrics raised an exception", "exception": raised}
             call_on(self._on.loop, partial(self._on.loop.call_exception_handler, context))
-
-
-class _Span:
-    """Seconds of what begins and ends several times, the overlap of several counted once."""
-
-    __slots__ = ("_open", "since", "times", "total")
-
-    def __init__(self) -> None:
-        self._open = False
-        self.since = self.total = 0.0
-        self.times = 0
-
-    def begin(self, now: float) -> None:
-        if not self._open:
-            self._open = True
-            self.since = now
-            self.times += 1
-
-    def end(self, now: float) -> bool:
-        """Whether it was open."""
-        was = self._open
-        if was:
-            self._open = False
-            self.total += now - self.since
-        return was

@@ -82,8 +82,8 @@ class Instruments:
         failed = {names.ERROR_TYPE: told.error.kind} if told.outcome == "failed" and told.error is not None else {}
         self._duration.record(told.duration, labels | failed, context)
         self._ended.add(1, _few(who) | failed | {names.OUTCOME: told.outcome}, context)
-        if told.first_event is not None:
-            self._first_chunk.record(max(0.0, told.first_event - told.queue), labels, context)
+        if told.first_chunk is not None:
+            self._first_chunk.record(told.first_chunk, labels, context)
         for gap in _samples(told.gaps):
             self._per_chunk.record(gap, labels, context)
         self._use(told, labels, context)

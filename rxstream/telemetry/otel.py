@@ -162,7 +162,7 @@ class OpenTelemetrySink:
             names.FINISH_REASONS: None if reason is None else [reason],
             names.RESPONSE_ID: told.response_id or None,
             names.RESPONSE_MODEL: told.response_model or None,
-            names.FIRST_CHUNK: None if told.first_event is None else max(0.0, told.first_event - told.queue),
+            names.FIRST_CHUNK: told.first_chunk,
             names.FIRST_OUTPUT: told.first_output,
             names.INPUT_TOKENS: None if usage is None else usage.input_tokens,
             names.OUTPUT_TOKENS: None if usage is None else usage.output_tokens,

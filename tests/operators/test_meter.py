@@ -154,6 +154,126 @@ async def test_the_queue_is_known_through_operators_with_gates_of_their_own() ->
 
 
 @virtual_time
+async def test_waits_that_overlap_are_counted_once_and_whole() -> None:
+    sink, field, clock = Sink(), Field(), asyncio.get_running_loop().time
+    buckets = [TokenBucket(1, per=seconds, clock=clock) for seconds in (4, 9, 30)]
+    for bucket in buckets:
+        await bucket.acquire(1)
+    tracks = [
+        field.track(label, 1, label, DONE).pipe(rxo.guard(acquired(bucket)))
+        for label, bucket in zip("abc", buckets, strict=True)
+    ]
+    told = Told(rxstream.tracks.merge(*tracks).pipe(meter(sink)))
+    await asyncio.sleep(15)
+    told.subscription.dispose()
+    await settle()
+    assert sink.metrics.queue == 15
+    assert sink.metrics.outputs == 2
+
+
+@virtual_time
+async def test_the_first_chunk_is_a_models_and_waits_for_nobody_after_it() -> None:
+    """The queue of another attempt comes after the failure of the first, which is told, but is no chunk."""
+    sink, field = Sink(), Field()
+    steps: Iterator[list[Step]] = iter([[1, Overloaded("busy")], [1, started(), 1, "a", DONE]])
+    bucket = TokenBucket(1, per=30, clock=asyncio.get_running_loop().time)
+    attempt = rx.defer(lambda _: field.track("a", *next(steps))).pipe(rxo.guard(acquired(bucket)))
+    Told(attempt.pipe(rxo.retry_stream(), meter(sink)))
+    await asyncio.sleep(200)
+    found = sink.metrics
+    assert (found.first_event, found.first_output) == (1, 32)
+    assert found.first_chunk == pytest.approx(2 + found.retried[0].delay)
+
+
+@virtual_time
+async def test_where_nothing_waits_the_first_chunk_is_the_first_event() -> None:
+    assert (await measured(1, "a", DONE)).first_chunk == 1
+    assert (await measured(1, ev.Heartbeat(), 1, "a", DONE)).first_chunk == 1
+    assert (await measured(1, DONE)).first_chunk == 1
+    assert (await measured(1, Overloaded("busy"))).first_chunk is None
+
+
+@virtual_time
+async def test_thinking_that_was_streamed_is_known() -> None:
+    assert (await measured(1, ev.ThinkingDelta(text="hm"), 1, "a", DONE)).thought
+    assert not (await measured(1, "a", DONE)).thought
+
+
+@virtual_time
+async def test_of_several_tracks_all_are_counted() -> None:
+    sink, field = Sink(), Field()
+    a = field.track("a", 1, started("x"), "a", reported(2), 1, reported(3), DONE)
+    b = field.track("b", 1.5, started("y"), 0.25, "b", reported(4), DONE)
+    Told(rxstream.tracks.merge(a, b).pipe(meter(sink)))
+    await asyncio.sleep(10)
+    found = sink.metrics
+    assert (found.outcome, found.outputs, found.first_output, found.duration) == ("completed", 2, 1, 2)
+    assert found.usage is not None
+    assert found.usage.output_tokens == 7
+    assert found.gaps.quantile(1.0) == near(0.75)
+
+
+@virtual_time
+async def test_answers_one_after_the_other_of_the_same_source_are_all_counted() -> None:
+    sink, field = Sink(), Field()
+    rounds = [field.track("a", 1, started(), "a", reported(2), reported(tokens), DONE) for tokens in (3, 4)]
+    Told(rx.concat(*rounds).pipe(meter(sink)))
+    await asyncio.sleep(10)
+    assert sink.metrics.usage is not None
+    assert sink.metrics.usage.output_tokens == 7
+
+
+@virtual_time
+async def test_who_leaves_a_combination_of_which_one_track_is_done_has_cancelled() -> None:
+    field, sinks = Field(), [Sink(), Sink(), Sink()]
+    done = field.track("a", 1, started(), "a", DONE)
+    others = [
+        field.track("b", 1, started(), "b", HANG),
+        field.track("c", 1, started(), "c", Overloaded("busy")).pipe(rxo.on_error_complete()),
+        field.track("d", 1, "d", DONE),
+    ]
+    told = [
+        Told(rx.merge(done, other, rx.never()).pipe(meter(sink))) for other, sink in zip(others, sinks, strict=True)
+    ]
+    await asyncio.sleep(10)
+    for one in told:
+        one.subscription.dispose()
+    await settle()
+    assert [sink.metrics.outcome for sink in sinks] == ["cancelled", "completed", "completed"]
+
+
+@virtual_time
+async def test_who_leaves_after_the_mark_of_the_last_attempt_has_not_cancelled() -> None:
+    sink, field = Sink(), Field()
+    steps: Iterator[list[Step]] = iter([[1, started(), "a", Overloaded("busy")], [1, started(), "b", DONE]])
+    attempt = rx.defer(lambda _: field.track("a", *next(steps))).pipe(rxo.retry_stream(after_output="restart"))
+    told = Told(rx.concat(attempt, rx.never()).pipe(meter(sink)))
+    await asyncio.sleep(50)
+    told.subscription.dispose()
+    await settle()
+    assert (sink.metrics.outcome, sink.metrics.retries) == ("completed", 1)
+
+
+@virtual_time
+async def test_a_gate_that_closes_while_it_begins_is_one_pause() -> None:
+    sink, on = Sink(), LoopScheduler()
+    source = Field().track("a", 1, "a", DONE).pipe(meter(sink))
+    watch = on.gate.watch
+
+    def watched(changed: Callable[[], object]) -> None:
+        watch(changed)
+        on.gate.hold("user")
+
+    on.gate.watch = watched  # type: ignore[method-assign]  # as another thread might, just then
+    Told(source, scheduler=on)
+    on.gate.watch = watch  # type: ignore[method-assign]
+    await asyncio.sleep(5)
+    on.gate.release("user")
+    await asyncio.sleep(5)
+    assert (sink.metrics.pauses, sink.metrics.paused) == (1, 5)
+
+
+@virtual_time
 async def test_retries_are_counted_and_their_usage_added() -> None:
     sink, field = Sink(), Field()
     fails = iter([Overloaded("busy", status=529), Overloaded("busy", status=529)])
