@@ -15,7 +15,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -317,10 +316,9 @@ class _Circuit:
 
 
 def _write_down(change: CircuitChange) -> None:
-    """In the log: a circuit that opens is a warning."""
+    """In the log."""
     provider, model, _ = change.key
-    log.log(
-        logging.WARNING if change.after == "open" else logging.INFO,
+    log.info(
         "the circuit of %s:%s is %s",
         provider,
         model,

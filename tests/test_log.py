@@ -94,7 +94,7 @@ def test_an_error_that_nobody_takes_does_not_vanish(set_up: str, said: str) -> N
 
 
 def test_its_handlers_are_those_of_the_program() -> None:
-    assert (log.name, log.handlers, log.level) == ("rxstream", [], logging.NOTSET)
+    assert (log.name, log.handlers) == ("rxstream", [])
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, Any]]]:
@@ -133,7 +133,7 @@ async def test_a_request_that_is_made_again(raised: StreamError, caplog: pytest.
 
 
 @virtual_time
-async def test_a_circuit_that_opens_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_circuit_that_changes(caplog: pytest.LogCaptureFixture) -> None:
     now = asyncio.get_running_loop().time
     breaker = CircuitBreaker(at_least=1, of=1, open_for=10, clock=now)
     scripts = [Scripted([Overloaded("busy")]), Scripted(["Hello", DONE])]
@@ -143,7 +143,7 @@ async def test_a_circuit_that_opens_is_a_warning(caplog: pytest.LogCaptureFixtur
             with pytest.raises(Overloaded) if script is scripts[0] else pytest.MonkeyPatch.context():
                 await Stream.of(script.events(), label="mine").pipe(rxo.guard(breaker))
     assert [(level, record["before"], record["after"]) for level, record in told(caplog)] == [
-        ("WARNING", "closed", "open"),
+        ("INFO", "closed", "open"),
         ("INFO", "open", "half_open"),
         ("INFO", "half_open", "closed"),
     ]

