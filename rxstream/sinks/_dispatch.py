@@ -12,8 +12,9 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rxstream._log import facts, log
 from rxstream._pieces import Pieces
@@ -34,6 +35,8 @@ __all__ = ["Dispatch", "HandlerFigures", "HandlerPolicy"]
 _DEFAULT = HandlerPolicy()
 _CUTTING = (TextDelta, Finished, Failed, TrackCancelled, Retracted)
 """Events that may complete a piece of text."""
+_RAISED = (Exception, CancelledError)
+"""What a handler's exceptions are. Of a plain function a cancellation is one: it is not the stream's."""
 _MEANT: dict[type, str] = {UsageReported: "on_usage", ToolCall: "on_tool_call"}
 
 
@@ -165,9 +168,12 @@ class Dispatch:
                     continue
                 lane.calls += 1
                 try:
-                    hook(event if field is None else getattr(event, field))
-                except Exception as error:  # noqa: BLE001 - the handler's own
+                    made = hook(event if field is None else getattr(event, field))
+                except _RAISED as error:
                     self._trouble(lane, error)
+                else:
+                    if made is not None:
+                        self._await("", lane, made)
         finally:
             self._busy = False
         self._raise_failure()
@@ -230,7 +236,7 @@ class Dispatch:
     def _open(self, lane: Lane) -> None:
         try:
             lane.open(self.metadata, self._scheduler, self._trouble)
-        except Exception as error:  # noqa: BLE001 - its own `for_stream`
+        except _RAISED as error:  # its own `for_stream`
             lane.calls += 1
             lane.over = lane.detached = True
             self._trouble(lane, error)
@@ -260,9 +266,12 @@ class Dispatch:
         for token in tokens.new:
             lane.calls += 1
             try:
-                hook(token, index)
-            except Exception as error:  # noqa: BLE001 - the handler's own
+                made = hook(token, index)
+            except _RAISED as error:
                 self._trouble(lane, error)
+            else:
+                if made is not None:
+                    self._await("", lane, made)
             if lane.over:
                 return
             index += 1
@@ -271,11 +280,23 @@ class Dispatch:
         hook = lane.hooks.get(name)
         if hook is None or lane.over:
             return
+        self._call(name, lane, hook, *arguments)
+
+    def _call(self, name: str, lane: Lane, hook: Hook, *arguments: Any) -> None:
         lane.calls += 1
         try:
-            hook(*arguments)
-        except Exception as error:  # noqa: BLE001 - the handler's own
+            made = hook(*arguments)
+        except _RAISED as error:
             self._trouble(lane, error)
+        else:
+            if made is not None:
+                self._await(name, lane, made)
+
+    def _await(self, name: str, lane: Lane, made: object) -> None:
+        """What a plain function has returned: if it is to be awaited, so are those of that handler from now on."""
+        if hasattr(type(made), "__await__"):
+            lane.follow(name, cast("Awaitable[object]", made), self._scheduler, self._trouble)
+            self._rows.clear()
 
     def _tell_all(self, name: str, *arguments: Any) -> None:
         if self._begun and not self._over:
@@ -303,18 +324,16 @@ class Dispatch:
         if lane.queue is None:
             lane.over = True
         if hook is not None:
-            lane.calls += 1
-            try:
-                hook(what)
-            except Exception as error:  # noqa: BLE001 - the handler's own
-                self._trouble(lane, error)
+            self._call(name, lane, hook, what)
         if lane.queue is not None:
             lane.queue.finish()
 
     # --- trouble ----------------------------------------------------------------------------------------------------------
 
-    def _trouble(self, lane: Lane, error: Exception) -> None:
+    def _trouble(self, lane: Lane, error: BaseException) -> None:
         """A handler has raised, or is too slow."""
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"the handler was cancelled: {error}")
         policy = lane.policy
         if isinstance(error, TooSlow):
             if policy.slow in ("hold", "error"):

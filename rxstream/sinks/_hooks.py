@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from rxstream._check import show
+from rxstream.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from rxstream.events import Event, ToolCall
     from rxstream.operators import Progress
@@ -82,12 +85,18 @@ HOOKS: Final = tuple(name for name in vars(Hooks) if name.startswith("on_"))
 
 
 def hooks_of(handler: Hooks) -> dict[str, Hook]:
-    """The methods that `handler` has itself, by their names: those of `Hooks` need not be called."""
+    """The methods that `handler` has itself, by their names: those of `Hooks` need not be called.
+
+    Raises:
+        ConfigurationError: it is no handler, nor has it a method of one: somebody's `for_stream` gave it.
+    """
     found: dict[str, Hook] = {}
     for name in HOOKS:
-        method = getattr(handler, name)
-        if getattr(method, "__func__", method) is not getattr(Hooks, name):
+        method = getattr(handler, name, None)
+        if callable(method) and getattr(method, "__func__", method) is not getattr(Hooks, name):
             found[name] = method
+    if not found and not isinstance(handler, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"for_stream returned {show(handler)}: it must return a handler")
     return found
 
 

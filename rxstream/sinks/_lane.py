@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final
@@ -75,10 +75,19 @@ class Lane:
         waits = any(_is_async(method) for method in hooks.values())
         if waits and self.policy.thread:
             raise ConfigurationError("thread=True is for plain functions: coroutine functions run on the stream's loop")
-        if waits or self.policy.thread:
-            self.queue = Queue(self, scheduler, trouble)
-            hooks = {name: partial(self.queue.put, name, method) for name, method in hooks.items()}
         self.hooks = hooks
+        if waits or self.policy.thread:
+            self._line_up(scheduler, trouble)
+
+    def follow(self, name: str, awaited: Awaitable[object], scheduler: LoopScheduler, trouble: Trouble) -> None:
+        """Its function `name` is a plain one, and has returned something to await: so it has a queue from now on."""
+        queue = self._line_up(scheduler, trouble) if self.queue is None else self.queue
+        queue.put(name, lambda *_arguments: awaited)
+
+    def _line_up(self, scheduler: LoopScheduler, trouble: Trouble) -> Queue:
+        queue = self.queue = Queue(self, scheduler, trouble)
+        self.hooks = {name: partial(queue.put, name, method) for name, method in self.hooks.items()}
+        return queue
 
     def close(self) -> None:
         """Nothing more is told."""
@@ -250,7 +259,9 @@ class Queue:
             elif self._lane.over:
                 return made, None
             try:
-                method(*arguments)
+                _refuse_coroutine(method(*arguments))
+            except asyncio.CancelledError as error:
+                return made + 1, RuntimeError(f"the handler was cancelled: {error}")
             except Exception as error:  # noqa: BLE001 - the handler's own
                 return made + 1, error
         return len(calls), None
@@ -280,6 +291,12 @@ class Queue:
 
 def _is_async(method: Hook) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(type(method).__call__)
+
+
+def _refuse_coroutine(result: object) -> None:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise ConfigurationError("thread=True is for plain functions: this one returned a coroutine")
 
 
 def _is_cancelled() -> bool:

@@ -51,8 +51,8 @@ class SenderStreamHandler(StreamHandler):
         else:
             set_hooks(self, {"on_event": partial(say, _event), "on_stream_error": partial(say, _failed)})
 
-    def _say(self, word: Callable[..., str], *what: Any) -> None:
-        self._send(word(*what))
+    def _say(self, word: Callable[..., str], *what: Any) -> Any:
+        return self._send(word(*what))  # it may be a plain function that returns a coroutine
 
     async def _say_later(self, word: Callable[..., str], *what: Any) -> None:
         await self._send(word(*what))

@@ -19,6 +19,7 @@ from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.sinks._dispatch import Dispatch
+from rxstream.sinks.callbacks import CallbackStreamHandler
 from rxstream.sinks.handler import HandlerPolicy, StreamHandler, StreamMetadata, as_handler
 from rxstream.usage import Usage
 from tests.support.scripted import HANG, Scripted
@@ -645,6 +646,122 @@ async def test_when_the_loop_goes_down_nothing_is_begun() -> None:
     await asyncio.sleep(3)
     assert quick.said[-1] == ("error", LoopShutDown)
     assert slow.said == []
+
+
+@virtual_time
+async def test_a_plain_function_that_returns_a_coroutine_has_it_awaited() -> None:
+    """… also if nothing says so before it is called, in order, and without delaying anybody."""
+    said: list[object] = []
+
+    async def later(word: object) -> None:
+        await asyncio.sleep(1)
+        said.append(word)
+
+    class Returns(StreamHandler):
+        def on_token_received(self, token: str, index: int) -> Any:
+            return later(token)
+
+        def on_usage(self, usage: Usage) -> Any:
+            said.append("usage")
+
+        def on_stream_complete(self, full_response: Any) -> Any:
+            return later("complete")
+
+    stream = dispatch()
+    quick = Says()
+    stream.add("h", Returns())
+    stream.add("q", quick)
+    for event in (text("a"), text("b"), UsageReported(usage=Usage(output_tokens=1)), text("c")):
+        stream.on_next(event)
+    stream.on_completed(DONE)
+    assert quick.said[-1] == ("complete", "whole")
+    assert said == []
+    assert stream.figures()["h"].waiting == 5
+    await stream.settled()
+    assert said == ["a", "b", "usage", "c", "complete"]
+    assert (stream.figures()["h"].delivered, stream.figures()["h"].waiting) == (5, 0)
+
+
+@virtual_time
+async def test_a_coroutine_of_the_last_call_alone_is_awaited_too() -> None:
+    said: list[object] = []
+
+    async def later() -> None:
+        await asyncio.sleep(1)
+        said.append("complete")
+
+    stream = dispatch()
+    stream.add("h", as_handler(CallbackStreamHandler(on_complete=lambda _response: later())))
+    stream.on_completed(DONE)
+    await stream.settled()
+    assert said == ["complete"]
+
+
+async def test_what_a_returned_coroutine_raises_is_the_handler_s_failure() -> None:
+    async def later() -> None:
+        raise ValueError("no")
+
+    stream = dispatch()
+    stream.add("h", as_handler(lambda _event: later()), HandlerPolicy(on_failure="detach", failures=2))
+    for _ in range(4):
+        stream.on_next(text("a"))
+    await stream.settled()
+    figures = stream.figures()["h"]
+    assert (figures.failures, figures.dropped, figures.detached) == (2, 2, True)
+
+
+async def test_a_coroutine_that_comes_out_of_a_thread_is_a_failure() -> None:
+    async def later() -> None:
+        pass
+
+    stream = dispatch()
+    stream.add("h", as_handler(lambda _event: later()), HandlerPolicy(thread=True))
+    stream.on_next(text("a"))
+    stream.on_completed(DONE)
+    await stream.settled()
+    assert stream.figures()["h"].failures == 1
+
+
+@pytest.mark.parametrize("thread", [False, True])
+async def test_a_cancellation_that_a_plain_function_raises_is_its_failure(thread: bool) -> None:
+    """As the result of a task that was cancelled does: it is no cancellation of whoever reads the stream."""
+
+    class Raises(Says):
+        def on_token_received(self, token: str, index: int) -> Any:
+            raise asyncio.CancelledError(token)
+
+    handler, other = Raises(), Says()
+    stream = dispatch()
+    stream.add("h", handler, HandlerPolicy(thread=thread))
+    stream.add("o", other)
+    stream.on_next(text("a"))
+    stream.on_completed(DONE)
+    await stream.settled()
+    assert other.said == [("start", "s1"), (0, "a"), ("complete", "whole")]
+    assert handler.said == [("start", "s1"), ("complete", "whole")]
+    assert stream.figures()["h"].failures == 1
+
+
+async def test_who_serves_a_stream_may_be_any_object_with_some_of_the_methods(caplog: pytest.LogCaptureFixture) -> None:
+    tokens: list[str] = []
+
+    class Part:
+        def on_token_received(self, token: str, index: int) -> None:
+            tokens.append(token)
+
+    class Whole:
+        def for_stream(self, metadata: StreamMetadata) -> Any:
+            return Part() if metadata.stream_id == "s1" else None
+
+    stream = dispatch()
+    stream.add("h", as_handler(Whole()))
+    stream.on_next(text("a"))
+    assert tokens == ["a"]
+    other = Dispatch(StreamMetadata(stream_id="s2"), LoopScheduler())
+    other.add("h", as_handler(Whole()))
+    other.on_next(text("a"))
+    assert other.figures()["h"].detached
+    assert "for_stream returned None" in caplog.text
 
 
 @virtual_time

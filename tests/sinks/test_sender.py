@@ -66,3 +66,19 @@ async def test_a_socket_that_is_gone_ends_its_stream() -> None:
 def test_what_cannot_send_is_refused(send: object, what: Any, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name}="):
         SenderStreamHandler(send, what=what)
+
+
+@virtual_time
+async def test_a_plain_function_that_returns_a_coroutine() -> None:
+    sent: list[str] = []
+
+    async def later(text: str) -> None:
+        await asyncio.sleep(2)
+        sent.append(text)
+
+    def send(text: str) -> Any:
+        return later(text)
+
+    stream(*words("to ", "be")).start(SenderStreamHandler(send))
+    await asyncio.sleep(10)
+    assert sent == ["to ", "be"]
