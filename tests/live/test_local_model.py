@@ -45,7 +45,9 @@ async def _nothing_goes_on(local_server: LocalServer) -> AsyncIterator[None]:
 
 def ask(server: LocalServer, prompt: Any = FRANCE, *, by: str = "local", **options: Any) -> Stream[Event]:
     """The answer of the model, in one of the protocols that its server speaks."""
-    wanted = {"temperature": 0, "max_tokens": 48, **options}
+    # This server closes kept connections in the moment of the next request; what is known of it says so only by its own name.
+    once = {} if by in ("local", "llamacpp") else {"Connection": "close"}
+    wanted = {"temperature": 0, "max_tokens": 48, "extra_headers": once, **options}
     url = server.url + PROTOCOLS[by]
     return rxstream.stream(f"{by}:{server.model}", prompt, base_url=url, api_key=server.api_key, **wanted)
 
