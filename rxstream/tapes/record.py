@@ -58,6 +58,8 @@ __all__ = ["RequestTape", "Settings", "TapeRecorder"]
 
 _LONGEST_LINE: Final = 1024 * 1024
 """Bytes of a body without the end of a line that are kept back; then they are written as they are."""
+_event: Final = msgspec.json.Decoder(Event)
+_line: Final = msgspec.json.Decoder(Line)
 _SPARE: Final = 2048
 """Bytes of `max_bytes` that are kept for the last line."""
 
@@ -175,7 +177,7 @@ class TapeRecorder:
         else:
             said = event.arguments if isinstance(event, ToolCallDelta) else None
         line = encode(event)
-        return line if said is not None and self._redactor.passes(said) else self._redactor.json(line)
+        return line if said is not None and self._redactor.passes(said) else self._struck(line, _event)
 
     def request(self, *, provider: str, model: str, source: str) -> RequestTape:
         """A request is made: what is written down of it."""
@@ -234,7 +236,13 @@ class TapeRecorder:
             self._file.close(line, then)
 
     def _redacted(self, line: Line) -> bytes:
-        return self._redactor.json(encode_line(line).rstrip()) + b"\n"
+        return self._struck(encode_line(line).rstrip(), _line) + b"\n"
+
+    def _struck(self, line: bytes, decoder: msgspec.json.Decoder[Any]) -> bytes:
+        struck = self._redactor.json(line)
+        if struck is not line:
+            decoder.decode(struck)  # raises where a rule has left what nobody could read
+        return struck
 
     def _write(self, line: bytes) -> None:
         if self._over:

@@ -7,13 +7,15 @@ Rules of this module:
 * ``prompts`` are fields in which providers say the request back: instructions, messages, prompts.
 * ``text`` is what the model says: each letter becomes a dot, so that lengths, times and structure stay.
 * Lines stay JSON: what is found in a line is struck out of its texts, not of its JSON.
+* Words of the format itself stay where they stand for themselves, though a key, or a rule, be like one: a tape can be read.
 * A secret that a model spells over several events is not found in any of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -22,6 +24,7 @@ from rxstream._secrets import Secrets, keys_in_use
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS
 from rxstream.providers._shared import is_list, is_object
+from rxstream.tapes.format import Line
 
 __all__ = ["Redactor", "Rule", "RuleName"]
 
@@ -30,14 +33,19 @@ Rule: TypeAlias = RuleName | Callable[[str], str]
 """A named rule, or a function of a text that gives what is to stand in its place."""
 
 _STRUCK: Final = "***"
+_SHORTEST: Final = 4
+"""Signs of a key: shorter ones stand in every second word."""
 _PROMPTS: Final = ("instructions", "prompt", "messages", "system", "user", "safety_identifier")
 """Fields in which a request comes back."""
 _PROMPT_MARKS: Final = tuple(mark for name in _PROMPTS for mark in (f'"{name}"', f'\\"{name}\\"'))
 _SAID: Final = frozenset(
     {"text", "content", "arguments", "thinking", "reasoning", "reasoning_content", "partial_json", "delta", "refusal"}
-    | {"data", "signature", "cited_text", "transcript", "output_text"}
+    | {"data", "signature", "cited_text", "transcript", "output_text", "token", "tokens", "query", "queries", "logs"}
+    | {"input", "output", "result", "partial_image_b64", "b64_json"}
 )
 """Fields in which a model speaks."""
+_SAID_BELOW: Final = ("input", "parsed")
+"""… in all that stands below them: the arguments of a call."""
 _SIGNS: Final = ("\\", "%", "&", "AIza", "eyJ", "earer ", "EARER ", "rovided")
 """What a text has that may hold a key by its looks, or in another spelling …"""
 _PREFIXES: Final = tuple(
@@ -68,6 +76,9 @@ class Redactor:
             raise ConfigurationError("redact: must be a list of rules")
         if isinstance(secrets, str) or not isinstance(secrets, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("secrets: must be a list of keys")
+        given = tuple(secrets)
+        if any(not isinstance(key, str) or len(key) < _SHORTEST for key in given):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"secrets: a key is a text of {_SHORTEST} signs or more")
         names, own = list[str](), list[Callable[[str], str]]()
         for rule in rules:
             if callable(rule):
@@ -80,7 +91,7 @@ class Redactor:
         self._keys, self._prompts, self._text = ("keys" in names, "prompts" in names, "text" in names)
         self._idle = not (names or own)
         self._plain = not (self._text or own)
-        self._given = tuple(secrets)
+        self._given = given
         self._known: frozenset[str] = frozenset()
         self._secrets = Secrets(())
         self._grams: frozenset[str] = frozenset()
@@ -153,22 +164,52 @@ class Redactor:
             return not self._grams.isdisjoint(pieces) or any(gram in text for gram in self._short)
         return any(gram in text for gram in self._grams)
 
-    def _value(self, value: Any, name: str) -> Any:
-        if self._prompts and value and name in _PROMPTS and isinstance(value, (str, list)):
+    def _value(self, value: Any, name: str, *, said: bool = False) -> Any:
+        if self._prompts and value and name in _PROMPTS and isinstance(value, (str, list, dict)):
             return _STRUCK
         if isinstance(value, str):
-            if self._text and name in _SAID:
+            if self._text and (said or name in _SAID):
                 return "".join("·" if char.isalnum() else char for char in value)
-            return self._struck(value)
+            return value if name not in _SAID and value in _words() else self._struck(value, raw=name == "raw")
         if is_object(value):
-            return {self._struck(key): self._value(inner, key) for key, inner in value.items()}
+            below = said or (name in _SAID_BELOW)
+            words = _words()
+            return {
+                key if key in words else self._struck(key): self._value(
+                    inner, key, said=below or (key == "code" and "message" not in value)
+                )
+                for key, inner in value.items()
+            }
         if is_list(value):
-            return [self._value(inner, name) for inner in value]
+            if self._text and name == "bytes":  # of a token
+                return []
+            return [self._value(inner, name, said=said) for inner in value]
         return value
 
-    def _struck(self, text: str) -> str:
+    def _struck(self, text: str, *, raw: bool = False) -> str:
         if self._keys and self._suspect(text):
             text = self._secrets.strike(text)
-        for rule in self._own:
-            text = rule(text)
+        if not raw:  # bytes in base64, which the rules have seen as text
+            for rule in self._own:
+                text = rule(text)
         return text
+
+
+@cache
+def _words() -> frozenset[str]:
+    """Names of fields and of kinds: what stands for itself in a line."""
+    _, parts = msgspec.json.schema_components([Line])
+    return frozenset(_named(parts))
+
+
+def _named(schema: Any) -> Iterator[str]:
+    if is_object(schema):
+        for key, value in schema.items():
+            if key == "properties":
+                yield from value
+            if key in ("enum", "const"):
+                yield from (word for word in (value if is_list(value) else [value]) if isinstance(word, str))
+            yield from _named(value)
+    elif is_list(schema):
+        for value in schema:
+            yield from _named(value)

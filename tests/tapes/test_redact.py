@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,20 @@ import rxstream
 from rxstream import operators as rxo
 from rxstream._secrets import Secrets
 from rxstream.errors import ConfigurationError, Disconnected
-from rxstream.events import Event, Finished, Raw, Started, Status, TextDelta, ToolCallDelta
+from rxstream.events import (
+    ErrorInfo,
+    Event,
+    Failed,
+    Finished,
+    Logprobs,
+    Media,
+    Raw,
+    Retrying,
+    Started,
+    Status,
+    TextDelta,
+    ToolCallDelta,
+)
 from rxstream.tapes._writer import flush
 from rxstream.tapes.read import load
 from rxstream.tapes.redact import Redactor
@@ -141,3 +155,68 @@ def test_short_keys_and_long_texts() -> None:
 def test_what_is_no_rule_is_refused(rules: object) -> None:
     with pytest.raises(ConfigurationError, match="redact"):
         Redactor(rules)  # type: ignore[arg-type]  # what it is for
+
+
+def test_the_prompt_of_a_template_is_struck_out() -> None:
+    line = b'data: {"response":{"prompt":{"id":"p","variables":{"name":"%b"}}}}\n' % PROMPT.encode()
+    assert PROMPT.encode() not in Redactor(["prompts"]).body(line)
+
+
+def test_what_a_model_says_is_dots_wherever_it_says_it() -> None:
+    """Its tokens with their probabilities, the arguments of its calls, its code; what happened stays."""
+    said = {
+        "logprobs": {"content": [{"token": "Paris", "bytes": [80, 97], "top_logprobs": [{"token": "Paris"}]}]},
+        "content_block": {"type": "tool_use", "name": "weather", "input": {"city": "Paris", "days": [{"in": "Paris"}]}},
+        "item": {"type": "code_interpreter_call", "code": "Paris", "outputs": [{"type": "logs", "logs": "Paris"}]},
+    }
+    struck = json.loads(Redactor(["text"]).body(json.dumps(said).encode()))
+    assert "Paris" not in json.dumps(struck)
+    assert struck["logprobs"]["content"][0]["bytes"] == []
+    assert struck["content_block"]["name"] == "weather"
+    error = b'{"error":{"type":"x","code":"insufficient_quota","message":"no"}}'
+    assert Redactor(["text"]).body(error) == error
+
+
+EVENTS: list[Event] = [
+    *lines_that_say("said"),
+    Logprobs(content=[{"token": "a", "bytes": [1]}]),
+    Media(kind="audio", data="QUJD"),
+    Failed(error=ErrorInfo(kind="TimedOut", message="x", phase="output")),
+    Retrying(error=ErrorInfo(kind="TimedOut", message="x")),
+    Finished(reason="stop"),
+]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"redact": ["text"], "keep_raw": True},
+        {"redact": [str.upper], "keep_raw": True},
+        {"redact": [lambda _: "x"], "keep_raw": True},
+        {"secrets": ["stop", "text", "finished", "type", "text-delta", "message"]},
+    ],
+)
+def test_a_tape_can_be_read_whatever_is_struck_out(options: dict[str, Any], tmp_path: Path) -> None:
+    """A rule, or a key such as people use for servers of their own, that is a word of the format does not break it."""
+    path = tmp_path / "a.tape"
+    rxstream.replay(EVENTS).pipe(rxo.record(path, **options)).run()
+    assert list(map(type, load(path).events)) == list(map(type, EVENTS))
+
+
+def test_what_a_rule_leaves_unreadable_is_not_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The tape ends there, and can be read."""
+    path = tmp_path / "a.tape"
+    events: list[Event] = [TextDelta(text="a"), Raw(raw=b"sk-abcdefgh12345678"), Finished(reason="stop")]
+    rule: Any = len
+    rxstream.replay(events).pipe(rxo.record(path, redact=[rule])).run()
+    tape = load(path)
+    assert tape.end is not None
+    assert tape.end.end == "cut"
+    assert "something cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("key", [b"a-key-in-bytes", "abc", "", None])
+def test_what_is_no_key_is_refused(key: Any, tmp_path: Path) -> None:
+    """Else it would be written down, and nobody told."""
+    with pytest.raises(ConfigurationError, match="secrets: a key is"):
+        rxo.record(tmp_path / "a.tape", secrets=[key])
