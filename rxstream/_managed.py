@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import operator
 import time
 from collections import deque
@@ -172,6 +173,7 @@ class Managed(abc.ObserverBase[Event]):
         self._errors = 0
         self._queued = loop.time()
         self._begun: float | None = None
+        self._context = contextvars.copy_context()  # of whoever starts it: it may wait for its turn
 
     # --- any thread -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +186,8 @@ class Managed(abc.ObserverBase[Event]):
         """Its turn has come."""
         self._begun = self._loop.time()
         self.metadata = replace(self.metadata, started_at=time.time())
-        self.session.start()
+        context, self._context = self._context, contextvars.Context()
+        context.run(self.session.start)
 
     async def wait(self) -> Response:
         """Its result, for coroutines on any loop; to give up the wait changes nothing."""

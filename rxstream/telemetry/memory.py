@@ -42,6 +42,13 @@ class Totals:
         """How many are over."""
         return self.outcomes.total()
 
+    def copy(self) -> Totals:
+        """Those that go their own way from here."""
+        twin = Totals()
+        for name, value in vars(self).items():
+            setattr(twin, name, value.copy() if isinstance(value, Counter | Sketch) else value)
+        return twin
+
     def add(self, told: StreamMetrics) -> None:
         """One more."""
         self.outcomes[told.outcome] += 1
@@ -148,14 +155,15 @@ class MemorySink:
 
     @property
     def totals(self) -> Totals:
-        """Of all streams since the start."""
-        return self._all
+        """Of all streams since the start, as of now."""
+        with self._lock:
+            return self._all.copy()
 
     @property
     def by_model(self) -> dict[tuple[str, str], Totals]:
         """… of each provider and model; of a stream whose model is not known, of its label."""
         with self._lock:
-            return dict(self._by_model)
+            return {key: totals.copy() for key, totals in self._by_model.items()}
 
     def report(self) -> str:
         """A table, for people."""

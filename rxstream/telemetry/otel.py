@@ -97,19 +97,21 @@ class OpenTelemetrySink:
     def record(self, measurement: Measurement, /) -> None:
         """Begin a span, or end it and count."""
         if isinstance(measurement, StreamOpened):
-            if self._tracer is not None:
-                self._begin(measurement, self._tracer)
             if self._instruments is not None:
                 self._instruments.opened(_who(measurement))
+            if self._tracer is not None:
+                self._begin(measurement, self._tracer)
             return
         opened = measurement.opened
         with self._lock:
             span = self._open.pop(opened.id, None)
-        if span is not None:
-            self._end(span, measurement)
-        if self._instruments is not None:
-            current = self._trace.set_span_in_context(span) if span is not None else None
-            self._instruments.ended(measurement, _who(opened), current)
+        try:
+            if span is not None:
+                self._end(span, measurement)
+        finally:
+            if self._instruments is not None:
+                current = self._trace.set_span_in_context(span) if span is not None else None
+                self._instruments.ended(measurement, _who(opened), current)
 
     def around(self, opened: StreamOpened) -> AbstractContextManager[object]:
         """The span of this stream is current."""
@@ -129,14 +131,20 @@ class OpenTelemetrySink:
             attributes=attributes,
             start_time=int(opened.started_at * _NANO),
         )
+        with self._lock:
+            self._open[opened.id] = span  # first of all: whatever fails, it is ended
         if self._content and opened.request is not None and span.is_recording():
             span.set_attribute(names.INPUT_MESSAGES, content.asked(opened.request))
             if instructions := content.instructed(opened.request):
                 span.set_attribute(names.SYSTEM, instructions)
-        with self._lock:
-            self._open[opened.id] = span
 
     def _end(self, span: Span, told: StreamMetrics) -> None:
+        try:
+            self._describe(span, told)
+        finally:
+            span.end(int((told.opened.started_at + told.duration) * _NANO))
+
+    def _describe(self, span: Span, told: StreamMetrics) -> None:
         if span.is_recording():
             start = told.opened.started_at
             span.set_attributes({name: value for name, value in self._attributes(told).items() if value is not None})
@@ -151,7 +159,6 @@ class OpenTelemetrySink:
                 span.add_event(names.RETRY, failed, timestamp=int((start + one.at) * _NANO))
             if told.outcome == "failed" and told.error is not None:
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, told.error.kind))
-        span.end(int((told.opened.started_at + told.duration) * _NANO))
 
     def _attributes(self, told: StreamMetrics) -> dict[str, Any]:
         usage = told.usage

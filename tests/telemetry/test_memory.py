@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rxstream
+from rxstream import operators as rxo
 from rxstream.errors import ConfigurationError
 from rxstream.events import ErrorInfo
 from rxstream.metrics import StreamMetrics, StreamOpened, StreamOutcome
@@ -133,3 +135,13 @@ def test_nonsense_is_refused() -> None:
         MemorySink(keep=-1)
     with pytest.raises(ConfigurationError, match="models"):
         MemorySink(models=0)
+
+
+def test_totals_are_those_of_the_moment() -> None:
+    sink = MemorySink()
+    before, stream = sink.totals, rxstream.from_iterable(["a", "b"], label="a").pipe(rxo.meter(sink))
+    stream.run()
+    between, one = sink.totals, sink.by_model["iterable", "a"]
+    stream.run()
+    assert [before.streams, between.streams, one.streams, sink.totals.streams] == [0, 1, 1, 2]
+    assert [between.gaps.count, one.duration.count, sink.by_model["iterable", "a"].gaps.count] == [1, 1, 2]

@@ -423,6 +423,42 @@ def test_each_thread_and_task_has_its_own_parent(caplog: pytest.LogCaptureFixtur
     assert "different Context" not in caplog.text
 
 
+def test_who_waits_for_a_turn_keeps_the_parent_that_started_it() -> None:
+    collected = Collected()
+    with rxstream.StreamManager(max_streams=1) as manager:
+        names = []
+        for number in range(4):
+            with collected.tracer.start_as_current_span(f"parent-{number}"):
+                stream = rxstream.from_iterable(["a"] * 5, label=f"child-{number}").pipe(rxo.meter(collected.sink))
+                names.append(manager.start_stream(stream))
+        for name in names:
+            manager.get_result(name, timeout=10)
+    parents = until_all(collected, 8)
+    children = [span for span in collected.spans if span.name == "chat"]
+    found = [(parents[child.parent.span_id], attributes(child)["rxstream.label"]) for child in children if child.parent]
+    assert found == [(f"parent-{number}", f"child-{number}") for number in range(4)]
+
+
+@virtual_time
+async def test_a_span_ends_whatever_fails_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> str:
+        raise ValueError("no words for it")
+
+    collected, raised = Collected(content=True), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+    request = rxstream.Request(provider="p", model="m-1", messages=[Message(role="user", content=PROMPT)])
+    monkeypatch.setattr("rxstream.operators._meter.request_of", lambda _: request)
+    for name in ("asked", "said"):
+        monkeypatch.setattr(_content, name, fail)
+    told = Told(Field().track("a", 1, "a", DONE).pipe(rxo.meter(collected.sink)))
+    await asyncio.sleep(10)
+    assert told.completed
+    assert len(raised) == 2
+    assert collected.span.name == "chat"
+    assert total(collected.points["rxstream.streams.active"]) == 0
+    assert total(collected.points["rxstream.streams.ended"]) == 1
+
+
 def until_all(collected: Collected, count: int) -> dict[int, str]:
     for _ in range(500):
         if len(collected.spans) == count:
