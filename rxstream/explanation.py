@@ -9,7 +9,6 @@ Rules of this module:
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -132,7 +131,7 @@ class _Timeline:
         self._upstream.disposable = source.subscribe(
             self.on_next, self._fail, self._complete, scheduler=self._on.with_probe(self)
         )
-        return Disposable(partial(call_on, self._on.loop, self._dispose))
+        return Disposable(self._leave)
 
     # --- the places -----------------------------------------------------------------------------------------------------------
 
@@ -176,12 +175,12 @@ class _Timeline:
         self._account()
         if self._first_output is None and is_content(event):
             self._first_output = self._since - self._begun
-        self._inside = True
+        within, self._inside = self._inside, True  # a callback may have made the source emit
         try:
             self._emit(event)
         finally:
             self._account()
-            self._inside = False
+            self._inside = within
 
     def _fail(self, error: Exception) -> None:
         self._end()
@@ -190,6 +189,13 @@ class _Timeline:
     def _complete(self) -> None:
         self._end()
         self._observer.on_completed()
+
+    def _leave(self) -> None:
+        """Any thread."""
+        if self._on.loop.is_running():
+            call_on(self._on.loop, self._dispose)
+        else:
+            self._dispose()  # there is no loop to do it on
 
     def _dispose(self) -> None:
         self._end()

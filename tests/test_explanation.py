@@ -9,6 +9,7 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import Subject, abc
 from reactivex import operators as ops
 
 import rxstream
@@ -133,6 +134,39 @@ async def test_a_stream_begun_in_a_callback_is_not_part_of_it() -> None:
     Told(explained.pipe(ops.do_action(begin)))
     await asyncio.sleep(100)
     assert places(explained) == {"provider": 2}
+
+
+@virtual_time
+async def test_what_a_callback_makes_the_source_say_is_the_consumers_time_too() -> None:
+    source: Subject[Event] = Subject()
+    explained = explain(source)
+
+    def told(event: Event) -> None:
+        if isinstance(event, TextDelta) and event.text == "a":
+            source.on_next(TextDelta(text="b"))
+        loop().advance(1)
+
+    explained.subscribe(told)
+    source.on_next(TextDelta(text="a"))
+    source.on_completed()
+    assert places(explained) == {"consumer": 2}
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_who_leaves_when_the_loop_has_gone_is_told_too(closed: bool) -> None:
+    gone = asyncio.new_event_loop()
+    on, explained = LoopScheduler(gone), explain(rx.never())
+
+    async def begin() -> abc.DisposableBase:
+        return explained.subscribe(print, scheduler=on)
+
+    subscription = gone.run_until_complete(begin())
+    if closed:
+        gone.close()
+    subscription.dispose()
+    gone.close()
+    assert explained.explanation is not None
+    assert not on.gate.watched
 
 
 TIMES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=10)
