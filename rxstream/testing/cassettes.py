@@ -3,9 +3,12 @@
 Rules of this module:
 
 * A body is a file, byte for byte as it came: server-sent events that ``rxstream chaos-server --tape`` serves, too. The question
-  and the headers are not written down. What is or looks like a key is struck out of the answer.
+  and the headers are not written down. What is or looks like a key is struck out of the answer, and so is what says the question
+  back.
 * Recorded is what rxstream asks of a provider itself; a stream that somebody's SDK has opened is not, nor a refusal.
-* A body is known by the model that it is of, and by its number among those: so several models may be asked at once.
+* A body is known by the model that it is of, and by its number among those: so several models may be asked at once. Numbers are
+  given in the order of the requests when the recording is over: one that was refused has none, and is not asked again.
+* What was recorded before goes when there is something in its place: a failed run loses nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +25,17 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rxstream._check import flag
-from rxstream._secrets import Secrets, keys_in_use
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS
 from rxstream.sources._source import Source
 from rxstream.sources._tapped import shapes
+from rxstream.tapes.redact import Redactor
 
 __all__ = ["Cassette"]
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9._]+")
+_REST: Final = r"\.[A-Za-z0-9_]+-.+\.[0-9]+\.sse"
+"""What comes behind a name in that of a file: provider, model and number. No name has a "-" in it."""
 _PIECE: Final = re.compile(rb".+?\n\n|.+", re.DOTALL)
 
 
@@ -40,7 +45,8 @@ class Cassette:
     Args:
         folder: Where the files are.
         name: What their names begin with: that of the test.
-        recording: Whether to record. What was recorded under this name before is deleted; the files are there when it is left.
+        recording: Whether to record. The files are there when it is left, in place of what was recorded under this name before,
+            which stays if all that was asked failed.
 
     Raises:
         ConfigurationError: an option is not as described. A stream of which nothing was recorded gets it, too.
@@ -64,13 +70,12 @@ class Cassette:
         self.files: list[Path] = []
         """What was recorded, or read, in the order of the requests."""
         self._counts: Counter[str] = Counter()
-        self._heard: dict[Path, list[bytes]] = {}
+        self._heard: list[tuple[str, list[bytes]]] = []
+        self._redactor = Redactor(("keys", "prompts"))
 
     def __enter__(self) -> Self:
         if self.recording:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for old in self.folder.glob(f"{self.name}.*.sse"):
-                old.unlink()
         shapes.append(self._shape)
         return self
 
@@ -78,9 +83,14 @@ class Cassette:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         shapes.remove(self._shape)
-        for path, pieces in self._heard.items():
-            if pieces:
-                path.write_bytes(_without_keys(b"".join(pieces)))
+        bodies = [(model, body) for model, pieces in self._heard if (body := b"".join(pieces))]
+        if self.recording and (bodies or not self._heard):
+            own = re.compile(re.escape(self.name) + _REST)
+            for old in self.folder.iterdir():
+                if own.fullmatch(old.name):
+                    old.unlink()
+        for model, body in bodies:
+            self._next(model).write_bytes(self._redactor.body(body))
 
     def _shape(self, source: Source[Any]) -> Source[Any]:
         """`source`, recorded or played, if it asks a model."""
@@ -90,8 +100,7 @@ class Cassette:
             return replace(source, open=partial(self._play, source), prepare=None)
         return source
 
-    def _next(self, source: Source[Any]) -> Path:
-        model = f"{_plain(source.provider)}-{_plain(source.model)}"
+    def _next(self, model: str) -> Path:
         self._counts[model] += 1
         path = self.folder / f"{self.name}.{model}.{self._counts[model]}.sse"
         self.files.append(path)
@@ -99,14 +108,16 @@ class Cassette:
 
     @asynccontextmanager
     async def _record(self, source: Source[Any]) -> AsyncGenerator[AsyncIterator[Any]]:
-        pieces = self._heard[self._next(source)] = []
+        pieces: list[bytes] = []
+        self._heard.append((_model(source), pieces))
         opened: AbstractAsyncContextManager[AsyncIterator[Any]] = source.open()
         async with opened as body:
+            self._redactor.refresh()  # the connection is there, and so is its key: it is gone when the file is written
             yield _Heard(body, pieces)
 
     @asynccontextmanager
     async def _play(self, source: Source[Any]) -> AsyncGenerator[AsyncIterator[bytes]]:
-        path = self._next(source)
+        path = self._next(_model(source))
         try:
             body = path.read_bytes()
         except OSError:
@@ -140,9 +151,8 @@ async def _played(body: bytes) -> AsyncGenerator[bytes]:
         yield piece
 
 
-def _without_keys(body: bytes) -> bytes:
-    text = body.decode("utf-8", "surrogateescape")
-    return Secrets(keys_in_use()).strike(text).encode("utf-8", "surrogateescape")
+def _model(source: Source[Any]) -> str:
+    return f"{_plain(source.provider)}-{_plain(source.model)}"
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import pytest
 import rxstream
 from rxstream.errors import ConfigurationError, StreamIncomplete
 from rxstream.observable import Stream
+from rxstream.providers import decoder_for
+from rxstream.sources._pump import pump
+from rxstream.sources._source import Source
 from rxstream.sources.local import LocalServer
 from rxstream.testing import Cassette
 from rxstream.testing.chaos import Call, ChaosServer, Script, Served
@@ -83,6 +89,32 @@ def test_no_key_and_no_prompt_is_written_down(tmp_path: Path) -> None:
     assert "You said" in "".join(Script.load(cassette.files[0]).text)
 
 
+def test_the_key_of_a_connection_that_is_gone_is_not_written_down_either(tmp_path: Path) -> None:
+    """One that no pattern knows, and no environment."""
+    key = "cnry9f3aZt0042-of-my-own"
+    with ChaosServer(f"You said {key}.") as server, Cassette(tmp_path, name="test", recording=True) as cassette:
+        rxstream.stream("compatible:one", "Why?", base_url=server.base_url("openai-chat"), api_key=key).run()
+        gc.collect()
+    assert key not in cassette.files[0].read_text()
+
+
+def test_what_says_the_question_back_is_not_written_down(tmp_path: Path) -> None:
+    body = b'data: {"instructions":"a secret","messages":["a secret"],"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+
+    @asynccontextmanager
+    async def answer() -> AsyncGenerator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncGenerator[bytes]:
+            yield body
+
+        yield pieces()
+
+    source = Source(open=answer, decoder=lambda: decoder_for("compatible"), provider="compatible", model="one")
+    with Cassette(tmp_path, name="test", recording=True) as cassette, pytest.raises(StreamIncomplete):
+        Stream.of(pump(source)).run()
+    assert b"a secret" not in cassette.files[0].read_bytes()
+    assert b"Hi" in cassette.files[0].read_bytes()
+
+
 def test_of_what_was_not_recorded_it_says_so(tmp_path: Path) -> None:
     said = r"nothing was recorded of test.openai-gpt_5.1.sse in"
     with Cassette(tmp_path, name="test"), pytest.raises(ConfigurationError, match=said):
@@ -90,11 +122,44 @@ def test_of_what_was_not_recorded_it_says_so(tmp_path: Path) -> None:
 
 
 def test_recorded_again_nothing_old_is_left_but_others(tmp_path: Path) -> None:
-    for name in ("test.compatible-one.7.sse", "test_other.compatible-one.1.sse"):
+    for name in ("test.compatible-one.7.sse", "test.openai-gpt_4.1.2.sse", "test_other.compatible-one.1.sse"):
         (tmp_path / name).write_bytes(b"old")
     with Cassette(tmp_path / ".", name="test", recording=True):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["test_other.compatible-one.1.sse"]
+
+
+def test_what_has_a_longer_name_is_not_deleted(tmp_path: Path) -> None:
+    others = ["test.it.compatible-one.1.sse", "test.5.compatible-one.1.sse", "test.compatible.sse", "test.sse"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"another's")
+    with Cassette(tmp_path, name="test", recording=True):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_request_that_was_refused_and_asked_again_is_played_as_one(tmp_path: Path) -> None:
+    def text(server: ChaosServer | None) -> str:
+        return asked(server).pipe(rxstream.operators.retry_stream(delay=0.001)).run().text
+
+    with ChaosServer("Why not?", faults=["503"]) as server, Cassette(tmp_path, name="test", recording=True):
+        assert text(server) == "Why not?"
+    with Cassette(tmp_path, name="test") as playing:
+        assert text(None) == "Why not?"
+    assert [path.name for path in playing.files] == ["test.compatible-one.1.sse"]
+
+
+def test_a_run_in_which_all_fails_leaves_what_was_recorded(tmp_path: Path) -> None:
+    with ChaosServer("Why not?") as server, Cassette(tmp_path, name="test", recording=True):
+        asked(server).run()
+    with (
+        ChaosServer("Why not?", faults="401") as server,
+        Cassette(tmp_path, name="test", recording=True),
+        pytest.raises(rxstream.errors.StreamError),
+    ):
+        asked(server).run()
+    with Cassette(tmp_path, name="test"):
+        assert asked(None).run().text == "Why not?"
 
 
 def test_what_asks_no_model_is_as_it_was(tmp_path: Path) -> None:
