@@ -19,13 +19,16 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from rxstream import testing  # which loads a name when it is used: this module is loaded by every run of pytest
 
 __all__ = ["chaos_server", "pytest_addoption", "recorded", "recorder", "virtual_loop"]
+
+_NAMES: Final = pytest.StashKey[dict[str, str]]()
+"""Whose recordings have a name, in small letters, as some file systems know it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +53,13 @@ def recorded(request: pytest.FixtureRequest) -> Iterator[testing.Cassette]:
     """What the test asks of models is answered from files; with ``--rxstream-record`` these are written."""
     folder: str | None = request.config.getoption("rxstream_record")
     where = request.config.rootpath / (folder or str(request.config.getini("rxstream_recordings")))
-    name = f"{Path(request.node.path).stem}.{request.node.name}"
-    with testing.Cassette(where, name=name, recording=folder is not None) as cassette:
+    classes = [node.name for node in request.node.listchain() if isinstance(node, pytest.Class)]
+    name = ".".join([Path(request.node.path).stem, *classes, request.node.name])
+    cassette = testing.Cassette(where, name=name, recording=folder is not None)
+    whose = request.config.stash.setdefault(_NAMES, {}).setdefault(cassette.name.lower(), request.node.nodeid)
+    if whose != request.node.nodeid:  # the one would get the other's answers
+        pytest.fail(f"the recordings of this test would be called as those of {whose} are: {cassette.name}")
+    with cassette:
         yield cassette
 
 

@@ -86,6 +86,43 @@ def test_recorded_once_it_needs_no_model_any_more(project: Path) -> None:
     assert "nothing was recorded of test_mine.test_never.openai-gpt_5.1.sse" in again.stdout
 
 
+def test_each_test_has_recordings_of_its_own(project: Path) -> None:
+    """Whatever its class and its parameters are called; where two would have the same, the second is told."""
+    (project / "test_mine.py").write_text(
+        """
+import pytest
+import rxstream
+
+
+class Asks:
+    def test_it(self, recorded, chaos_server):
+        name = type(self).__name__
+        url = chaos_server(name).base_url("openai-chat")
+        assert rxstream.stream("compatible:any", "Who?", base_url=url).run().text == name
+
+class TestOne(Asks): pass
+class TestTwo(Asks): pass
+
+
+@pytest.mark.parametrize("name", ["1.5", "1", "a/b", "a_b"])
+def test_named(name, recorded, chaos_server):
+    url = chaos_server(name).base_url("openai-chat")
+    assert rxstream.stream("compatible:any", "Who?", base_url=url).run().text == name
+"""
+    )
+    for options in (["--rxstream-record", "kept"], []):
+        done = run(project, *options)
+        assert "5 passed, 1 error" in done.stdout, done.stdout + done.stderr
+        assert "as those of test_mine.py::test_named[a/b] are: test_mine.test_named_a_b" in done.stdout
+    assert sorted(path.name for path in (project / "kept").iterdir()) == [
+        "test_mine.TestOne.test_it.compatible-any.1.sse",
+        "test_mine.TestTwo.test_it.compatible-any.1.sse",
+        "test_mine.test_named_1.5.compatible-any.1.sse",
+        "test_mine.test_named_1.compatible-any.1.sse",
+        "test_mine.test_named_a_b.compatible-any.1.sse",
+    ]
+
+
 def test_its_options_are_told(project: Path) -> None:
     told = run(project, "--help").stdout
     assert "--rxstream-record=DIR" in told
