@@ -6,6 +6,7 @@ Exit codes: 0; for ``diff`` 0 where the tapes say the same, else 1; for ``play``
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def run_tape(arguments: Sequence[str]) -> int:
         case _:
             lines = differences(_read(options.one), _read(options.other), exact=options.exact)
             for line in lines:
-                print(printable(line))
+                print(_line(line))
             return 1 if lines else 0
 
 
@@ -89,9 +90,10 @@ def _read(file: str, dialect: Dialect | None = None) -> Tape:
     """The tape in a file; or one made of what is in it."""
     try:
         data = Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from None
-    if is_tape(data):
+        again = Path(file).is_file()  # a pipe is read once
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    if again and is_tape(data):
         return load(file)
     try:
         return read_any(data, dialect=dialect)
@@ -104,19 +106,31 @@ def _read(file: str, dialect: Dialect | None = None) -> Tape:
 
 def _show(tape: Tape, most: int | None) -> None:
     header = tape.header
-    when = f", recorded {datetime.fromtimestamp(header.started, UTC):%Y-%m-%d %H:%M:%S} UTC" if header.started else ""
+    when = f", recorded {_when(header.started)}" if header.started else ""
     by = f" by rxstream {header.rxstream}" if header.rxstream else ""
-    print(printable(f"a tape of {header.kind}{when}{by}"))
+    print(_line(f"a tape of {header.kind}{when}{by}"))
     for name, value in header.metadata.items():
-        print(printable(f"  {name}: {value}"))
+        print(_line(f"  {name}: {value}"))
     lines = tape.lines if most is None else tape.lines[: max(0, most)]
     for line in lines:
-        print(printable(f"{line.t:10.3f}  {_cut(_what(line))}"))
+        print(_line(f"{line.t:10.3f}  {_cut(_what(line))}"))
     if len(lines) < len(tape.lines):
         print(f"{'…':>10}  {len(tape.lines) - len(lines)} more lines")
     ended = "its recording was cut" if tape.end is None else str(tape.end.end)
     torn = ", half a last line was left out" if tape.torn else ""
     print(f"{len(tape.lines)} lines in {tape.seconds:.3f} s: {ended}{torn}")
+
+
+def _line(text: str) -> str:
+    """`text` on one line: what a tape says must not look like what we say of it."""
+    return printable(" ".join(text.splitlines()))
+
+
+def _when(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):
+        return "at a time that cannot be"
 
 
 def _what(line: Line) -> str:
@@ -187,9 +201,13 @@ def _convert(options: argparse.Namespace) -> int:
     data = converted(_read(options.file, options.dialect), options.to, options.request)
     if options.output is not None:
         try:
-            Path(options.output).write_bytes(data)
-        except OSError as error:
-            raise ConfigurationError(f"{options.output}: {error.strerror}") from None
+            with open(options.output, "wb", opener=_owners) as file:  # noqa: PTH123 - a path has no opener
+                file.write(data)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{options.output}: {getattr(error, 'strerror', None) or error}") from None
+        return 0
+    if sys.stdout.isatty():
+        print(printable(data.decode("utf-8", "replace")))
         return 0
     sys.stdout.flush()
     out = getattr(sys.stdout, "buffer", None)
@@ -199,3 +217,8 @@ def _convert(options: argparse.Namespace) -> int:
         out.write(data)
         out.flush()
     return 0
+
+
+def _owners(path: str, flags: int) -> int:
+    """As a tape itself, what is made of one is for its owner alone."""
+    return os.open(path, flags, 0o600)

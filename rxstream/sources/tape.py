@@ -12,6 +12,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -56,6 +57,8 @@ def tape(
     """
     if speed != "max":
         positive("speed", speed)
+        if math.isinf(1.0 / speed):
+            raise ConfigurationError("speed: is so small that nothing would ever come")
     if request is not None:
         count("request", request)
     played = path if isinstance(path, Tape) else load(path)

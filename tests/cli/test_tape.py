@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,7 @@ def test_convert(tape: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[
     body, there = write(tmp_path / "a.sse", BODY), tmp_path / "there.tape"
     assert main(["tape", "convert", body, "--to", "bytes", "-o", str(there), "--dialect", "openai-chat"]) == 0
     assert load(there).request().data == BODY
+    assert os.name == "nt" or there.stat().st_mode & 0o777 == 0o600
     assert main(["tape", "convert", str(there), "--to", "body"]) == 0
     assert capsysbinary.readouterr().out == BODY
 
@@ -120,6 +124,10 @@ def test_diff(tape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["convert", "{tape}", "--to", "body"], "has events"),
         (["convert", "{tape}", "--to", "text", "-o", "/"], "directory"),
         (["play", "{tape}", "--speed", "-1"], "greater than 0"),
+        (["play", "{tape}", "--speed", "nan"], "finite"),
+        (["play", "{tape}", "--speed", "1e-320"], "so small"),
+        (["show", "/"], "directory"),
+        (["show", "a\0b"], "null"),
         (["show", "{none}"], "none of the dialects"),
     ],
 )
@@ -131,3 +139,42 @@ def test_what_cannot_be_done_is_told(
     told = capsys.readouterr()
     assert why in told.err
     assert told.out == ""
+
+
+@pytest.mark.parametrize("started", ["1e300", "-1e300", "1e17"])
+def test_what_a_tape_says_does_not_look_like_what_is_said_of_it(
+    started: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It forges no line, turns no terminal, and has no time at which the command breaks."""
+    header = (
+        f'{{"tape":"rxstream-tape","version":1,"kind":"events","started":{started},"rxstream":"1\\n1 lines: completed",'
+        '"metadata":{"a\\n2 lines: completed":"b\\u2028\\r3 lines\\u001b[2J\\u009b2J"}}\n'
+    )
+    end = '{"t":1.0,"end":"error","error":{"kind":"X","message":"a\\n     0.000  text-delta\\u202e"}}\n'
+    assert main(["tape", "show", write(tmp_path / "a.tape", (header + end).encode())]) == 0
+    out = capsys.readouterr().out
+    assert [line[:10] for line in out.splitlines()] == ["a tape of ", "  a 2 line", "     1.000", "1 lines in"]
+    assert not set("\x1b\x9b\u202e\r") & set(out)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_tape_comes_through_a_pipe(tape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As from <(zcat answer.tape.gz): it can be read once."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(Path(tape).read_bytes(),), daemon=True)
+    writer.start()
+    assert main(["tape", "convert", str(pipe), "--to", "jsonl"]) == 0
+    writer.join(10)
+    assert '"text":"Hel"' in capsys.readouterr().out
+
+
+def test_converted_text_is_printable_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for form in ("text", "jsonl", "body"):
+        assert main(["tape", "convert", write(tmp_path / "a.sse", BODY), "--to", form]) == 0
+        out = capsys.readouterr().out
+        assert "Hi" in out
+        assert "\x1b" not in out
