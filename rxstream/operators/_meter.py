@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -102,7 +103,7 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
                 observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
                 on = LoopScheduler.of(scheduler)
-                return _Meter(_opened(asking, name, request, on), sinks, stall, observer, on).start(events)
+                return _Meter(_opened(asking, name, request), sinks, stall, observer, on).start(events)
 
             return Asked(subscribe, through(source, measured), label_of(source))
 
@@ -111,17 +112,9 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
     return metered
 
 
-def _opened(asking: Asking | None, label: str, request: object, on: LoopScheduler) -> StreamOpened:
-    key = ("", "", "") if asking is None else asking.key
-    return StreamOpened(
-        id=next(_numbers),
-        label=label,
-        provider=key[0],
-        model=key[1],
-        base_url=key[2],
-        started_at=on.now.timestamp(),
-        request=request,
-    )
+def _opened(asking: Asking | None, label: str, request: object) -> StreamOpened:
+    who = {} if asking is None else asking.key._asdict()
+    return StreamOpened(id=next(_numbers), label=label, started_at=time.time(), request=request, **who)
 
 
 def _call(tell: Callable[..., object], *given: object) -> None:
@@ -181,13 +174,16 @@ class _Meter:
             self._gate_changed()
         on = self._on.with_probe(self)
         before = copy_context()
-        with ExitStack() as contexts:
+        contexts = ExitStack()
+        try:
             for sink in self._tracing:
                 self._guarded(partial(self._enter_context, contexts, sink))
             if self._tracing:
                 self._outside = outside = Outside(before)
                 self._emit = partial(outside, self._observer.on_next)
             self._upstream.disposable = source.subscribe(self.on_next, self._fail, self._complete, scheduler=on)
+        finally:
+            self._guarded(contexts.close)
         return Disposable(self._dispose)
 
     def _enter_context(self, contexts: ExitStack, sink: TracingSink) -> None:

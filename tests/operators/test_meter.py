@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -391,6 +392,24 @@ class Tracing(Sink):
 
 
 @virtual_time
+async def test_a_tracing_sink_that_raises_on_the_way_out_changes_nothing() -> None:
+    class Failing(Tracing):
+        @contextmanager
+        def around(self, opened: StreamOpened) -> Iterator[None]:
+            yield
+            raise ValueError("on the way out")
+
+    raised: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+    sink = Failing()
+    told = Told(Field().track("a", 1, "a", DONE).pipe(meter(sink)))
+    await asyncio.sleep(5)
+    assert told.completed
+    assert [str(error) for error in raised] == ["on the way out"]
+    assert sink.metrics.outcome == "completed"
+
+
+@virtual_time
 async def test_a_tracing_sink_is_around_the_subscription_alone_and_may_have_the_answer() -> None:
     sink, seen = Tracing(), []
     track = Field().track("a", 1, "Hel", "lo", DONE)
@@ -456,6 +475,17 @@ def test_nonsense_is_refused() -> None:
     for call, words in wrong:
         with pytest.raises(ConfigurationError, match=words):
             call()
+
+
+@virtual_time
+async def test_when_it_began_is_the_worlds_time_also_where_the_loops_clock_stood_still() -> None:
+    """A machine that slept: its monotonic clock did not run meanwhile."""
+    sink, on = Sink(), LoopScheduler()
+    assert abs(on.now.timestamp() - time.time()) < 60
+    await asyncio.sleep(3600)
+    Told(Field().track("a", 1, "a", DONE).pipe(meter(sink)), scheduler=on)
+    await asyncio.sleep(5)
+    assert abs(sink.metrics.opened.started_at - time.time()) < 60
 
 
 def test_it_knows_who_is_asked_and_passes_that_on() -> None:
