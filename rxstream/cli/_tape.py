@@ -201,7 +201,7 @@ def _convert(options: argparse.Namespace) -> int:
     data = converted(_read(options.file, options.dialect), options.to, options.request)
     if options.output is not None:
         try:
-            with open(options.output, "wb", opener=_owners) as file:  # noqa: PTH123 - a path has no opener
+            with open(options.output, "wb", opener=_owners) as file:
                 file.write(data)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{options.output}: {getattr(error, 'strerror', None) or error}") from None
