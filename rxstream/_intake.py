@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, cast
 
 from msgspec.structs import replace
@@ -17,11 +17,11 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
 from rxstream.segment import TextUnit
-from rxstream.sinks.handler import StreamMetadata
+from rxstream.sinks.handler import StreamHandler, StreamMetadata, as_handler
 from rxstream.sources.adopt import is_sdk_stream
 from rxstream.stream_config import StreamConfig
 
-__all__ = ["metadata_of", "stream_of", "token_of"]
+__all__ = ["handlers_of", "ids_of", "metadata_of", "stream_of", "token_of"]
 
 _TEXTS = ("stream_id", "label", "provider", "model", "request_id", "parent_id", "trace_id")
 _TOKENS: Final[Mapping[str, TextUnit]] = {
@@ -49,6 +49,28 @@ def stream_of(source: object) -> Stream[Event]:
     if is_sdk_stream(source):
         return from_sdk(cast("Any", source))
     return from_iterable(cast("Any", source))
+
+
+def handlers_of(given: Iterable[object]) -> list[StreamHandler]:
+    """The handlers of one stream.
+
+    Raises:
+        ConfigurationError: they are none, or it is one that is in no list.
+    """
+    if not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"handlers={show(given)}: must be a list of handlers")
+    return [as_handler(handler) for handler in given]
+
+
+def ids_of(streams: Iterable[str]) -> Iterable[str]:
+    """The ids of streams; one that is in no list would be taken for its letters.
+
+    Raises:
+        ConfigurationError: they are none.
+    """
+    if isinstance(streams, str) or not isinstance(streams, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"streams={show(streams)}: must be a list of ids, or a function of the metadata")
+    return streams
 
 
 def metadata_of(given: StreamMetadata | Mapping[str, Any] | None, source: Stream[Event]) -> StreamMetadata:

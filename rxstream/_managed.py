@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import reduce
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -28,9 +28,9 @@ from reactivex import Observable, Subject, abc
 from rxstream._log import facts, log
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
+from rxstream._rests import Rest
 from rxstream.errors import error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
-from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.manager_events import (
     Lifecycle,
@@ -50,10 +50,7 @@ from rxstream.sinks._policy import HandlerFigures
 from rxstream.sinks.handler import StreamMetadata
 from rxstream.usage import Usage
 
-__all__ = ["LEGAL", "Board", "Managed", "Rest"]
-
-_LOOK: Final = 0.001
-"""Seconds between two looks at whether sources have closed."""
+__all__ = ["LEGAL", "Board", "Managed"]
 
 LEGAL: Final[Mapping[SessionStatus, frozenset[SessionStatus]]] = {
     "inactive": frozenset({"active", "cancelled"}),
@@ -64,36 +61,6 @@ LEGAL: Final[Mapping[SessionStatus, frozenset[SessionStatus]]] = {
     "error": frozenset(),
 }
 """Which status may follow which. A paused stream fails only of what no pause can hold back: the end of its loop, or a handler."""
-
-
-class Rest(NamedTuple):
-    """What may be left to do for a stream that is over: to close what its sources opened, and to tell slow handlers."""
-
-    gate: Gate
-    dispatch: Dispatch | None
-    """None if nobody waits to be told."""
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is."""
-        return not self.gate.watched and not (self.dispatch is not None and _waiting(self.dispatch))
-
-    async def settled(self) -> None:
-        """Wait until it is done."""
-        if self.dispatch is not None:
-            await self.dispatch.settled()
-        while self.gate.watched:  # noqa: ASYNC110 - whoever watches it is not made to tell that he does no more
-            await asyncio.sleep(_LOOK)
-
-    async def given_up(self) -> None:
-        """Forget what waits for slow handlers, and break off the call that is at work."""
-        if self.dispatch is not None:
-            self.dispatch.dispose()
-            await self.dispatch.settled()
-
-
-def _waiting(dispatch: Dispatch) -> bool:
-    return any(figure.waiting for figure in dispatch.figures().values())
 
 
 class Board(Hub[StreamEvent]):
@@ -342,7 +309,7 @@ class Managed(abc.ObserverBase[Event]):
             dispatch.on_completed(response)
         elif error is not None:
             dispatch.on_error(error)
-        self._ended(self, Rest(self.session.gate, dispatch if _waiting(dispatch) else None))
+        self._ended(self, Rest.of(self.session.gate, dispatch))
         if response is not None:
             self.result.set_result(response)
         elif error is not None:

@@ -55,7 +55,7 @@ class Roster:
                 raise ConfigurationError("the manager is closed")
             if stream_id in self._all:
                 raise ConfigurationError(f"stream_id={show(stream_id)}: there is a stream of this id")
-            runs = self._has_room
+            runs = self._has_room and not self._waiting  # who waits is before it
             if not runs and len(self._waiting) >= self._max_waiting:
                 raise BulkheadFull(f"{self._max_streams} streams run already, and {self._max_waiting} more wait")
             managed = self._all[stream_id] = make(self._all.get)
@@ -123,6 +123,12 @@ class Roster:
         """Those that run."""
         with self._lock:
             return list(self._running)
+
+    @property
+    def waiting(self) -> list[Managed]:
+        """Those that wait for their turn."""
+        with self._lock:
+            return list(self._waiting)
 
     @property
     def statuses(self) -> dict[str, SessionStatus]:

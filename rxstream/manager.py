@@ -11,29 +11,31 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxstream._check import count, instance
-from rxstream._intake import metadata_of, stream_of, token_of
-from rxstream._managed import Board, Managed, Rest
+from rxstream._intake import handlers_of, ids_of, metadata_of, stream_of, token_of
+from rxstream._managed import Board, Managed
 from rxstream._registry import Registered, Registry, Wanted
+from rxstream._rests import Rest, Rests
 from rxstream._roster import Roster
+from rxstream.errors import LoopShutDown
 from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
 from rxstream.manager_events import StreamEvent
 from rxstream.manager_statistics import ManagerStatistics, StreamStatistics
 from rxstream.observable import Stream
 from rxstream.segment import TextUnit
 from rxstream.session import SessionStatus, StreamSession
+from rxstream.sinks._lane import Caller
 from rxstream.sinks._policy import HandlerPolicy, OnFailure, Slow
 from rxstream.sinks.handler import StreamMetadata, as_handler
 from rxstream.stream_config import StreamConfig
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from rxstream.response import Response
 
 __all__ = ["StreamManager"]
-
-_RESTS: Final = 64  # looked through when there are so many
 
 
 class StreamManager:
@@ -92,8 +92,7 @@ class StreamManager:
             max_waiting=known.max_waiting if max_waiting is None else max_waiting,
             keep=keep,
         )
-        self._rests: list[Rest] = []
-        self._most_rests = _RESTS
+        self._rests = Rests()
         self._board = Board(self.loop, replay=count("replay", replay, least=0))
         self.events: Stream[StreamEvent] = Stream.of(Observable(self._listen), label="manager")
         """Everything that happens in all streams, hot, in order, to each subscriber at its own pace: it holds up nobody, and if more
@@ -138,11 +137,11 @@ class StreamManager:
         policy = HandlerPolicy(
             on_failure=on_failure, failures=failures, slow=slow, capacity=capacity, thread=thread, by=by
         )
-        if streams is not None and not callable(streams):
-            streams = [self._roster.find(stream_id).id for stream_id in streams]
+        if not (streams is None or callable(streams)):
+            streams = [self._roster.find(stream_id).id for stream_id in ids_of(streams)]
         with self._lock:
             registered = self._registry.add(told, policy, streams)
-        self._each(lambda managed: managed.add(registered))
+        call_on(self.loop, lambda: self._serve(registered))
         return registered.id
 
     def unregister_handler(self, handler_id: str) -> bool:
@@ -161,6 +160,11 @@ class StreamManager:
 
     def _each(self, change: Callable[[Managed], None]) -> None:
         call_on(self.loop, lambda: [*map(change, self._roster.running)])
+
+    def _serve(self, registered: Registered) -> None:
+        if registered in self._handlers():  # it may have been unregistered on the way here
+            for managed in self._roster.running:
+                managed.add(registered)
 
     def _handlers(self) -> list[Registered]:
         with self._lock:
@@ -194,12 +198,15 @@ class StreamManager:
         Raises:
             ConfigurationError: `source` is none of these, `stream_id` is taken, or the manager is closed.
             BulkheadFull: as many streams run, and wait, as may.
+            LoopShutDown: the manager's loop was shut down.
         """
         return self._start(source, metadata, handlers, stream_id).id
 
     def _start(self, source: object, metadata: Any, handlers: Iterable[object], stream_id: str | None) -> Managed:
+        if self.loop.is_closed():
+            raise LoopShutDown("the event loop of its manager was shut down")
         events = stream_of(source)
-        told = [as_handler(handler) for handler in handlers]
+        told = handlers_of(handlers)
         known = metadata_of(metadata, events)
         name = stream_id or known.stream_id or f"stream-{next(self._numbers)}"
         own = [Registered.own(f"{name}/{number}", handler) for number, handler in enumerate(told, 1)]
@@ -332,8 +339,8 @@ class StreamManager:
     def close(self, timeout: float = 10.0) -> None:
         """Cancel all streams, those that wait, too, and complete `events`. Nothing can be started any more.
 
-        It waits until all requests are closed and slow handlers have been told all, at most `timeout` seconds: what waits for them
-        then is forgotten. Called on the manager's own loop it does not wait; there, await `aclose`.
+        It waits until all requests are closed and slow handlers have been told all (but for one that calls this), at most `timeout`
+        seconds: what waits for them then is forgotten. On the manager's own loop it does not wait; there, await `aclose`.
         """
         closing = self._close(timeout)
         if closing is not None and running_loop() is not self.loop:
@@ -350,16 +357,11 @@ class StreamManager:
             managed.session.cancel("its manager was closed")
         if self.loop.is_closed() or not self.loop.is_running():
             return None
-        return asyncio.run_coroutine_threadsafe(self._settle(timeout), self.loop)
+        return asyncio.run_coroutine_threadsafe(self._settle(timeout, Caller.here()), self.loop)
 
-    async def _settle(self, timeout: float) -> None:  # noqa: ASYNC109 - see aclose
+    async def _settle(self, timeout: float, caller: Caller) -> None:  # noqa: ASYNC109 - see aclose
         self._board.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                for rest in self._rests:
-                    await rest.settled()
-        for rest in self._rests:
-            await rest.given_up()
+        await self._rests.settled(timeout, caller)
 
     def __enter__(self) -> Self:
         return self
@@ -380,10 +382,10 @@ class StreamManager:
 
     def _ended(self, managed: Managed, rest: Rest) -> None:
         """All have been told that it is over."""
-        self._rests.append(rest)
-        if len(self._rests) > self._most_rests:
-            self._rests = [rest for rest in self._rests if not rest.done]
-            self._most_rests = 2 * len(self._rests) + _RESTS
+        self._rests.add(rest)
+        if isinstance(managed.session.error, LoopShutDown):  # no turn will come
+            for waiting in self._roster.waiting:
+                waiting.session.cancel(LoopShutDown().reason)
         if self._roster.ended(managed, managed.statistics):
             self.loop.call_soon(self._start_next)  # not here: a row of streams that end at once would pile up
 

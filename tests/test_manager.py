@@ -571,6 +571,120 @@ def test_a_loop_that_goes_down_ends_its_streams_and_nobody_waits_for_it() -> Non
     manager.close()
 
 
+def test_who_waits_for_a_turn_on_a_loop_that_goes_down_is_cancelled() -> None:
+    async def main() -> tuple[StreamManager, list[str]]:
+        manager = StreamManager(max_streams=1)
+        names = [manager.start_stream(Stream.of(Scripted([HANG]).events())) for _ in range(3)]
+        await settle()
+        return manager, names
+
+    manager, names = asyncio.run(main())
+    for name in names:
+        with pytest.raises(Cancelled, match="shut down"):
+            manager.get_result(name, timeout=5)
+    assert list(manager.streams().values()) == ["error", "cancelled", "cancelled"]
+
+
+def test_on_a_loop_that_is_closed_nothing_starts() -> None:
+    async def main() -> StreamManager:
+        return StreamManager()
+
+    manager = asyncio.run(main())
+    with pytest.raises(LoopShutDown):
+        manager.start_stream(["a"])
+    assert manager.streams() == {}
+    manager.close()
+
+
+@virtual_time
+async def test_nobody_overtakes_who_waits() -> None:
+    """Neither between an end and the start of who is next, which are not in one round of the loop."""
+    async with StreamManager(max_streams=1) as manager:
+        first, second = (manager.start_stream(scripted("a")) for _ in range(2))
+        late: list[str] = []
+        manager.session(first)  # known
+        manager._roster.find(first).result.add_done_callback(lambda _done: late.append(manager.start_stream(["c"])))
+        await manager.wait(first)
+        await manager.wait(second)
+        await manager.wait(late[0])
+        begun = [manager.get_statistics(name).started_at or 0.0 for name in (first, second, late[0])]
+        assert begun == sorted(begun)
+        assert list(manager.streams().values()) == ["completed"] * 3
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_slow_handler_may_close_its_manager(thread: bool) -> None:
+    """It does not wait for itself, and is told the end when it has returned."""
+    manager = StreamManager()
+    told: list[object] = []
+    closed = threading.Event()
+
+    class Closes(StreamHandler):
+        def on_token_received(self, token: str, index: int) -> Any:
+            return self.close_there() if thread else self.close()
+
+        def close_there(self) -> None:
+            manager.close(60)
+            told.append("closed")
+
+        async def close(self) -> None:
+            await manager.aclose(60)
+            told.append("closed")
+
+        def on_stream_error(self, error: Exception) -> None:
+            told.append(type(error))
+            closed.set()
+
+    manager.register_handler(Closes(), thread=thread)
+    stream_id = manager.start_stream(Stream.of(Scripted(["a", HANG]).events()))
+    assert closed.wait(30)
+    assert told == ["closed", Cancelled]
+    assert manager.get_stream_status(stream_id) == "cancelled"
+    manager.close()
+
+
+def test_a_cancellation_that_a_handler_raises_is_no_end_of_the_stream() -> None:
+    def raises(_event: Event) -> None:
+        raise asyncio.CancelledError
+
+    with StreamManager() as manager:
+        manager.register_handler(raises)
+        stream_id = manager.start_stream(["a"])
+        assert manager.get_result(stream_id, timeout=5).text == "a"
+        assert manager.statistics.handler_failures == 3
+
+
+def test_what_is_no_list_is_refused_by_name() -> None:
+    with StreamManager() as manager:
+        one: Any = StreamHandler()
+        with pytest.raises(ConfigurationError, match="handlers="):
+            manager.start_stream(["a"], handlers=one)
+        stream_id = manager.start_stream(["a"])
+        for wrong in (stream_id, 7):
+            with pytest.raises(ConfigurationError, match="streams="):
+                manager.register_handler(one, streams=wrong)  # type: ignore[arg-type]
+
+
+def test_one_that_is_unregistered_on_its_way_to_the_loop_does_not_serve() -> None:
+    """Called on the loop, to unregister is done at once, though to register, in another thread, is still on its way."""
+    told: list[object] = []
+
+    async def main() -> None:
+        manager = StreamManager()
+        stream_id = manager.start_stream(Stream.of(Scripted(["a", 0.01, "b", DONE]).events()))
+        await settle()
+        registered: list[str] = []
+        thread = threading.Thread(target=lambda: registered.append(manager.register_handler(told.append)))
+        thread.start()
+        thread.join()  # the loop stands still
+        manager.unregister_handler(registered[0])
+        await manager.wait(stream_id)
+        await manager.aclose()
+
+    asyncio.run(main())
+    assert told == []
+
+
 def test_all_can_be_done_in_any_thread() -> None:
     """Law: whatever many threads do at once, each stream keeps to the legal transitions, and its events to their order."""
     with StreamManager(max_streams=5, max_waiting=1_000) as manager:

@@ -24,7 +24,7 @@ from rxstream.events import Event, Failed, Finished, Retracted, TextDelta, ToolC
 from rxstream.loop import LoopScheduler
 from rxstream.segment import TextUnit
 from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata
-from rxstream.sinks._lane import Lane, TooSlow
+from rxstream.sinks._lane import Caller, Lane, TooSlow
 from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
 
 if TYPE_CHECKING:
@@ -225,11 +225,15 @@ class Dispatch:
         for lane in self._lanes.values():
             lane.close()
 
-    async def settled(self) -> None:
-        """Wait until nothing waits for a slow handler any more."""
+    async def settled(self, caller: Caller | None = None) -> None:
+        """Wait until nothing waits for a slow handler any more, except for one that `caller` is in."""
         for lane in list(self._lanes.values()):
-            if lane.queue is not None:
+            if lane.queue is not None and not (caller is not None and lane.queue.calls(caller)):
                 await lane.queue.settled()
+
+    def calls(self, caller: Caller) -> bool:
+        """Whether `caller` is in a call of a slow handler."""
+        return any(lane.queue is not None and lane.queue.calls(caller) for lane in self._lanes.values())
 
     # --- telling --------------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rxstream._deltas import droppable
 from rxstream._outlet import MOST, Mark
@@ -26,7 +27,7 @@ from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata, hooks_of
 from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
 from rxstream.sources._worker import Worker
 
-__all__ = ["Lane", "Queue", "TooSlow", "Trouble"]
+__all__ = ["Caller", "Lane", "Queue", "TooSlow", "Trouble"]
 
 _ENDS: Final = ("on_stream_complete", "on_stream_error")
 _LOOSE: Final = ("on_token_received", "on_progress")
@@ -109,6 +110,18 @@ class Lane:
         )
 
 
+class Caller(NamedTuple):
+    """Who does something: the task and the thread that it is done in."""
+
+    task: asyncio.Task[Any] | None
+    thread: int
+
+    @classmethod
+    def here(cls) -> Caller:
+        """Who asks."""
+        return cls(_current_task(), threading.get_ident())
+
+
 _Call = tuple[str, Hook, tuple[Any, ...], bool]
 """The name of a method, it, its arguments, and whether the call may be dropped. No class of its own: that costs as much as the call."""
 
@@ -159,6 +172,12 @@ class Queue:
     async def settled(self) -> None:
         """Wait until nothing waits."""
         await self._idle.wait()
+
+    def calls(self, caller: Caller) -> bool:
+        """Whether `caller` is in a call that we make."""
+        if self._worker is not None:
+            return self._worker.thread == caller.thread
+        return self._task is not None and self._task is caller.task
 
     def clear(self) -> None:
         """Forget what waits."""

@@ -27,6 +27,8 @@ class Worker:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._context = contextvars.copy_context()
         self._last: Future[Any] | None = None
+        self.thread: int | None = None
+        """The thread's identity, once it runs."""
 
     async def run(self, call: Callable[[], T]) -> T:
         """What `call` gives or raises. A caller that is cancelled goes at once; a call that has begun runs on."""
@@ -56,6 +58,7 @@ class Worker:
         return future
 
     def _work(self) -> None:
+        self.thread = threading.get_ident()
         while (item := self._calls.get()) is not None:
             future, call = item
             if not future.set_running_or_notify_cancel():
