@@ -120,9 +120,8 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def output_tokens(self) -> int:
-        """As reported; where nothing was, the pieces of output."""
-        reported = self.usage.output_tokens if self.usage is not None else None
-        return self.outputs if reported is None else reported
+        """As reported; where that is not all, because the stream was cut short, or nothing was, at least the pieces of output."""
+        return self._tokens(0)
 
     @property
     def rate(self) -> float | None:
@@ -131,8 +130,15 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
         Reasoning that was not streamed was done before: its tokens are left out.
         """
         hidden = 0 if self.thought or self.usage is None else self.usage.reasoning_tokens or 0
-        tokens = self.output_tokens - hidden
+        tokens = self._tokens(hidden)
         return (tokens - 1) / self.speaking if self.speaking > 0 and tokens > 1 else None
+
+    def _tokens(self, hidden: int) -> int:
+        usage = self.usage
+        if usage is None or usage.output_tokens is None:
+            return self.outputs
+        known = usage.output_tokens - hidden
+        return known if usage.provenance == "reported" else max(known, self.outputs)
 
 
 Measurement: TypeAlias = StreamOpened | StreamMetrics

@@ -42,6 +42,14 @@ def test_tokens_are_the_reported_ones_or_the_pieces() -> None:
     assert told(outputs=7, usage=Usage(provenance="reported", output_tokens=0)).output_tokens == 0
 
 
+def test_what_was_reported_before_the_stream_was_cut_short_is_not_all() -> None:
+    """Anthropic says at the start that there is one token; what an attempt used that failed is not what the next one does."""
+    early = Usage(provenance="partial", output_tokens=1)
+    assert told(outputs=11, speaking=2.0, usage=early).output_tokens == 11
+    assert told(outputs=11, speaking=2.0, usage=early).rate == 5.0
+    assert told(outputs=5, usage=Usage(provenance="estimated", output_tokens=9)).output_tokens == 9
+
+
 def test_the_rate_is_of_the_time_between_the_first_and_the_last() -> None:
     assert told(outputs=11, speaking=2.0).rate == 5.0
     assert told(outputs=11, speaking=0.0).rate is None
@@ -52,7 +60,7 @@ def test_reasoning_that_was_not_streamed_is_not_in_the_rate() -> None:
     usage = Usage(provenance="reported", output_tokens=1011, reasoning_tokens=1000)
     assert told(usage=usage, outputs=11, speaking=2.0).rate == 5.0
     assert told(usage=usage, outputs=11, speaking=2.0, thought=True).rate == 505.0
-    assert told(usage=Usage(output_tokens=9, reasoning_tokens=9), speaking=2.0).rate is None
+    assert told(usage=Usage(provenance="reported", output_tokens=9, reasoning_tokens=9), speaking=2.0).rate is None
 
 
 def test_the_model_is_the_one_that_answered() -> None:

@@ -34,6 +34,7 @@ from rxstream.events import (
     ThinkingDelta,
     UsageReported,
 )
+from rxstream.events import Cancelled as Left
 from rxstream.loop import LoopScheduler, call_on, running_loop
 from rxstream.metrics import Measurement, MetricsSink, Retried, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
 from rxstream.operators._outside import Outside
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["meter"]
 
 _CONTENT: Final = frozenset(CONTENT_EVENTS)
-_OURS: Final = frozenset({Failed, Retracted, Retrying, Seam, UsageReported})
-"""What is told of an attempt that failed, by us; and what it used."""
+_OURS: Final = frozenset({Failed, Left, Retracted, Retrying, Seam, UsageReported})
+"""What is told, by us, of an attempt that failed or a track that was left; and what it used."""
 _RETRIES_KEPT: Final = 100
 _numbers = itertools.count(1)
 
@@ -260,7 +261,7 @@ class _Meter:
             self._usages[event.source, event.attempt, self._answers_of[event.source]] = event.usage
         elif kind is Retracted:
             self._retracted += 1
-        elif kind in (Started, Finished, Failed, Retrying):
+        elif kind in (Started, Finished, Failed, Left, Retrying):
             self._note_answer(event)
         return True
 
