@@ -89,7 +89,7 @@ def read_any(data: bytes, *, dialect: Dialect | None = None) -> Tape:
     if data.lstrip().startswith(b"{"):
         try:
             return of_events([decode(line) for line in data.splitlines() if line.strip()])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(f"is neither a tape nor a file of events: {error}") from None
     return of_body(data, dialect=dialect)
 

@@ -32,6 +32,8 @@ _SPOKEN: Final[Mapping[str, str]] = {
     "openai-responses": "openai",
 }
 """A provider of ours for each dialect."""
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What is raised by what is no line: also by one that is nested too deeply."""
 _header = msgspec.json.Decoder(Header)
 _line = msgspec.json.Decoder(Line)
 
@@ -166,7 +168,7 @@ def parse(data: bytes) -> Tape:
         raise ConfigurationError("is no tape: it does not begin with the header of one")
     try:
         header = _header.decode(first)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         raise ConfigurationError("the header of the tape cannot be read") from None
     if header.version != VERSION:
         raise ConfigurationError(f"the tape is of version {header.version}; this rxstream reads version {VERSION}")
@@ -175,7 +177,7 @@ def parse(data: bytes) -> Tape:
     for number, line in enumerate(rest, 2):
         try:
             lines.append(_line.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             if number == len(rest) + 1 and not torn:
                 torn = True
                 break

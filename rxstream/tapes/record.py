@@ -99,6 +99,8 @@ class Settings:
             said = msgspec.json.decode(redactor.json(msgspec.json.encode(dict(metadata or {}))))
         except (TypeError, ValueError, msgspec.MsgspecError):
             raise ConfigurationError("metadata: must be a dict of what JSON can say") from None
+        if len(msgspec.json.encode(said)) > self.max_bytes // 2:
+            raise ConfigurationError("metadata: is longer than half of max_bytes")
         self.metadata: dict[str, Any] = said
 
     def redactor(self) -> Redactor:
@@ -196,8 +198,6 @@ class TapeRecorder:
         """Write any line."""
         if self._over:
             return
-        if line.answered is not None:
-            self._redactor.refresh()
         try:
             written = self._redacted(line)
         except Exception as error:  # noqa: BLE001 - a rule's own
@@ -236,6 +236,7 @@ class TapeRecorder:
             self._file.close(line, then)
 
     def _redacted(self, line: Line) -> bytes:
+        self._redactor.refresh()  # a connection may have been made since: with its own key
         return self._struck(encode_line(line).rstrip(), _line) + b"\n"
 
     def _struck(self, line: bytes, decoder: msgspec.json.Decoder[Any]) -> bytes:

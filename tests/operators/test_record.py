@@ -456,6 +456,7 @@ for event in rxstream.from_iterable(["a", "b", "c"]).pipe(rxo.record({str(path)!
         ({"required": 1}, "required"),
         ({"keep_raw": "no"}, "keep_raw"),
         ({"metadata": {"a": object()}}, "metadata"),
+        ({"metadata": {"a": "x" * 4096}, "max_bytes": 4096}, "metadata"),
         ({"path": 3}, "path"),
         ({"path": "/nowhere/at/all.tape"}, "no such folder"),
     ],

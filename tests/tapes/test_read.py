@@ -8,6 +8,7 @@ import pytest
 
 from rxstream.errors import ConfigurationError
 from rxstream.events import TextDelta
+from rxstream.tapes.convert import read_any
 from rxstream.tapes.format import Answered, Asked, Line, encode_line
 from rxstream.tapes.read import is_tape, load, parse
 
@@ -90,3 +91,12 @@ def test_whether_it_is_one() -> None:
     assert is_tape(HEAD)
     assert is_tape(b'{"tape": "rxstream-tape", "version": 1}')
     assert not is_tape(b'{"type":"text-delta","text":"rxstream-tape"}')
+
+
+@pytest.mark.parametrize("deep", [b'{"t":1,"e":{"type":"status","status":"x","payload":%b}}', b'{"t":1,"later":%b}'])
+def test_a_line_that_is_nested_too_deeply_is_none(deep: bytes) -> None:
+    line = deep % (b"[" * 50_000 + b"]" * 50_000)
+    with pytest.raises(ConfigurationError, match="line 2 of the tape cannot be read"):
+        parse(b'{"tape":"rxstream-tape","version":1,"kind":"events"}\n' + line + b'\n{"t":1}\n')
+    with pytest.raises(ConfigurationError, match="neither a tape nor a file of events"):
+        read_any(b'{"type":"status","status":"x","payload":' + b"[" * 50_000 + b"]" * 50_000 + b"}")
