@@ -10,6 +10,7 @@ import msgspec
 from reactivex import Observable, abc
 
 from rxstream._check import positive
+from rxstream.errors import ConfigurationError
 from rxstream.events import EventBase, Finished
 from rxstream.loop import LoopScheduler, running_loop
 from rxstream.testing.marbles import Mark, bare, draw, fits, read_marbles
@@ -42,7 +43,7 @@ def assert_stream(
         unit: Seconds that a character takes.
         values: What characters mean here: a value, a text (of a `TextDelta`, or alone), or a class.
         error: What ``#`` has to be.
-        during: What is done to it, as a diagram beside the other: ``^`` subscribe, ``h`` hold its gate, ``r`` release it,
+        during: What is done to it, as a diagram beside the other: ``^`` subscribe, once, ``h`` hold its gate, ``r`` release it,
             ``!`` dispose.
 
     Raises:
@@ -60,6 +61,8 @@ def assert_stream(
         raise AssertionError("assert_stream() has a loop of its own: call it where none is running")
     marks, length = read_marbles(diagram)
     acts, acting = read_marbles(during, signs=_ACTS)
+    if [mark.sign for mark in acts].count("^") != 1:
+        raise ConfigurationError(f"during={during!r}: must have one ^")
     until = (max(length, acting) + (_AFTERWARDS if marks and marks[-1].sign in "|#" else 0)) * unit
     recorder = run_virtual(_watched(stream, acts, unit, until))
     came = _signals(recorder, unit, folded="f" in (values or {}) or all(mark.sign != "f" for mark in marks))

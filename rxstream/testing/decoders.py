@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from rxstream._check import count, function, one_of
 from rxstream.errors import ConfigurationError, StreamError
-from rxstream.events import Event, Finished, decode, encode
+from rxstream.events import Event, Finished, decode, encode, is_content
 from rxstream.testing._broken import broken, cut, cuttings
 from rxstream.testing._lab import Broken, NotApplicable
 from rxstream.testing._rules import CheckResult
@@ -158,12 +158,14 @@ def _shown_failures(subject: _Subject) -> None:
 
 def _no_invented_end(subject: _Subject) -> None:
     for name, body in subject.samples.items():
+        due = sum(map(is_content, _read(subject.make(), [body]).events))
         for at in range(0, len(body), max(1, len(body) // _SOME)):
             reading = _read(subject.make(), [body[:at]])
             ended = bool(reading.events) and isinstance(reading.events[-1], Finished)
-            _must(
-                reading.error or ended, f"{name}, cut off after {at} bytes: close() raised nothing, without a Finished"
-            )
+            where = f"{name}, cut off after {at} bytes"
+            _must(reading.error or ended, f"{where}: close() raised nothing, without a Finished")
+            given = sum(map(is_content, reading.events))
+            _must(reading.error or given >= due, f"{where}: a Finished, with {given} of {due} events of content")
 
 
 def _nothing_after_the_end(subject: _Subject) -> None:
@@ -213,6 +215,7 @@ def _can_be_written(subject: _Subject) -> None:
 def _apart(subject: _Subject) -> None:
     for name, body in subject.samples.items():
         alone = _read(subject.make(), [body]).events
+        _must(alone, f"{name}: of a decoder made after others comes nothing")
         for step in (1, 5):
             decoders = (subject.make(), subject.make())
             events: tuple[list[Event], ...] = ([], [])
@@ -267,7 +270,7 @@ _RULES: Final[Sequence[_Rule]] = (
     ("D.6", "the failure that `failure` shows is raised by the next call", _shown_failures),
     (
         "D.7",
-        "no end is invented: of a body that is cut off, close() raises, or the last event is Finished",
+        "no end is invented: of a body that is cut off, close() raises, or all content and Finished are there",
         _no_invented_end,
     ),
     ("D.8", "after `finished` more bytes are ignored", _nothing_after_the_end),

@@ -5,14 +5,14 @@ character   what it is
 ==========  ==============================================================================================
 ``-``       nothing; like every other character it takes one unit of time
 ``s``       `Started`
-a-z, 0-9    `TextDelta` of that character; but ``s``, ``u`` and ``f`` are something else
+a-z, 0-9    `TextDelta` of that character; but ``s``, ``u`` and ``f`` are something else. So are all capitals but these:
 ``K``       `ThinkingDelta` ("K")
 ``T``       `ToolCall`, a sealed one
 ``u``       `UsageReported`
 ``H``       `Heartbeat`
 ``R``       `Retracted`
 ``X``       `Failed`: a track has failed
-``f``       `Finished`, where it is to be seen apart
+``f``       `Finished`, where it is to be seen apart; a source ends with it
 ``|``       the proper end: `Finished`, if no ``f`` stands before it, and the completion
 ``#``       the end by an error
 ``(ab)``    at the same time, that of the ``(``; of a source, in one piece
@@ -38,6 +38,7 @@ from rxstream.events import (
     Event,
     EventBase,
     Failed,
+    Finished,
     Heartbeat,
     Retracted,
     Started,
@@ -134,28 +135,30 @@ def from_marbles(
     marks, length = read_marbles(diagram)
     meaning = dict[str, Event | str](_EVENTS) | dict(values or {})
     for sign, value in meaning.items():
+        if not (len(sign) == 1 and sign.isascii() and sign.isalnum()):
+            raise ConfigurationError(f"values: {sign!r} is no letter and no digit")
         if not isinstance(value, (str, EventBase)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"values: {sign!r} is a {type(value).__name__}, not an event or a text")
     failure = error if error is not None else Disconnected("as drawn")
+    finals = {sign for sign, value in meaning.items() if isinstance(value, Finished)}
     steps: list[Step] = []
-    at, finished = 0, False
+    at = 0
     for when in sorted({mark.at for mark in marks}):
         steps.append((when - at) * unit)
         at = when
-        signs = [mark.sign for mark in marks if mark.at == when]
-        steps += _pieces(signs, diagram, meaning, failure, finished=finished)
-        finished = finished or "f" in signs
+        steps += _pieces([mark.sign for mark in marks if mark.at == when], meaning, failure, finals)
+    ended = next((number for number, mark in enumerate(marks) if mark.sign in finals), len(marks))
+    if any(mark.sign != "|" for mark in marks[ended + 1 :]):
+        raise ConfigurationError(f"{diagram!r}: after Finished nothing comes: with it a source has ended")
     if not marks or marks[-1].sign not in _ENDS:
         steps += [(length - at) * unit, HANG]
     return Stream.of(Scripted(steps).events())
 
 
 def _pieces(
-    signs: Sequence[str], diagram: str, meaning: Mapping[str, Event | str], failure: StreamError, *, finished: bool
+    signs: Sequence[str], meaning: Mapping[str, Event | str], failure: StreamError, finals: set[str]
 ) -> list[Step]:
     """The steps of one moment: one piece, or a lone failure."""
-    if "f" in signs[:-1] and signs[-2:] != ["f", "|"]:
-        raise ConfigurationError(f"{diagram!r}: after Finished nothing comes")
     if signs == ["#"]:
         return [raising(failure)]
     piece: list[Item] = []
@@ -164,7 +167,7 @@ def _pieces(
             piece.append(failure)
         elif sign != "|":
             piece.append(meaning.get(sign, sign))
-        elif not finished and "f" not in signs:
+        elif finals.isdisjoint(signs):
             piece.append(DONE)
     return [tuple(piece)] if piece else []
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -100,9 +101,12 @@ class _Trial:
         self.gate = WatchedGate()
         self.through = 0
         """Items that came through a closed gate."""
+        self.elsewhere = 0
+        """Items that came on another thread than the loop's."""
+        self._thread = threading.get_ident()
         self.recorder.and_then = self._check
         self.subscription = made.subscribe(
-            self.recorder.on_next,
+            self._next,
             self.recorder.on_error,
             self.recorder.on_completed,
             scheduler=LoopScheduler(gate=self.gate),
@@ -116,6 +120,12 @@ class _Trial:
     @property
     def text(self) -> str:
         return "".join(_texts(self.recorder.items))
+
+    def _next(self, item: object) -> None:
+        if threading.get_ident() == self._thread:
+            self.recorder.on_next(item)
+        else:
+            self.elsewhere += 1
 
     def _check(self, _item: object) -> None:
         self.through += self.gate.closed
@@ -174,6 +184,7 @@ def _gate(subject: _Subject) -> None:
     async def experiment(plan: _Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
+        _must(not trial.elsewhere, f"{trial.elsewhere} items came on another thread")
         _must(not trial.through, f"{trial.through} items came through a closed gate")
 
     _each(subject, experiment)
@@ -304,7 +315,7 @@ def _shut_down(subject: _Subject) -> None:
 
 _Rule: TypeAlias = tuple[str, str, Callable[[_Subject], None]]
 _RULES: Final[Sequence[_Rule]] = (
-    ("O.1", "nothing comes while the gate is closed", _gate),
+    ("O.1", "nothing comes while the gate is closed, or on another thread", _gate),
     ("O.2", "nothing is lost, doubled or out of order, whoever pauses when", _nothing_lost),
     ("O.3", "its end is that of its source", _same_end),
     ("O.4", "when it is over, everything is released", _released),

@@ -133,7 +133,14 @@ async def test_within_a_loop_it_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"unit": -1}, "unit=-1"), ({"during": "^a"}, "'a' at 1"), ({"diagram": "(a"}, "not closed")]
+    ("options", "said"),
+    [
+        ({"unit": -1}, "unit=-1"),
+        ({"during": "^a"}, "'a' at 1"),
+        ({"during": "--"}, "must have one ^"),
+        ({"during": "^-^"}, "must have one ^"),
+        ({"diagram": "(a"}, "not closed"),
+    ],
 )
 def test_bad_options_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError) as refused:

@@ -155,6 +155,16 @@ class Content(Lines):
         return []
 
 
+class EndsForIt(Lines):
+    breaks = "D.7"
+
+    def close(self) -> list[Event]:
+        try:
+            return super().close()
+        except StreamError:
+            return [Finished(reason="stop")]
+
+
 class GoesOn(Lines):
     breaks = "D.8"
 
@@ -227,6 +237,11 @@ def test_what_decoders_share_is_found() -> None:
         return Shared()
 
     assert "D.12" in broken(make, rounds=1)
+
+
+def test_a_decoder_that_is_one_for_all_is_found() -> None:
+    only = Lines()
+    assert "D.12" in broken(lambda: only, rounds=1)
 
 
 def test_every_rule_finds_a_fault() -> None:

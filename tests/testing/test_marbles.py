@@ -121,12 +121,24 @@ def test_characters_may_mean_something_else() -> None:
     assert recorder.texts == ["A longer text. ", "event", "s"]
 
 
+def test_what_finishes_is_what_the_character_means() -> None:
+    recorder = played("f-|", values={"f": "far "})
+    assert (recorder.texts, recorder.ended_at, recorder.error) == (["far "], 2, None)
+    recorder = played("a-(bL)|", values={"L": Finished(reason="length")})
+    assert [item.reason for item in recorder.items if isinstance(item, Finished)] == ["length"]
+    assert (recorder.ended_at, recorder.error) == (2, None)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (lambda: from_marbles("a", unit=0), "unit=0"),
         (lambda: from_marbles("a", values={"a": 7}), "'a' is a int"),  # type: ignore[dict-item]
         (lambda: from_marbles("(fa)|"), "after Finished nothing comes"),
+        (lambda: from_marbles("f-b|"), "after Finished nothing comes"),
+        (lambda: from_marbles("a-f-#"), "after Finished nothing comes"),
+        (lambda: from_marbles("a", values={"ab": "no"}), "'ab' is no letter"),
+        (lambda: from_marbles("a", values={"|": "no"}), "'|' is no letter"),
         (lambda: from_marbles("a?"), "means nothing"),
     ],
 )

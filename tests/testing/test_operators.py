@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -175,8 +176,21 @@ def hides_that_the_loop_is_shut_down() -> Operator:
     return ops.catch(lambda error, _: rx.throw(error) if "cut" in str(error) else rx.never())
 
 
+def leaves_the_loop() -> Operator:
+    def subscribe(source: Observable[Any], observer: abc.ObserverBase[Any], on: LoopScheduler) -> abc.DisposableBase:
+        def elsewhere(item: Any) -> None:
+            thread = Thread(target=observer.on_next, args=(item,))
+            thread.start()
+            thread.join()
+
+        return source.subscribe(elsewhere, observer.on_error, observer.on_completed, scheduler=on)
+
+    return made(subscribe)
+
+
 FAULTS: list[tuple[str, Callable[[], Operator]]] = [
     ("O.1", lambda: ops.delay(0.5)),
+    ("O.1", leaves_the_loop),
     ("O.2", lambda: ops.skip(1)),
     ("O.2", lambda: ops.map(lambda event: [event, event])),
     ("O.3", lambda: ops.catch(rx.empty())),
