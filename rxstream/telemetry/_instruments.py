@@ -113,8 +113,9 @@ class Instruments:
         self._outputs.add(told.outputs, few, context)
         for one in told.retried:
             self._retries.add(1, few | {names.ERROR_TYPE: one.error.kind}, context)
-        if not told.retried:
-            self._retries.add(0, few, context)
+        others = told.retries - len(told.retried)  # of which no error is kept
+        if others or not told.retried:
+            self._retries.add(others, few, context)
 
 
 def _few(who: dict[str, Any]) -> dict[str, Any]:

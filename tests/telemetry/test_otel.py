@@ -27,7 +27,7 @@ from reactivex import operators as ops
 import rxstream
 from rxstream import events as ev
 from rxstream import operators as rxo
-from rxstream.errors import ConfigurationError, MissingDependency, Overloaded, StreamError
+from rxstream.errors import ConfigurationError, MissingDependency, Overloaded, StreamError, error_info
 from rxstream.messages import ImagePart, Message, OpaquePart, TextPart, ThinkingPart, ToolCall, ToolResult
 from rxstream.sketch import Sketch
 from rxstream.telemetry import _content, _instruments, _names
@@ -163,6 +163,16 @@ async def test_retries_are_events_of_the_span() -> None:
     assert event.timestamp - (collected.span.start_time or 0) == pytest.approx(1e9, rel=1e-6)
     (retried,) = collected.points["rxstream.stream.retries"]
     assert (retried.value, retried.attributes["error.type"]) == (1, "Overloaded")
+
+
+@virtual_time
+async def test_of_very_many_retries_all_are_counted() -> None:
+    collected = Collected()
+    retrying = ev.Retrying(error=error_info(Overloaded("busy")))
+    Told(Field().track("a", *[retrying] * 130, 1, "a", DONE).pipe(rxo.meter(collected.sink)))
+    await asyncio.sleep(10)
+    assert len(collected.span.events) == 100
+    assert total(collected.points["rxstream.stream.retries"]) == 130
 
 
 def test_the_names_are_those_of_the_released_package() -> None:
