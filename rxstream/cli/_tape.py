@@ -20,6 +20,7 @@ from rxstream.events import RefusalDelta, TextDelta, ThinkingDelta, ToolCall, To
 from rxstream.providers import Dialect
 from rxstream.sinks.console import printable
 from rxstream.sources.tape import Speed
+from rxstream.tapes._writer import flush
 from rxstream.tapes.convert import Form, converted, read_any
 from rxstream.tapes.diff import differences
 from rxstream.tapes.format import Line
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(file: str, dialect: Dialect | None = None) -> Tape:
     """The tape in a file; or one made of what is in it."""
+    flush()  # it may have been recorded in this process
     try:
         data = Path(file).read_bytes()
         again = Path(file).is_file()  # a pipe is read once
