@@ -29,7 +29,7 @@ def examples() -> list[ParameterSet]:
 
 
 def _is_local(test: doctest.DocTest) -> bool:
-    return any('"local:' in example.source for example in test.examples)
+    return any('"local' in example.source for example in test.examples)
 
 
 @pytest.mark.parametrize("example", examples())

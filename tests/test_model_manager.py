@@ -154,6 +154,7 @@ def test_streams_that_an_sdk_has_opened(cloud: ScriptedServer) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.local
 @pytest.mark.usefixtures("local_server")
 def test_a_real_model() -> None:
     tokens: list[str] = []
