@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from reactivex import Observable
 
 from rxstream._asking import label_of
-from rxstream._check import show
+from rxstream._check import instance, show
 from rxstream.conversion import from_iterable
 from rxstream.creation import from_sdk
 from rxstream.errors import ConfigurationError
@@ -73,13 +73,16 @@ def ids_of(streams: Iterable[str]) -> Iterable[str]:
     return streams
 
 
-def metadata_of(given: StreamMetadata | Mapping[str, Any] | None, source: Stream[Event]) -> StreamMetadata:
+def metadata_of(
+    given: StreamMetadata | Mapping[str, Any] | None, source: Stream[Event], stream_id: str | None = None
+) -> StreamMetadata:
     """What is known of `source`: what was given, and what it tells itself.
 
     Raises:
         ConfigurationError: it was given in a way that says nothing.
     """
-    metadata = given if isinstance(given, StreamMetadata) else _read(given or {})
+    metadata = given if isinstance(given, StreamMetadata) else _read({} if given is None else given)
+    instance("stream_id", stream_id, str)
     for name in _TEXTS:
         if not isinstance(value := getattr(metadata, name), str):
             raise ConfigurationError(f"metadata: {name}={show(value)}: must be a string")
@@ -89,6 +92,7 @@ def metadata_of(given: StreamMetadata | Mapping[str, Any] | None, source: Stream
             provider, model, _ = source.asking.key
     return replace(
         metadata,
+        stream_id=stream_id or metadata.stream_id,
         label=metadata.label or source.label,
         provider=metadata.provider or provider,
         model=metadata.model or model,
@@ -100,4 +104,6 @@ def _read(given: Mapping[str, Any]) -> StreamMetadata:
         raise ConfigurationError(f"metadata={show(given)}: must be a StreamMetadata or a dict")
     known = {name: value for name, value in given.items() if name in _TEXTS}
     others = {name: value for name, value in given.items() if name not in (*_TEXTS, "extra", "started_at")}
-    return StreamMetadata(**known, extra={**given.get("extra", {}), **others})
+    if not isinstance(extra := given.get("extra", {}), Mapping):
+        raise ConfigurationError(f"metadata: extra={show(extra)}: must be a dict")
+    return StreamMetadata(**known, extra={**extra, **others})

@@ -53,14 +53,15 @@ from rxstream.usage import Usage
 __all__ = ["LEGAL", "Board", "Managed"]
 
 LEGAL: Final[Mapping[SessionStatus, frozenset[SessionStatus]]] = {
-    "inactive": frozenset({"active", "cancelled"}),
+    "inactive": frozenset({"active", "cancelled", "error"}),
     "active": frozenset({"paused", "completed", "cancelled", "error"}),
     "paused": frozenset({"active", "cancelled", "error"}),
     "completed": frozenset(),
     "cancelled": frozenset(),
     "error": frozenset(),
 }
-"""Which status may follow which. A paused stream fails only of what no pause can hold back: the end of its loop, or a handler."""
+"""Which status may follow which. An inactive stream fails only of the end of its loop, a paused one of
+what no pause can hold back: that, or a handler."""
 
 
 class Board(Hub[StreamEvent]):

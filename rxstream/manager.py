@@ -207,8 +207,8 @@ class StreamManager:
             raise LoopShutDown("the event loop of its manager was shut down")
         events = stream_of(source)
         told = handlers_of(handlers)
-        known = metadata_of(metadata, events)
-        name = stream_id or known.stream_id or f"stream-{next(self._numbers)}"
+        known = metadata_of(metadata, events, stream_id)
+        name = known.stream_id or f"stream-{next(self._numbers)}"
         own = [Registered.own(f"{name}/{number}", handler) for number, handler in enumerate(told, 1)]
 
         def make(find: Callable[[str], Managed | None]) -> Managed:
@@ -385,7 +385,7 @@ class StreamManager:
         self._rests.add(rest)
         if isinstance(managed.session.error, LoopShutDown):  # no turn will come
             for waiting in self._roster.waiting:
-                waiting.session.cancel(LoopShutDown().reason)
+                waiting.session.fail(LoopShutDown())
         if self._roster.ended(managed, managed.statistics):
             self.loop.call_soon(self._start_next)  # not here: a row of streams that end at once would pile up
 

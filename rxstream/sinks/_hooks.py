@@ -46,6 +46,12 @@ class Hooks:
         """Who serves the stream: this one, or another handler, so that several streams do not mix."""
         return self
 
+    def dismissed(self) -> None:
+        """You serve the stream no more, and are not told its end: you were removed, or the subscription was disposed.
+
+        It is for what you hold. It must be quick and never raise; with a thread of your own it is called beside that.
+        """
+
     def on_stream_start(self, metadata: StreamMetadata) -> Any:
         """The stream starts; or you were added to one that runs."""
 

@@ -50,7 +50,7 @@ class TooSlow(Exception):
 class Lane:
     """A handler that serves one stream."""
 
-    __slots__ = ("calls", "detached", "failures", "handler", "hooks", "id", "over", "policy", "queue")
+    __slots__ = ("calls", "detached", "failures", "handler", "hooks", "id", "over", "policy", "queue", "serves")
 
     def __init__(self, handler_id: str, handler: Hooks, policy: HandlerPolicy) -> None:
         self.id = handler_id
@@ -64,6 +64,8 @@ class Lane:
         self.over = False
         """Whether nothing more is to be told."""
         self.detached = False
+        self.serves = False
+        """Whether it is known who serves the stream."""
 
     def open(self, metadata: StreamMetadata, scheduler: LoopScheduler, trouble: Trouble) -> None:
         """Find out who serves the stream, and how.
@@ -77,6 +79,7 @@ class Lane:
         if waits and self.policy.thread:
             raise ConfigurationError("thread=True is for plain functions: coroutine functions run on the stream's loop")
         self.hooks = hooks
+        self.serves = True
         if waits or self.policy.thread:
             self._line_up(scheduler, trouble)
 
@@ -91,10 +94,13 @@ class Lane:
         return queue
 
     def close(self) -> None:
-        """Nothing more is told."""
+        """Nothing more is told; if the end was not, the handler may let go what it holds."""
+        left = self.serves and not self.over
         self.over = True
         if self.queue is not None:
             self.queue.close()
+        if left and isinstance(self.handler, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance]
+            self.handler.dismissed()
 
     @property
     def figures(self) -> HandlerFigures:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
 from rxstream.aggregate import Answers
-from rxstream.errors import ConfigurationError, StreamError, raisable
+from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
 from rxstream.events import Event
 from rxstream.loop import refuse_to_block, running_loop
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
@@ -50,11 +51,13 @@ class BufferedStreamHandler(StreamHandler):
 
         Raises:
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
+            Cancelled: it was removed before the end, or the subscription was disposed.
             TimeoutError: it has not ended yet; it goes on.
-            ConfigurationError: called on the stream's own loop, where waiting would never end.
+            ConfigurationError: called on the stream's own loop, where waiting would never end; or on any before it has begun.
         """
-        if not self._outcome.done() and self._loop is not None:
-            refuse_to_block(self._loop, "use `response` once it has ended, or `text`")
+        here = running_loop()
+        if not self._outcome.done() and here is not None and self._loop in (None, here):
+            refuse_to_block(here, "use `response` once it has ended, or `text`")
         return self._outcome.result(timeout).text
 
     @property
@@ -84,12 +87,22 @@ class BufferedStreamHandler(StreamHandler):
             if self._serving:
                 raise ConfigurationError("a BufferedStreamHandler serves one stream at a time: give each its own")
             self._serving = True
+            self._loop = running_loop()
         return self
+
+    def dismissed(self) -> None:
+        """It is free; who waits for the answer learns that it will not come."""
+        self._serving = False
+        if not self._outcome.done():
+            error = Cancelled("its handler was removed, or the subscription disposed")
+            with self._lock, contextlib.suppress(ConfigurationError):
+                error.partial = self._answers.response()
+            self._last = error.partial
+            self._outcome.set_exception(error)
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:  # noqa: ARG002 - of any stream
         """Begin anew."""
         with self._lock:
-            self._loop = None
             self._answers = Answers()
             self._last = None
             if self._outcome.done():

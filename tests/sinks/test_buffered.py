@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import rxstream
-from rxstream.errors import ConfigurationError, Disconnected
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected
 from rxstream.events import Event, Finished, Retracted, TextDelta
 from rxstream.observable import Stream
 from rxstream.sinks._dispatch import Dispatch
@@ -94,3 +94,44 @@ async def test_of_several_tracks_there_is_no_one_text() -> None:
         handler.on_event(Finished(reason="stop", source=source))
     with pytest.raises(ConfigurationError, match="several tracks"):
         _ = handler.text
+
+
+@virtual_time
+async def test_who_waits_learns_that_it_was_removed_and_it_is_free_again() -> None:
+    handler = BufferedStreamHandler()
+    subscription = stream(*words("to ", "be")).subscribe(handler)
+    await asyncio.sleep(1.5)
+    subscription.dispose()
+    with pytest.raises(Cancelled, match="removed"):
+        handler.get_response()
+    assert handler.response is not None
+    assert handler.response.text == handler.text == "to "
+    stream(*words("or ", "not")).subscribe(handler)
+    await asyncio.sleep(5)
+    assert handler.get_response() == "or not"
+
+
+@virtual_time
+async def test_so_it_is_where_a_manager_has_it() -> None:
+    handler = BufferedStreamHandler()
+    async with rxstream.StreamManager() as manager:
+        handler_id = manager.register_handler(handler)
+        first = manager.start_stream(stream(*words("to ", "be")))
+        await asyncio.sleep(1.5)
+        manager.unregister_handler(handler_id)
+        with pytest.raises(Cancelled):
+            handler.get_response()
+        second = manager.start_stream(stream(*words("or ", "not")), handlers=[handler])
+        await manager.wait(second)
+        await manager.wait(first)
+        assert handler.get_response() == "or not"
+
+
+async def test_before_its_stream_has_begun_it_blocks_no_loop() -> None:
+    handler = BufferedStreamHandler()
+    async with rxstream.StreamManager() as manager:
+        stream_id = manager.start_stream(["a"], handlers=[handler])
+        with pytest.raises(ConfigurationError, match="block"):
+            handler.get_response(timeout=5)
+        await manager.wait(stream_id)
+        assert handler.get_response() == "a"
