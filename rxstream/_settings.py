@@ -245,10 +245,21 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """A TOML document of dicts, lists, strings, numbers and bools; None, for which TOML has no word, is ``"off"``."""
+    """A TOML document of dicts, lists, strings, numbers and bools; None, for which TOML has no word, is ``"off"``.
+
+    Raises:
+        ConfigurationError: there is a None in a provider's options, whose words are the provider's.
+    """
+    if _has_none(values.get("provider_options", ())):
+        raise ConfigurationError("provider_options: TOML has no word for the None in them")
     lines: list[str] = []
     _table(values, (), lines)
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _has_none(value: Any) -> bool:
+    parts: Any = value.values() if is_mapping(value) else value if is_list(value) else ()
+    return value is None or any(map(_has_none, parts))
 
 
 def _table(values: Mapping[str, Any], way: tuple[str, ...], lines: list[str]) -> None:

@@ -90,7 +90,7 @@ class StreamConfig(Input):
         mode: What a consumer gets; see `Mode`. By default events.
         backpressure: What happens while the consumer is paused or slow. ``hold`` (the default): the source is held. ``buffer``:
             it runs on as far as the buffer reaches. ``drop_oldest``, ``drop_newest``, ``latest``: what is too much is dropped. ``coalesce``:
-            what waits is joined. ``error``: the stream ends. See the ``on_backpressure_…`` operators.
+            what waits is joined; too much of it ends the stream. ``error``: too much ends it. See the ``on_backpressure_…`` operators.
         buffer: How much may wait, in `buffer_unit`; by default 1024, and 1 MiB for ``coalesce``. ``hold`` and ``latest`` have none.
         buffer_unit: ``events`` (the default; in other modes pieces of text), ``tokens`` (items with content), ``characters`` or
             ``bytes`` (of text, as UTF-8; 64 for an item without). ``coalesce`` counts bytes.

@@ -98,6 +98,13 @@ def test_what_is_wrong_says_where_it_is(tmp_path: Path, text: str, env: dict[str
     assert said in str(caught.value)
 
 
+def test_a_none_among_the_words_of_a_provider_is_not_written_as_another_word() -> None:
+    config = StreamConfig(provider_options={"compatible": {"stops": [{"word": None}]}})
+    with pytest.raises(ConfigurationError, match="provider_options: TOML has no word"):
+        config.to_toml()
+    assert StreamConfig.checked(json.loads(config.model_dump_json())) == config
+
+
 def test_a_profile_can_be_taken_back() -> None:
     assert StreamConfig.load(env={"RXSTREAM_PROFILE": "voice"}).mode == "sentence"
     assert StreamConfig.load(profile="off", env={"RXSTREAM_PROFILE": "voice"}).mode == "event"
