@@ -170,7 +170,8 @@ class _LoopThread:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            while not self._run():
+                pass
         finally:
             tasks = asyncio.all_tasks(self.loop)
             for task in tasks:
@@ -178,6 +179,15 @@ class _LoopThread:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
+
+    def _run(self) -> bool:
+        """Whether the loop was stopped; a callback that raises SystemExit ends neither it nor other people's streams."""
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            self.loop.call_exception_handler({"message": "a callback would end the shared loop", "exception": error})
+            return False
+        return True
 
     def stop(self) -> None:
         """Cancel what still runs and wait up to two seconds for sockets to close."""

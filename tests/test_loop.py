@@ -508,3 +508,19 @@ def test_subjects_of_another_thread_reach_the_loop_by_observe_on() -> None:
     )
     subject.on_next(1)
     assert heard.result(10) == "rxstream-loop"
+
+
+def test_a_callback_that_would_end_the_program_does_not_end_the_shared_loop() -> None:
+    thread = module._LoopThread()
+    told: list[object] = []
+    thread.loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    failure = SystemExit(3)
+
+    def leave() -> None:
+        raise failure
+
+    thread.loop.call_soon_threadsafe(leave)
+    assert asyncio.run_coroutine_threadsafe(_running(), thread.loop).result(10) is thread.loop
+    assert told == [failure]
+    thread.stop()
+    assert thread.loop.is_closed()
