@@ -103,7 +103,7 @@ async def test_of_several_tracks_it_waits_for_any() -> None:
     assert places(explained) == {"provider": 6, "network": 1}
 
 
-@pytest.mark.parametrize("steps", [[1, "a", Overloaded("busy")], [1, "a", HANG]])
+@pytest.mark.parametrize("steps", [[1, "a", Overloaded("busy")], [1, "a", HANG], [1, "a"]])
 @virtual_time
 async def test_it_is_known_however_it_ends(steps: list[Step]) -> None:
     explained = explain(Field().track("a", *steps))
