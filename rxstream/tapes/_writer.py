@@ -129,7 +129,7 @@ class TapeFile:
 
     def write(self, line: bytes) -> bool:
         """Write `line`, soon; whether there is room for it."""
-        if self._bytes + len(line) > _WAITING:
+        if self._bytes and self._bytes + len(line) > _WAITING:
             return False
         with self._lock:  # `_put`, for the one case that is there for every event
             wake = not self._waiting

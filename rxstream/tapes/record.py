@@ -56,8 +56,8 @@ from rxstream.tapes.redact import Redactor, Rule
 
 __all__ = ["RequestTape", "Settings", "TapeRecorder"]
 
-_LONGEST_LINE: Final = 1024 * 1024
-"""Bytes of a body without the end of a line that are kept back; then they are written as they are."""
+_LONGEST_LINE: Final = 8 * 1024 * 1024
+"""Bytes of a body without the end of a line that are kept back. Then the tape ends, unless nothing is to be struck out."""
 _event: Final = msgspec.json.Decoder(Event)
 _line: Final = msgspec.json.Decoder(Line)
 _SPARE: Final = 2048
@@ -220,6 +220,11 @@ class TapeRecorder:
             line = Line(t=self.now(), r=number, x=data)
         self._write(encode_line(line))
 
+    def too_long(self) -> None:
+        """A line of a body is so long that its beginning must be written before its end has come."""
+        if not self._redactor.idle:
+            self._cut(f"a line is longer than {_LONGEST_LINE} bytes, and nothing can be struck out of half a line")
+
     def end(self, end: End, error: Exception | None = None, *, then: Callable[[], None] | None = None) -> None:
         """The stream is over: the last line. `then` is called, in any thread, when all is written."""
         if end == "completed" and self._settings.kind == "bytes" and not self._requests:
@@ -325,6 +330,7 @@ class RequestTape:
             self._held.append(rest)
             self._size += len(rest)
         if self._size > _LONGEST_LINE:
+            self._tape.too_long()
             self._write_held()
 
     def end(self, body: BodyEnd, error: Exception | None = None) -> None:

@@ -137,7 +137,8 @@ class Redactor:
             try:
                 before: Any = msgspec.json.decode(payload) if self._wants(payload) else None
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                pass  # then it is text
+                if payload != b"[DONE]":  # half a line, or none of JSON: what is a prompt in it cannot be told
+                    line = self._half(line)
             else:
                 after = self._value(before, "")
                 if after == before:
@@ -146,6 +147,22 @@ class Redactor:
         text = line.decode("utf-8", "surrogateescape")
         struck = self._struck(text)
         return line if struck == text else struck.encode("utf-8", "surrogateescape")
+
+    def _half(self, line: bytes) -> bytes:
+        """Without what may be a prompt, or said, in JSON that has no end."""
+        text = line.decode("utf-8", "surrogateescape")
+        body = text.rstrip("\r\n")
+        at = min((body.find(mark) + len(mark) for mark in _PROMPT_MARKS if mark in body), default=len(body))
+        kept = body[:at] + (_STRUCK if at < len(body) else "") if self._prompts else body
+        if self._text:
+            lead, brace, rest = kept.partition("{")
+            kept = lead + brace + "".join("·" if char.isalnum() else char for char in rest)
+        return (kept + text[len(body) :]).encode("utf-8", "surrogateescape")
+
+    @property
+    def idle(self) -> bool:
+        """Whether all stays as it is."""
+        return self._idle
 
     def _wants(self, data: bytes) -> bool:
         text = data.decode("utf-8", "replace")

@@ -138,8 +138,17 @@ def test_what_has_nothing_to_hide_stays_byte_for_byte() -> None:
 
 def test_json_that_is_none_is_text() -> None:
     redactor = Redactor(["keys", "prompts"], [KEY])
-    assert redactor.body(b'data: {"prompt": "' + b"x" * 10) == b'data: {"prompt": "' + b"x" * 10
-    assert redactor.body(b'{"prompt": sk-abcdefghijkl') == b'{"prompt": ***'
+    assert redactor.body(b'{"a": sk-abcdefghijkl') == b'{"a": ***'
+    assert Redactor(["text", "prompts", "keys"]).body(b"data: [DONE]\n") == b"data: [DONE]\n"
+
+
+def test_half_a_line_says_no_prompt() -> None:
+    """As a connection leaves it that breaks in the midst of one."""
+    redactor = Redactor(["keys", "prompts"], [KEY])
+    assert redactor.body(b'data: {"a":1,"prompt": "xxx') == b'data: {"a":1,"prompt"***'
+    assert redactor.body(b'{"a":"\\"user\\":\\"xxx\r\n') == b'{"a":"\\"user\\"***\r\n'
+    assert redactor.body(b'data: {"a":"xxx') == b'data: {"a":"xxx'
+    assert Redactor(["text"]).body(b'data: {"a":"xxx') == 'data: {"·":"···'.encode()
 
 
 def test_short_keys_and_long_texts() -> None:
