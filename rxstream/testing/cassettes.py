@@ -62,8 +62,8 @@ class Cassette:
 
     def __init__(self, folder: str | Path, *, name: str, recording: bool = False) -> None:
         flag("recording", recording)
-        if not name:
-            raise ConfigurationError("name: must not be empty")
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("name: must be a string, and not empty")
         self.folder = Path(folder)
         self.name = _plain(name)
         self.recording = recording
@@ -74,6 +74,8 @@ class Cassette:
         self._redactor = Redactor(("keys", "prompts"))
 
     def __enter__(self) -> Self:
+        for noted in (self._counts, self._heard, self.files):
+            noted.clear()
         if self.recording:
             self.folder.mkdir(parents=True, exist_ok=True)
         shapes.append(self._shape)

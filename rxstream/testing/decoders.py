@@ -313,6 +313,8 @@ def verify_decoder(
         True
     """
     function("factory", factory)
+    if not isinstance(samples, (Mapping, Sequence)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError("samples: must be a dict or a list of bodies")
     named = dict(samples) if isinstance(samples, Mapping) else {f"sample {n}": body for n, body in enumerate(samples)}
     if not named or not all(type(body) is bytes and body for body in named.values()):
         raise ConfigurationError("samples: at least one body is needed, and each must be bytes")

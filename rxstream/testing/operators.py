@@ -25,7 +25,7 @@ from reactivex import Observable
 
 from rxstream._check import count, function, one_of
 from rxstream.errors import Disconnected
-from rxstream.loop import LoopScheduler
+from rxstream.loop import LoopScheduler, running_loop
 from rxstream.testing._lab import Broken, NotApplicable, WatchedGate
 from rxstream.testing._rules import CheckResult
 from rxstream.testing.marbles import bare
@@ -358,6 +358,8 @@ def verify_operator(
         >>> verify_operator(lambda: rxo.timeouts(idle=60), rounds=5).passed
         True
     """
+    if running_loop() is not None:
+        raise AssertionError("verify_operator() has loops of its own: call it where none is running")
     function("make", make)
     function("key", key)
     one_of("keeps", keeps, ("text", "items", "nothing"))

@@ -11,6 +11,8 @@ import selectors
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+from rxstream.loop import running_loop
+
 __all__ = ["VirtualLoop", "run_virtual", "settle", "virtual_time"]
 
 P = ParamSpec("P")
@@ -71,7 +73,7 @@ def run_virtual(main: Awaitable[T]) -> T:
         main: A coroutine.
 
     Raises:
-        AssertionError: it left a task behind, or waited for what can never come.
+        AssertionError: it left a task behind, or waited for what can never come; or a loop is running already.
 
     Example:
         >>> import asyncio
@@ -81,6 +83,10 @@ def run_virtual(main: Awaitable[T]) -> T:
         >>> run_virtual(main())
         3600.0
     """
+    if running_loop() is not None:
+        if isinstance(main, Coroutine):
+            main.close()
+        raise AssertionError("a loop is running here, and virtual time has one of its own: call it where none is")
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(_alone(main))
 

@@ -162,6 +162,18 @@ def test_a_run_in_which_all_fails_leaves_what_was_recorded(tmp_path: Path) -> No
         assert asked(None).run().text == "Why not?"
 
 
+def test_it_can_be_entered_again(tmp_path: Path) -> None:
+    recording, playing = Cassette(tmp_path, name="test", recording=True), Cassette(tmp_path, name="test")
+    with ChaosServer("Why not?") as server:
+        for _ in range(2):
+            with recording:
+                asked(server).run()
+    for _ in range(2):
+        with playing:
+            assert asked(None).run().text == "Why not?"
+    assert recording.files == playing.files == [tmp_path / "test.compatible-one.1.sse"]
+
+
 def test_what_asks_no_model_is_as_it_was(tmp_path: Path) -> None:
     with Cassette(tmp_path, name="test") as cassette:
         assert rxstream.from_iterable(["Why ", "not?"]).run().text == "Why not?"
@@ -175,7 +187,9 @@ def test_behind_it_models_are_asked_again(tmp_path: Path) -> None:
         assert asked(server).run().text == "Why not?"
 
 
-@pytest.mark.parametrize(("options", "said"), [({"name": ""}, "name"), ({"name": "a", "recording": 1}, "recording")])
+@pytest.mark.parametrize(
+    ("options", "said"), [({"name": ""}, "name"), ({"name": 5}, "name"), ({"name": "a", "recording": 1}, "recording")]
+)
 def test_bad_options_are_refused_by_name(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Cassette(tmp_path, **options)

@@ -285,6 +285,7 @@ def test_what_a_decoder_raises_where_it_is_made_breaks_each_rule() -> None:
     [
         ({"factory": 7}, "factory"),
         ({"samples": []}, "samples"),
+        ({"samples": None}, "samples: must be"),
         ({"samples": {"a": b""}}, "samples"),
         ({"samples": ["text"]}, "samples"),
         ({"rounds": 0}, "rounds"),

@@ -237,6 +237,15 @@ def test_what_is_broken_is_told_with_the_trial_that_showed_it() -> None:
         verify_operator(lambda: ops.skip(1), seed=3, rounds=3)
 
 
+def test_where_a_loop_is_running_it_is_not_the_operator_that_is_blamed() -> None:
+    async def main() -> None:
+        verify_operator(rxo.share, rounds=1)
+
+    with pytest.raises(AssertionError, match="loops of its own") as found:
+        asyncio.run(main())
+    assert not isinstance(found.value, ContractViolation)
+
+
 def test_what_an_operator_raises_breaks_the_rules() -> None:
     def make() -> Operator:
         raise KeyError("no")

@@ -83,6 +83,14 @@ def test_a_wait_for_what_never_comes_fails_it(monkeypatch: pytest.MonkeyPatch) -
     loop.close()
 
 
+def test_where_a_loop_is_running_it_says_so() -> None:
+    async def main() -> None:
+        run_virtual(asyncio.sleep(1))
+
+    with pytest.raises(AssertionError, match="a loop is running here"):
+        asyncio.run(main())
+
+
 def test_it_waits_for_other_threads() -> None:
     async def main() -> str:
         return await asyncio.to_thread(lambda: "from a thread")
