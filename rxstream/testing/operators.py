@@ -351,6 +351,7 @@ def verify_operator(
     Raises:
         ContractViolation: a rule is broken; its message is the table of all rules, with the trial that showed it.
         ConfigurationError: an option is not as described.
+        AssertionError: a loop is running here.
 
     Example:
         >>> from rxstream import operators as rxo
