@@ -30,6 +30,7 @@ class ConsoleStreamHandler(StreamHandler):
         self._given = file
         self._file: IO[str] = file or sys.stdout
         self._said: list[str] = []
+        self._pending = 0  # characters of it that no token has brought yet
         self._attempt = 1
         self._rich: Any = None
 
@@ -51,15 +52,22 @@ class ConsoleStreamHandler(StreamHandler):
                     self._attempt = event.attempt
                     self._said.clear()
                 self._said.append(event.text)
+                self._pending += len(event.text)
         elif isinstance(event, Retracted) and event.attempt == self._attempt and self._said:
-            kept = "".join(self._said)[: event.to_offset]
+            said = "".join(self._said)
+            kept = said[: event.to_offset]
+            shown = len(said) - self._pending
             self._said[:] = [kept]
+            self._pending = max(0, self._pending - (len(said) - len(kept)))
+            if shown <= len(kept):
+                return  # nothing that was to be seen
             self._write("\n(taken back; this stands:)\n", style="dim")
             self._write(self._prefix, style="bold")
             self._write(kept)
 
     def on_token_received(self, token: str, index: int) -> None:  # noqa: ARG002 - in order they come
         """Write it."""
+        self._pending -= len(token)
         self._write(token)
 
     def on_stream_complete(self, full_response: object) -> None:  # noqa: ARG002 - not needed

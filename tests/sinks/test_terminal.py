@@ -8,8 +8,10 @@ import sys
 import pytest
 
 import rxstream
+from rxstream.aggregate import aggregate
 from rxstream.errors import Disconnected
-from rxstream.events import Retracted, TextDelta
+from rxstream.events import Finished, Retracted, TextDelta
+from rxstream.loop import LoopScheduler
 from rxstream.sinks._dispatch import Dispatch
 from rxstream.sinks.handler import HandlerPolicy, StreamMetadata
 from rxstream.sinks.terminal import ConsoleStreamHandler
@@ -91,3 +93,18 @@ async def test_several_streams_do_not_mix() -> None:
     second.on_next(Retracted(to_offset=0))  # it has said nothing
     first.on_completed(rxstream.Response())
     assert file.getvalue() == "> one> \n"
+
+
+WORDS = [(5, " or", "> to be or"), (3, "or", "> to or"), (2, " or", "> to \n(taken back; this stands:)\n> to or")]
+
+
+@pytest.mark.parametrize(("offset", "then", "shown"), WORDS)
+async def test_word_by_word_only_what_was_shown_is_taken_back(offset: int, then: str, shown: str) -> None:
+    """A word that is not whole yet is not on the screen: it is neither taken back nor written twice."""
+    file = io.StringIO()
+    stream = Dispatch(StreamMetadata(), LoopScheduler())
+    stream.add("h", ConsoleStreamHandler("> ", file=file), HandlerPolicy(by="word"))
+    for event in (TextDelta(text="to be"), Retracted(to_offset=offset), TextDelta(text=then)):
+        stream.on_next(event)
+    stream.on_completed(aggregate([Finished(reason="stop")]))
+    assert file.getvalue() == f"{shown}\n"
