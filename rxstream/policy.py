@@ -9,10 +9,10 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rxstream._check import show
 from rxstream._input import Input, is_mapping
@@ -80,9 +80,9 @@ class ErrorPolicy(Input):
 
     action: _Action = "fail"
     retry: Retry | None = None
-    to: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    to: Annotated[Sequence[Annotated[str, Field(min_length=1)]], AfterValidator(tuple)] = ()
     after_output: Literal["fail", "restart", "continue_"] = "fail"
-    on_finish: tuple[_Reason, ...] = ()
+    on_finish: Annotated[Sequence[_Reason], AfterValidator(tuple)] = ()
 
     @classmethod
     def of(cls, given: OnError) -> ErrorPolicy:

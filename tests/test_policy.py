@@ -79,3 +79,12 @@ def test_fields_are_the_operators_options_with_their_defaults() -> None:
         options["after_output"].default,
         options["on_finish"].default,
     )
+
+
+def test_models_are_a_list_that_nobody_changes() -> None:
+    given = ["openai:gpt-5"]
+    policy = ErrorPolicy(action="failover", to=given)
+    given.append("openai:gpt-6")
+    assert policy.to == ("openai:gpt-5",)
+    with pytest.raises(ConfigurationError, match="to: must be a list, not 'openai:gpt-5'"):
+        ErrorPolicy(action="failover", to="openai:gpt-5")
