@@ -75,7 +75,8 @@ class APIModelManager(StreamManager):
 
         Args:
             prompt: A string, a message, or a conversation; see `rxstream.messages`.
-            model_id: ``provider:model``; or a model of the default provider. By default the configuration's ``default_target``.
+            model_id: ``provider:model``; or, where there is a default provider, a model of it, in whose name slashes may be.
+                By default the configuration's ``default_target``.
             params: More arguments of `rxstream.stream`, such as ``{"max_tokens": 100, "temperature": 0}``.
             handlers: Handlers for this answer alone, told after the registered ones.
             metadata: See `rxstream.StreamManager.start_stream`.
@@ -147,5 +148,6 @@ class APIModelManager(StreamManager):
     def _target(self, model_id: str | None) -> str | None:
         if model_id is None or self.default_provider is None:
             return model_id
-        named = any(model_id.partition(sign)[0].lower() in PROVIDERS for sign in ":/" if sign in model_id)
-        return model_id if named else f"{self.default_provider}:{model_id}"
+        # A slash is part of many models' names: openai/gpt-5-mini is one of openrouter's, and not for OpenAI.
+        first, sign, _ = model_id.partition(":")
+        return model_id if sign and first.lower() in PROVIDERS else f"{self.default_provider}:{model_id}"

@@ -67,12 +67,13 @@ def test_asks_the_model_that_is_named_and_tells_the_handlers() -> None:
 
 
 def test_a_default_provider_and_a_default_target() -> None:
+    """A slash is part of a model's name there: nobody else is asked for what stands before it."""
     with APIModelManager(StreamConfig(default_target="openai:gpt-y"), default_provider="Anthropic") as models:
         for model in ("claude-x", "openai-chat:gpt-x", "openai-chat/gpt-z", "odd:1b", None):
             assert models.generate("hello", model, timeout=30).text == "Hello there."
-    assert [body["model"] for _, body in asked] == ["claude-x", "gpt-x", "gpt-z", "odd:1b", "gpt-y"]
+    assert [body["model"] for _, body in asked] == ["claude-x", "gpt-x", "openai-chat/gpt-z", "odd:1b", "gpt-y"]
     assert [path.rpartition("/")[2] for path, _ in asked] == [
-        "messages", "completions", "completions", "messages", "responses",
+        "messages", "completions", "messages", "messages", "responses",
     ]  # fmt: skip
 
 
