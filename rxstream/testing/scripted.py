@@ -105,8 +105,8 @@ class Scripted:
         >>> script = Scripted(["Why ", "not?", DONE])
         >>> Stream.of(script.events()).run().text
         'Why not?'
-        >>> script.opened, script.running
-        (1, 0)
+        >>> script.opened
+        1
     """
 
     def __init__(self, steps: Sequence[Step], *, connect: Sequence[Step] = (), drain: float | None = None) -> None:
