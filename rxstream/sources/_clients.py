@@ -23,9 +23,10 @@ import importlib.util
 import os
 import ssl
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from rxstream.errors import Disconnected, MissingDependency
@@ -207,7 +208,7 @@ def _make_openai(key: ClientKey) -> AsyncOpenAI:
         api_key=key.api_key,
         max_retries=0,
         default_headers=left_out,
-        http_client=http(**_options(key)),
+        http_client=_asks_once(http(**_options(key))),
     )
 
 
@@ -222,8 +223,27 @@ def _make_anthropic(key: ClientKey) -> AsyncAnthropic:
         max_retries=0,
         open_telemetry=False,
         default_headers=left_out,
-        http_client=http(**_options(key)),
+        http_client=_asks_once(http(**_options(key))),
     )
+
+
+def _asks_once(http: Any) -> Any:
+    """`http`, without the second request that aiohttp makes of itself for a GET which was not answered: ours are counted.
+
+    aiohttp has a private switch alone for it; the transport of the SDKs takes a function that makes its session.
+    """
+    for transport in (http._transport, *http._mounts.values()):
+        make = getattr(transport, "get_client", None)
+        if make is not None:
+            transport.client = partial(_session, transport, make)
+    return http
+
+
+def _session(transport: Any, make: Callable[[], Any]) -> Any:
+    transport.client = None
+    session = make()
+    session._retry_connection = False
+    return session
 
 
 def environment_headers(sdk: Literal["openai", "anthropic"]) -> dict[str, str]:

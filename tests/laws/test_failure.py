@@ -178,7 +178,7 @@ def _retried(error: Exception) -> bool:
 def check(case: Case, outcome: Outcome) -> None:
     text, whole = outcome.text, case.script.text
     assert outcome.completed is (outcome.error is None)
-    asked = requests(case, outcome)
+    asked = len(outcome.served)
     assert asked <= case.attempts
     assert bool(outcome.of(Finished)) is outcome.completed, "an end was invented, or lost"
     if outcome.error is not None:
@@ -192,19 +192,6 @@ def check(case: Case, outcome: Outcome) -> None:
     for attempt in {event.attempt for event in outcome.events}:
         numbers = [event.seq for event in outcome.events if event.attempt == attempt and isinstance(event, TextDelta)]
         assert all(one < other for one, other in pairwise(numbers)), "events of an attempt out of order"
-
-
-def requests(case: Case, outcome: Outcome) -> int:
-    """How many we have made. A GET that was not answered aiohttp makes once more of itself (RFC 9112, 9.3.1)."""
-    count, repeated = 0, False
-    for served in outcome.served:
-        if repeated:
-            assert served.request.method == "GET"
-        else:
-            count += 1
-        unanswered = served.request.method == "GET" and served.phase == "connect"
-        repeated = case.transport == "aiohttp" and unanswered and not repeated
-    return count
 
 
 def check_shown(outcome: Outcome) -> None:
