@@ -155,7 +155,7 @@ class Managed(abc.ObserverBase[Event]):
         self._begun = self._loop.time()
         self.metadata = replace(self.metadata, started_at=time.time())
         context, self._context = self._context, contextvars.Context()
-        context.run(self.session.start)
+        context.run(self.session.start, waited=self._queue_time)
 
     async def wait(self) -> Response:
         """Its result, for coroutines on any loop; to give up the wait changes nothing."""

@@ -12,10 +12,10 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias
 
-__all__ = ["Place", "Probe", "spent_in"]
+__all__ = ["Place", "Probe", "Turn", "spent_in"]
 
 Place: TypeAlias = Literal["queue", "setup", "network", "provider", "decoding"]
-"""``queue`` a guard lets the request wait; ``setup`` what the process does once is done; ``network`` the request is
+"""``queue`` a guard, or a manager, lets the request wait; ``setup`` what the process does once is done; ``network`` the request is
 sent, its headers are awaited; ``provider`` more of the body is awaited; ``decoding`` it is turned into events."""
 
 
@@ -34,6 +34,16 @@ class Probe(Protocol):
     def leave(self, place: Place) -> None:
         """It goes on."""
         ...
+
+
+class Turn:
+    """That a stream had to wait before it was subscribed: until its turn came, in the queue of a manager."""
+
+    __slots__ = ("waited",)
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+        """Seconds, while it is being subscribed: for who measures it from then. Later, of another attempt, 0."""
 
 
 @contextmanager

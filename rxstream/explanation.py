@@ -28,7 +28,7 @@ _Where: TypeAlias = Place | Literal["operators", "consumer"]
 
 _PLACES: Final[tuple[_Where, ...]] = ("queue", "setup", "network", "provider", "decoding", "operators", "consumer")
 _WORDS: Final = {
-    "queue": "waiting for guards",
+    "queue": "waiting for guards, or its turn",
     "setup": "loading the SDK, starting the local model",
     "network": "request sent, until the response's headers",
     "provider": "waiting for the model's next bytes",
@@ -44,7 +44,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     total: float
     queue: float = 0.0
-    """Guards let the request wait."""
+    """Guards let the request wait, or the stream waited for its turn in a manager."""
     setup: float = 0.0
     """What a process does once: loading an SDK, starting the local model."""
     network: float = 0.0
@@ -118,8 +118,10 @@ class _Timeline:
         self._emit = observer.on_next
         self._time = on.loop.time
         self._upstream = SingleAssignmentDisposable()
-        self._begun = self._since = self._time()
+        self._since = self._time()
+        self._begun = self._since - on.turn.waited
         self._spent: dict[_Where, float] = dict.fromkeys(_PLACES, 0.0)
+        self._spent["queue"] = on.turn.waited
         self._open: dict[Place, int] = {}
         self._held = on.gate.closed
         self._asked = self._inside = self._over = False

@@ -23,7 +23,7 @@ from reactivex import abc, typing
 from reactivex.disposable import Disposable, MultipleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-from rxstream._probe import Probe
+from rxstream._probe import Probe, Turn
 from rxstream._tap import Tap
 from rxstream.errors import ConfigurationError
 from rxstream.gate import Gate
@@ -44,6 +44,7 @@ class LoopScheduler(PeriodicScheduler):
         gate: What the sources above obey; a new one if not given.
         probes: Who is to be told where the time of the streams above goes.
         taps: Who is to see the bytes that the sources above read.
+        turn: How long it had to wait for its turn.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class LoopScheduler(PeriodicScheduler):
         gate: Gate | None = None,
         probes: tuple[Probe, ...] = (),
         taps: tuple[Tap, ...] = (),
+        turn: Turn | None = None,
     ) -> None:
         super().__init__()
         self.loop = loop if loop is not None else current_loop()
         self.gate = gate if gate is not None else Gate()
         self.probes = probes
         self.taps = taps
+        self.turn = turn if turn is not None else Turn()
 
     @classmethod
     def of(cls, scheduler: abc.SchedulerBase | None) -> LoopScheduler:
@@ -72,15 +75,15 @@ class LoopScheduler(PeriodicScheduler):
 
     def with_gate(self, gate: Gate) -> LoopScheduler:
         """The same loop with another gate, for one track of a combination."""
-        return LoopScheduler(self.loop, gate=gate, probes=self.probes, taps=self.taps)
+        return LoopScheduler(self.loop, gate=gate, probes=self.probes, taps=self.taps, turn=self.turn)
 
     def with_probe(self, probe: Probe) -> LoopScheduler:
         """The same loop and gate with one more who is told where the time goes."""
-        return LoopScheduler(self.loop, gate=self.gate, probes=(*self.probes, probe), taps=self.taps)
+        return LoopScheduler(self.loop, gate=self.gate, probes=(*self.probes, probe), taps=self.taps, turn=self.turn)
 
     def with_tap(self, tap: Tap) -> LoopScheduler:
         """The same loop and gate with one more who sees what the sources above read."""
-        return LoopScheduler(self.loop, gate=self.gate, probes=self.probes, taps=(*self.taps, tap))
+        return LoopScheduler(self.loop, gate=self.gate, probes=self.probes, taps=(*self.taps, tap), turn=self.turn)
 
     def schedule(self, action: typing.ScheduledAction[_S], state: _S | None = None) -> abc.DisposableBase:
         """Run `action` in the loop's next round."""

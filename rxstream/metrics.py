@@ -91,7 +91,7 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     """Of all attempts; None where nothing was reported."""
     queue: float = 0.0
-    """Seconds in which guards let it wait before a request was made."""
+    """Seconds in which guards, or the manager that runs the stream, let it wait before a request was made."""
     pauses: int = 0
     paused: float = 0.0
     """Seconds in which the subscriber's gate was closed: a pause, or a consumer that could not keep up."""

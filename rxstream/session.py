@@ -107,12 +107,17 @@ class StreamSession:
 
     # --- control, any thread --------------------------------------------------------------------------------------------
 
-    def start(self) -> StreamSession:
-        """Subscribe; called by `rxstream.Stream.start`. A second call changes nothing."""
+    def start(self, *, waited: float = 0.0) -> StreamSession:
+        """Subscribe; called by `rxstream.Stream.start`. A second call changes nothing.
+
+        Args:
+            waited: Seconds that it had to wait for this, which are in what is measured of it (`rxstream.operators.meter`).
+        """
         with self._lock:
             if self._status != "inactive":
                 return self
             self._started = self.loop.time()
+            self._scheduler.turn.waited = waited
             self._go("active")
         if self._elsewhere:
             call_on(self.loop, self._subscribe)
@@ -260,6 +265,7 @@ class StreamSession:
         subscription = self._source.subscribe(
             outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
         )
+        self._scheduler.turn.waited = 0.0
         with self._lock:
             self._subscription = subscription
         if self._over:

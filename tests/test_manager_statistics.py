@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import reactivex as rx
+
+import rxstream
+from rxstream import operators as rxo
 from rxstream.errors import Disconnected
 from rxstream.events import TextDelta, UsageReported
 from rxstream.manager import StreamManager
 from rxstream.manager_statistics import ManagerStatistics, Totals
 from rxstream.observable import Stream
+from rxstream.telemetry.memory import MemorySink
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, Scripted, Step, raising
 from tests.support.virtual_loop import virtual_time
@@ -73,3 +79,32 @@ async def test_a_sum_is_not_its_copy() -> None:
         copy.add(manager.get_statistics(name))
         assert (totals.value().streams, copy.value().streams) == ({"completed": 1}, {"completed": 2})
         assert (totals.value().characters, copy.value().characters) == (1, 2)
+
+
+@virtual_time
+async def test_the_queue_is_in_what_meter_and_explain_say_of_a_stream_once() -> None:
+    """Of the attempt, and the tracks, that its turn began; not of one that is made later."""
+    sinks = {name: MemorySink() for name in ("whole", "attempt", "track")}
+    scripts = iter([Scripted([1, raising(Disconnected("gone"))]), Scripted([2, "ab", DONE])])
+    source = rx.defer(lambda _on: next(scripts).events()).pipe(rxo.meter(sinks["attempt"]))
+    attempts = Stream.of(source.pipe(rxo.retry_stream(delay=4, jitter=lambda seconds: seconds)))
+    track = Stream.of(Scripted([1, "c", DONE]).events(), label="track").pipe(rxo.meter(sinks["track"]))
+    explained = rxstream.explain(rxstream.tracks.merge(attempts, track).pipe(rxo.meter(sinks["whole"])))
+    async with StreamManager(max_streams=1) as manager:
+        manager.start_stream(Stream.of(Scripted([3, "x", DONE]).events()))
+        began = time.time()
+        await manager.wait(manager.start_stream(explained))
+        direct = Stream.of(Scripted([1, "c", DONE]).events()).pipe(rxo.meter(sinks["whole"]))
+        await manager.wait(manager.start_stream(direct))
+    whole, alone = sinks["whole"].streams
+    assert (whole.queue, whole.first_event, whole.first_chunk, whole.first_output, whole.duration) == (3, 4, 1, 4, 10)
+    assert whole.opened.started_at < began
+    first, second = sinks["attempt"].streams
+    assert [(each.queue, each.duration) for each in (first, second, *sinks["track"].streams)] == [
+        (3, 4),
+        (0, 2),
+        (3, 4),
+    ]
+    assert (alone.queue, alone.duration) == (0, 1)
+    assert explained.explanation is not None
+    assert (explained.explanation.queue, explained.explanation.total) == (3, 10)

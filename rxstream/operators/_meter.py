@@ -104,7 +104,8 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
                 observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
                 on = LoopScheduler.of(scheduler)
-                return _Meter(_opened(asking, name, request), sinks, stall, observer, on).start(events)
+                opened = _opened(asking, name, request, time.time() - on.turn.waited)
+                return _Meter(opened, sinks, stall, observer, on).start(events)
 
             return Asked(subscribe, through(source, measured), label_of(source))
 
@@ -113,9 +114,9 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
     return metered
 
 
-def _opened(asking: Asking | None, label: str, request: object) -> StreamOpened:
+def _opened(asking: Asking | None, label: str, request: object, started_at: float) -> StreamOpened:
     who = {} if asking is None else asking.key._asdict()
-    return StreamOpened(id=next(_numbers), label=label, started_at=time.time(), request=request, **who)
+    return StreamOpened(id=next(_numbers), label=label, started_at=started_at, request=request, **who)
 
 
 def _call(tell: Callable[..., object], *given: object) -> None:
@@ -140,7 +141,8 @@ class _Meter:
         self._time, self._gate = on.loop.time, on.gate
         self._upstream = SingleAssignmentDisposable()
         self._over = False
-        self._begun = self._last = self._time()
+        self._last = self._time()
+        self._begun = self._last - on.turn.waited
         self._gaps = Sketch()
         self._buckets, self._scale, self._shift = self._gaps.buckets, self._gaps.scale, self._gaps.shift
         self._stall = stall
@@ -161,6 +163,7 @@ class _Meter:
         self._retries = 0
         self._retried: list[Retried] = []
         self._queue = Spells()
+        self._queue.total = on.turn.waited
         self._pause = Spells()
         self._paused_since = self._paused_until = self._unseen = 0.0  # of the pauses since the last output
         tracing = [sink for sink in sinks if isinstance(sink, TracingSink)]
@@ -267,7 +270,7 @@ class _Meter:
 
     def _note_first(self, event: EventBase) -> None:
         now = self._time()
-        after = (event.at if self._begun <= event.at <= now and event.at else now) - self._begun
+        after = (event.at if self._last <= event.at <= now and event.at else now) - self._begun
         if self._first_event is None:
             self._first_event = after
         if type(event) not in _OURS:
