@@ -1,0 +1,275 @@
+"""Settings in layers, from files and the environment, and written down."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rxstream
+from rxstream import StreamConfig
+from rxstream._settings import Layer, merged, to_toml
+from rxstream.errors import ConfigurationError, MissingDependency
+from rxstream.policy import Retry
+from rxstream.stream_config import Mode, RateLimit
+from tests.support.configs import PLANTED, again
+
+# --- which file, and what is in it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "said"),
+    [
+        ("profile = 'voce'", {}, "rxstream.toml: profile='voce': there is none of this name; did you mean 'voice'?"),
+        ("", {"RXSTREAM_PROFILE": "voce"}, "environment: profile='voce'"),
+        ("a = " + "[" * 5000 + "]" * 5000, {}, "rxstream.toml: cannot be read: it is nested too deeply"),
+        ("", {"RXSTREAM_BUFFER": "[" * 100_000}, "environment: a value is nested too deeply"),
+        ("handlers = 5", {}, "rxstream.toml: handlers: must be a list, not 5"),
+        ("mode = 'word'\n\nmode = = 5", {}, "rxstream.toml: cannot be read: Invalid value (at line 3, column 8)"),
+    ],
+)
+def test_what_is_wrong_says_where_it_is(tmp_path: Path, text: str, env: dict[str, str], said: str) -> None:
+    file = tmp_path / "rxstream.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        StreamConfig.load(path=file, env=env)
+    assert said in str(caught.value)
+
+
+def test_a_none_among_the_words_of_a_provider_is_not_written_as_another_word() -> None:
+    config = StreamConfig(provider_options={"compatible": {"stops": [{"word": None}]}})
+    with pytest.raises(ConfigurationError, match="provider_options: TOML has no word"):
+        config.to_toml()
+    assert StreamConfig.checked(json.loads(config.model_dump_json())) == config
+
+
+def test_a_profile_can_be_taken_back() -> None:
+    assert StreamConfig.load(env={"RXSTREAM_PROFILE": "voice"}).mode == "sentence"
+    assert StreamConfig.load(profile="off", env={"RXSTREAM_PROFILE": "voice"}).mode == "event"
+    assert StreamConfig.load(env={"RXSTREAM_PROFILE": "off"}).mode == "event"
+
+
+def test_the_environment_takes_back_the_profile_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("profile = 'voice'")
+    assert StreamConfig.load(path=file, env={}).mode == "sentence"
+    assert StreamConfig.load(path=file, env={"RXSTREAM_PROFILE": "off"}).mode == "event"
+
+
+def test_a_folder_is_no_file_and_what_is_no_path_and_no_dict_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="path: there is no file"):
+        StreamConfig.load(path=tmp_path, env={})  # which would have been read as nothing
+    with pytest.raises(ConfigurationError, match="path=5: "):
+        StreamConfig.load(path=5, env={})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="env=a list: "):
+        StreamConfig.load(env=["a"])  # type: ignore[arg-type]
+
+
+# --- where it comes from ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'profile = "voice"\nmax_concurrent = 3\n[timeouts]\nidle = 7\nfirst_output = 9\nconnect = "off"\n'
+        '[provider_options.local]\ntop_k = 4\n[api_keys]\nopenai = "from-the-file"\n'
+    )
+    return path
+
+
+def test_the_later_goes_over_the_earlier(file: Path) -> None:
+    """Defaults, profile, file, environment, arguments; and it is known which it was."""
+    env = {"RXSTREAM_TIMEOUTS__FIRST_OUTPUT": "11", "RXSTREAM_TIMEOUTS__TOTAL": "99", "RXSTREAM_LOCAL_MODEL": "x"}
+    config = StreamConfig.load(path=file, env=env, timeouts={"total": 100})
+    clocks = config.timeouts
+    assert (clocks.connect, clocks.first_event, clocks.first_output, clocks.idle, clocks.total) == (
+        None,
+        120,
+        11,
+        7,
+        100,
+    )
+    assert {path: config.origins[path] for path in ("mode", "timeouts.first_event", "timeouts.connect")} == {
+        "mode": "profile voice",
+        "timeouts.first_event": "default",
+        "timeouts.connect": "mine.toml",
+    }
+    assert config.origins["timeouts.first_output"] == "environment"
+    assert config.origins["timeouts.total"] == "argument"
+    assert config.origins["provider_options.local.top_k"] == "mine.toml"
+
+
+@pytest.mark.parametrize(
+    ("argument", "variable", "mode", "action"),
+    [
+        (None, None, "sentence", "retry"),
+        (None, "reliable", "event", "retry"),
+        ("notebook", "reliable", "event", "retry"),
+    ],
+)
+def test_the_profile_can_be_named_in_each(
+    file: Path, argument: str | None, variable: str | None, mode: str, action: str
+) -> None:
+    env = {} if variable is None else {"RXSTREAM_PROFILE": variable}
+    config = StreamConfig.load(profile=argument, path=file, env=env)
+    assert (config.mode, config.on_error.action) == (mode, action)
+    assert config.origins["on_error.action"] == f"profile {argument or variable or 'voice'}"
+
+
+@pytest.mark.parametrize(
+    ("env", "values"),
+    [
+        ({"RXSTREAM_TIMEOUTS": "30", "RXSTREAM_TIMEOUTS__IDLE": "5"}, {"timeouts": {"total": 30, "idle": 5}}),
+        ({"rxstream_mode": "word"}, {"mode": "word"}),
+        ({"RXSTREAM_TIMEOUTS": '{"idle": 5}'}, {"timeouts": {"idle": 5}}),
+        ({"RXSTREAM_TIMEOUTS__IDLE": "off"}, {"timeouts": {"idle": None}}),
+        ({"RXSTREAM_TIMEOUTS__IDLE": "null"}, {"timeouts": {"idle": None}}),
+        ({"RXSTREAM_ON_ERROR": "retry", "RXSTREAM_ON_ERROR__RETRY__ATTEMPTS": "9"}, {"on_error": Retry(attempts=9)}),
+        (
+            {"RXSTREAM_ON_ERROR": "failover", "RXSTREAM_ON_ERROR__TO": '["local:smollm2"]'},
+            {"on_error": {"action": "failover", "to": ["local:smollm2"]}},
+        ),
+        ({"RXSTREAM_DEFAULT_TARGET": "ollama:llama3.2:1b"}, {"default_target": "ollama:llama3.2:1b"}),
+        (
+            {"RXSTREAM_PROVIDER_OPTIONS__OPENAI_CHAT__METADATA": '{"A": "b"}'},
+            {"provider_options": {"openai-chat": {"metadata": {"A": "b"}}}},
+        ),
+        ({"RXSTREAM_API_KEYS__XAI": "123"}, {"api_keys": {"xai": "123"}}),
+        ({"RXSTREAM_MODE": "", "RXSTREAM_RECORDINGS": "somewhere", "HOME": "x"}, {}),
+    ],
+)
+def test_variables_of_the_environment(env: dict[str, str], values: dict[str, Any]) -> None:
+    assert StreamConfig.load(env=env) == StreamConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"env": {"RXSTREAM_TIMEOUT__IDLE": "5"}}, "RXSTREAM_TIMEOUT__IDLE: there is no such variable; did you mean RXSTREAM_TIMEOUTS__IDLE?"),
+        ({"env": {"RXSTREAM_TIMEOUTS__IDEL": "5"}}, "environment: timeouts: unknown key 'idel'"),
+        ({"env": {"RXSTREAM_PROFILE": "voise"}}, "did you mean 'voice'?"),
+        ({"timeouts": {"idle": 0}, "env": {}}, "argument: timeouts.idle: "),
+        ({"path": "nowhere/other.toml", "env": {}}, "path: there is no file 'other.toml' where it says"),
+    ],
+)  # fmt: skip
+def test_who_said_what_does_not_fit_is_told(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        StreamConfig.load(**options)
+    assert said in str(caught.value)
+
+
+def test_only_the_whole_need_fit_together(tmp_path: Path) -> None:
+    """A file may say how often, and the environment whether."""
+    path = tmp_path / "mine.toml"
+    path.write_text("buffer = 9\n[on_error.retry]\nattempts = 4")
+    env = {"RXSTREAM_ON_ERROR": "retry", "RXSTREAM_BACKPRESSURE": "buffer"}
+    config = StreamConfig.load(path=path, env=env)
+    assert (config.on_error.retries, config.buffer) == (Retry(attempts=4), 9)
+    with pytest.raises(ConfigurationError, match=r"mine\.toml: on_error: retry: is given, but the action is fail"):
+        StreamConfig.load(path=path, env={})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("mode = ", "mine.toml: cannot be read"), ("[timeouts]\nidel = 3", "mine.toml: timeouts: unknown key 'idel'")],
+)
+def test_a_file_that_is_wrong_is_told_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        StreamConfig.load(path=path, env={})
+    assert said in str(caught.value)
+
+
+def test_the_file_in_the_current_folder_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    assert StreamConfig.load(env={}) == StreamConfig()
+    file.rename(file.with_name("rxstream.toml"))
+    monkeypatch.setenv("RXSTREAM_MAX_CONCURRENT", "5")
+    assert StreamConfig.load().max_concurrent == 5
+    assert StreamConfig.load(env={}).max_concurrent == 3
+
+
+def test_without_pydantic_settings_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile needs it not."""
+    monkeypatch.setitem(sys.modules, "pydantic_settings", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rxstream\[settings\]'"):
+        StreamConfig.load(env={})
+    assert StreamConfig.from_profile("voice").mode == "sentence"
+
+
+# --- writing it down -------------------------------------------------------------------------------------------------
+
+clocks = st.dictionaries(
+    st.sampled_from(["connect", "first_event", "first_output", "idle", "step", "total"]),
+    st.none() | st.floats(1e-3, 1e9),
+)
+options = st.dictionaries(
+    st.text(min_size=1).filter(lambda name: name not in rxstream.provider_options._OURS and name != "stream"),
+    st.recursive(st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=5),
+    max_size=4,
+)  # fmt: skip
+configs = st.fixed_dictionaries(
+    {},
+    optional={
+        "mode": st.sampled_from(get_args(Mode)),
+        "timeouts": clocks,
+        "max_concurrent": st.none() | st.integers(1, 99),
+        "on_error": st.sampled_from(["fail", "retry", {"action": "failover", "to": ["local:smollm2", "openai:m"]}]),
+        "rate_limits": st.none() | st.builds(RateLimit, requests_per_minute=st.none() | st.floats(1, 1e6)),
+        "provider_options": st.builds(lambda body: {"groq": body, "local": {"top_k": 4}}, options),
+        "default_target": st.none() | st.just("local:smollm2"),
+        "api_keys": st.just({"openai": PLANTED}),
+    },
+)
+
+
+@given(configs)
+def test_what_is_written_down_is_read_again(values: dict[str, Any]) -> None:
+    """As JSON and as TOML, all but the keys."""
+    config = StreamConfig(**values)
+    public = config.replace(api_keys=None)
+    assert StreamConfig.checked(json.loads(config.model_dump_json())) == public
+    assert StreamConfig.checked(tomllib.loads(config.to_toml())) == public
+    assert again(config) == config == copy.deepcopy(config)
+
+
+def test_what_toml_says() -> None:
+    assert to_toml({}) == ""
+    config = StreamConfig(
+        mode="word", timeouts={"idle": None, "total": 5}, provider_options={"openai": {"store": True}}
+    )
+    assert config.to_toml() == (
+        'mode = "word"\n\n[timeouts]\nidle = "off"\ntotal = 5.0\n\n[provider_options.openai]\nstore = true\n'
+    )
+
+
+def test_a_table_of_where_each_value_came_from() -> None:
+    lines = StreamConfig.from_profile("voice", timeouts={"idle": 4}).explain().splitlines()
+    assert lines[0].split() == ["setting", "value", "from"]
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines[1:]}
+    assert rows["mode"] == ["'sentence'", "profile voice"]
+    assert rows["timeouts.idle"] == ["4.0", "argument"]
+    assert rows["limits.events"] == ["None", "default"]
+    assert rows["handlers"] == ["0", "default"]
+    assert len({line.rindex(line.split(maxsplit=2)[2]) for line in lines}) == 1  # a column
+
+
+@given(st.lists(clocks, max_size=4))
+def test_layers_lie_over_each_other_value_by_value(layers: list[dict[str, float | None]]) -> None:
+    """Each value is the last that was said, and its origin is who said it."""
+    said = [Layer(f"layer {number}", {"timeouts": layer}) for number, layer in enumerate(layers)]
+    values, origins = merged(said)
+    assert values.get("timeouts", {}) == {name: value for layer in layers for name, value in layer.items()}
+    last = {name: f"layer {number}" for number, layer in enumerate(layers) for name in layer}
+    assert {path: origin for path, origin in origins.items() if "." in path} == {
+        f"timeouts.{name}": origin for name, origin in last.items()
+    }
