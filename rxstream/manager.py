@@ -62,7 +62,7 @@ class StreamManager:
 
     Args:
         config: Its ``handlers`` are registered, for tokens as its ``mode`` says; its ``max_concurrent`` and ``max_waiting`` are the
-            defaults of what follows.
+            defaults of what follows. Its ``backpressure`` is about the one consumer of a stream, and no policy of a handler.
         max_streams: Streams that may run at a time; None for any number. Others wait, ``inactive``, and begin in their order.
         max_waiting: Streams that may wait, by default 1024; the next one is refused with `rxstream.errors.BulkheadFull`.
         keep: Streams that have ended whose status, result and figures are kept; the oldest are forgotten.

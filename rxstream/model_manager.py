@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from rxstream._check import instance
 from rxstream.loop import refuse_to_block
 from rxstream.manager import StreamManager
 from rxstream.providers import PROVIDERS, provider
@@ -54,12 +53,11 @@ class APIModelManager(StreamManager):
         keep: int = 1000,
         replay: int = 0,
     ) -> None:
-        instance("config", config, StreamConfig)
-        self.config = config or StreamConfig()
-        """How models are asked."""
         self.default_provider = None if default_provider is None else provider(default_provider).name
         """Whose model is meant by a name that names no provider."""
-        super().__init__(self.config, max_streams=max_streams, max_waiting=max_waiting, keep=keep, replay=replay)
+        super().__init__(config, max_streams=max_streams, max_waiting=max_waiting, keep=keep, replay=replay)
+        self.config = config or StreamConfig()
+        """How models are asked."""
 
     def generate_stream_with_handlers(
         self,
