@@ -1,0 +1,319 @@
+"""One stream of a manager: who is told what, in which order; and the law of its states, against a model of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import reactivex as rx
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import rxstream
+from rxstream.errors import (
+    BulkheadFull,
+    Cancelled,
+    Disconnected,
+)
+from rxstream.events import Event, Retrying, TextDelta
+from rxstream.manager import StreamManager
+from rxstream.manager_events import StreamEvent
+from rxstream.observable import Stream
+from rxstream.sinks.handler import StreamHandler, StreamMetadata
+from tests.support.managing import Diary, check_order, handler, scripted
+from tests.support.scripted import DONE, Scripted, Step, raising
+from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+
+
+@virtual_time
+async def test_runs_a_stream_and_tells_its_handlers() -> None:
+    async with StreamManager() as manager:
+        diary, own = Diary(), Diary()
+        manager.register_handler(diary)
+        name = manager.start_stream(scripted("a", "b"), handlers=[own])
+        assert (name, manager.get_stream_status(name)) == ("stream-1", "active")
+        response = await manager.wait(name)
+        assert (response.text, manager.get_stream_status(name)) == ("ab", "completed")
+        assert manager.get_result(name) is response
+        assert diary.told == own.told == [("start", name), ("a", 0), ("b", 1), ("complete", "ab")]
+
+
+@virtual_time
+async def test_pause_resume_and_cancel_do_what_is_legal_and_say_whether_they_did() -> None:
+    async with StreamManager() as manager:
+        diary = Diary()
+        name = manager.start_stream(scripted("a", "b", "c"), handlers=[diary])
+        await asyncio.sleep(1.5)
+        assert (manager.resume_stream(name), manager.pause_stream(name), manager.pause_stream(name)) == (
+            False, True, False,
+        )  # fmt: skip
+        await asyncio.sleep(10)
+        assert manager.get_stream_status(name) == "paused"
+        assert (manager.resume_stream(name), manager.resume_stream(name)) == (True, False)
+        await asyncio.sleep(0.5)
+        assert (manager.cancel_stream(name, "enough"), manager.cancel_stream(name)) == (True, False)
+        assert (manager.pause_stream(name), manager.resume_stream(name)) == (False, False)
+        with pytest.raises(Cancelled, match="enough") as caught:
+            await manager.wait(name)
+        assert caught.value.partial is not None
+        told = [
+            ("start", name),
+            ("a", 0),
+            ("pause",),
+            ("resume",),
+            ("b", 1),
+            ("cancel", "enough"),
+            ("error", "Cancelled"),
+        ]
+        assert (diary.told, caught.value.partial.text) == (told, "ab")
+
+
+@virtual_time
+async def test_a_failure_is_the_stream_s_own() -> None:
+    async with StreamManager() as manager:
+        bad = manager.start_stream(Stream.of(Scripted([1, "a", raising(Disconnected("gone"))]).events()))
+        good = manager.start_stream(scripted("x", "y"))
+        assert (await manager.wait(good)).text == "y" or (await manager.wait(good)).text == "xy"
+        with pytest.raises(Disconnected):
+            manager.get_result(bad)
+        assert manager.streams() == {bad: "error", good: "completed"}
+        assert manager.get_statistics(bad).errors == 1
+        assert isinstance(manager.session(bad).error, Disconnected)
+
+
+@virtual_time
+async def test_what_a_handler_does_to_its_stream_is_told_when_all_have_heard() -> None:
+    """Nothing is told within something else's telling: every handler sees the same order."""
+    async with StreamManager() as manager:
+        diary = Diary()
+
+        class Impatient(StreamHandler):
+            def on_token_received(self, token: str, index: int) -> None:
+                if index == 0:
+                    assert manager.pause_stream("s")
+                    assert manager.resume_stream("s")
+                else:
+                    assert manager.cancel_stream("s", token)
+
+        manager.register_handler(Impatient())
+        manager.register_handler(diary)
+        name = manager.start_stream(scripted("a", "b", "c"), stream_id="s")
+        with pytest.raises(Cancelled):
+            await manager.wait(name)
+        told = [("start", "s"), ("a", 0), ("pause",), ("resume",), ("b", 1), ("cancel", "b"), ("error", "Cancelled")]
+        assert diary.told == told
+
+
+@virtual_time
+async def test_cancelled_by_a_handler_at_its_start_nothing_more_is_told() -> None:
+    async with StreamManager() as manager:
+
+        class No(Diary):
+            def on_stream_start(self, metadata: StreamMetadata) -> None:
+                super().on_stream_start(metadata)
+                manager.cancel_stream(metadata.stream_id)
+
+        for source in (scripted("a"), rx.of(TextDelta(text="a"))):
+            diary = No()
+            name = manager.start_stream(source, handlers=[diary])
+            with pytest.raises(Cancelled):
+                await manager.wait(name)
+            assert diary.told == [("start", name), ("cancel", ""), ("error", "Cancelled")]
+
+
+@virtual_time
+async def test_what_a_handler_makes_its_source_emit_is_told_when_all_have_heard() -> None:
+    source: rx.Subject[Event] = rx.Subject()
+
+    class Eager(StreamHandler):
+        def on_stream_start(self, metadata: StreamMetadata) -> None:
+            source.on_next(TextDelta(text="a"))
+
+        def on_token_received(self, token: str, index: int) -> None:
+            if index == 0:
+                source.on_next(TextDelta(text="b"))
+
+        def on_pause(self) -> None:
+            assert manager.resume_stream("s")
+
+        def on_resume(self) -> None:
+            source.on_next(TextDelta(text="c"))
+            source.on_completed()
+
+    async with StreamManager() as manager:
+        diary = Diary()
+        for each in (Eager(), diary):
+            manager.register_handler(each)
+        manager.start_stream(source, stream_id="s")
+        await settle()
+        manager.pause_stream("s")
+        assert (await manager.wait("s")).text == "abc"
+        told = [("start", "s"), ("a", 0), ("b", 1), ("pause",), ("resume",), ("c", 2), ("complete", "abc")]
+        assert diary.told == told
+        failing = handler(on_event=lambda _: 1 / 0, on_stream_start=lambda _: other.on_next(TextDelta(text="a")))
+        manager.register_handler(failing, on_failure="raise", streams=lambda metadata: metadata.stream_id == "t")
+        other: rx.Subject[Event] = rx.Subject()
+        manager.start_stream(other, stream_id="t")
+        with pytest.raises(ZeroDivisionError):
+            await manager.wait("t")
+
+
+@virtual_time
+async def test_a_combination_of_tracks_has_a_choice_for_each() -> None:
+    async with StreamManager() as manager:
+        diary = Diary()
+        both = rxstream.tracks.merge(rxstream.from_iterable(["a", "b"]), rxstream.from_iterable(["c"]))
+        response = await manager.wait(manager.start_stream(both, handlers=[diary]))
+        assert sorted(choice.text for choice in response.choices) == ["ab", "c"]
+        assert [choice.index for choice in response.choices] == [0, 1]
+        assert diary.told[-1] == ("complete", response.text)
+
+
+@virtual_time
+async def test_progress_is_told() -> None:
+    values: list[Any] = []
+    async with StreamManager() as manager:
+        name = manager.start_stream(scripted("a", "b"), handlers=[handler(on_progress=values.append)])
+        await manager.wait(name)
+    assert values[-1].done
+
+
+@virtual_time
+async def test_failed_attempts_are_errors_of_a_stream_that_completes() -> None:
+    asked = rxstream.errors.Overloaded("busy").info()
+    async with StreamManager() as manager:
+        script: list[Step] = [1, (Retrying(error=asked),), "a", DONE]
+        name = manager.start_stream(Stream.of(Scripted(script).events()))
+        await manager.wait(name)
+        figures = manager.get_statistics(name)
+        assert (figures.status, figures.errors, figures.time_to_first_output) == ("completed", 1, 1)
+
+
+def test_a_cancellation_that_a_handler_raises_is_no_end_of_the_stream() -> None:
+    def raises(_event: Event) -> None:
+        raise asyncio.CancelledError
+
+    with StreamManager() as manager:
+        manager.register_handler(raises)
+        stream_id = manager.start_stream(["a"])
+        assert manager.get_result(stream_id, timeout=5).text == "a"
+        assert manager.statistics.handler_failures == 3
+
+
+class Streams(RuleBasedStateMachine):
+    """The manager against a model: who runs, who waits, and every status, after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualLoop()
+        self.model: dict[str, str] = {}
+        self.sources: dict[str, rx.Subject[Event]] = {}
+        self.ending: dict[str, str] = {}
+        self.length: dict[str, int] = {}
+        self.queue: list[str] = []
+        self.told: list[StreamEvent] = []
+
+    def do(self, method: str, *arguments: Any, **options: Any) -> Any:
+        async def call() -> Any:
+            result = getattr(self.manager, method)(*arguments, **options)
+            await settle()
+            return result
+
+        return self.loop.run_until_complete(call())
+
+    @initialize(places=st.integers(1, 3))
+    def begin(self, places: int) -> None:
+        self.places = places
+
+        async def make() -> None:
+            self.manager = StreamManager(max_streams=places, max_waiting=4)
+            self.manager.events.subscribe(self.told.append)
+
+        self.loop.run_until_complete(make())
+
+    def promote(self) -> None:
+        while self.queue and sum(status in ("active", "paused") for status in self.model.values()) < self.places:
+            self.model[self.queue.pop(0)] = "active"
+
+    @rule()
+    def start(self) -> None:
+        name = f"s{len(self.model)}"
+        if len(self.queue) == 4:
+            with pytest.raises(BulkheadFull):
+                self.do("start_stream", rx.never(), stream_id=name)
+            return
+        self.sources[name] = rx.Subject()
+        assert self.do("start_stream", self.sources[name], stream_id=name) == name
+        self.model[name] = "inactive"
+        self.queue.append(name)
+        self.promote()
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), what=st.sampled_from(("next", "next", "next", "completed", "error")))
+    def emit(self, data: st.DataObject, what: str) -> None:
+        """What comes in a pause is told when it is over, the end too."""
+        name = data.draw(st.sampled_from(sorted(self.model)))
+
+        async def push() -> None:
+            source = self.sources[name]
+            if what == "next":
+                source.on_next(TextDelta(text="a"))
+            elif what == "completed":
+                source.on_completed()
+            else:
+                source.on_error(Disconnected("gone"))
+            await settle()
+
+        if self.model[name] in ("active", "paused") and name not in self.ending:
+            self.loop.run_until_complete(push())
+            if what == "next":
+                self.length[name] = self.length.get(name, 0) + 1
+            else:
+                self.ending[name] = what
+            self.end(name)
+
+    def end(self, name: str) -> None:
+        if self.model[name] == "active":
+            self.model[name] = self.ending.get(name, "active")
+            self.promote()
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), action=st.sampled_from(("pause", "resume", "cancel")))
+    def act(self, data: st.DataObject, action: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        new = {
+            ("active", "pause"): "paused",
+            ("paused", "resume"): "active",
+            ("inactive", "cancel"): "cancelled",
+            ("active", "cancel"): "cancelled",
+            ("paused", "cancel"): "cancelled",
+        }.get((self.model[name], action))
+        assert self.do(f"{action}_stream", name) is (new is not None)
+        if new is not None:
+            self.model[name] = new
+            if new == "cancelled" and name in self.queue:
+                self.queue.remove(name)
+            self.end(name)
+            self.promote()
+
+    @invariant()
+    def agrees(self) -> None:
+        if hasattr(self, "manager"):
+            assert self.manager.streams() == self.model
+            for name, status in self.model.items():
+                if status in ("completed", "error"):
+                    assert len(self.manager.session(name).partial.text) == self.length.get(name, 0)
+
+    def teardown(self) -> None:
+        if hasattr(self, "manager"):
+            self.loop.run_until_complete(self.manager.aclose())
+            self.loop.run_until_complete(settle())
+            check_order(self.told, len(self.model))
+            assert not asyncio.all_tasks(self.loop)
+        self.loop.close()
+
+
+TestStreams = Streams.TestCase
+TestStreams.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
