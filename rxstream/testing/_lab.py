@@ -36,6 +36,7 @@ __all__ = [
     "WatchedGate",
     "depth",
     "essence",
+    "must",
 ]
 
 
@@ -53,6 +54,12 @@ class Unmade(Exception):
 
 class Planted(Exception):
     """Raised by an observer, to see what comes of it."""
+
+
+def must(condition: object, complaint: str) -> None:
+    """The rule is broken if `condition` does not hold."""
+    if not condition:
+        raise Broken(complaint)
 
 
 def essence(item: Any) -> object:
@@ -323,8 +330,7 @@ class Lab:
 
     def must(self, condition: object, complaint: str) -> None:
         """The rule is broken if `condition` does not hold."""
-        if not condition:
-            raise Broken(complaint)
+        must(condition, complaint)
 
     def same(self, probe: Probe, expected: Probe, *, whose: str) -> None:
         """The rule is broken unless both were told of the same items in the same order."""

@@ -15,15 +15,14 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-from rxstream._check import count, function, one_of
+from rxstream._check import count, function
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import Event, Finished, decode, encode, is_content
 from rxstream.testing._broken import broken, cut, cuttings
-from rxstream.testing._lab import Broken, NotApplicable
-from rxstream.testing._rules import CheckResult
-from rxstream.testing.verify import ContractViolation, Verification
+from rxstream.testing._lab import Broken, NotApplicable, must
+from rxstream.testing.verify import Verification, verified
 from rxstream.typing import Decoder
 
 __all__ = ["verify_decoder"]
@@ -81,11 +80,6 @@ def _read(decoder: Decoder, pieces: Sequence[bytes]) -> _Reading:
     return _Reading(events, None)
 
 
-def _must(condition: object, complaint: str) -> None:
-    if not condition:
-        raise Broken(complaint)
-
-
 def _same(ours: _Reading, theirs: _Reading, where: str) -> None:
     """The rule is broken unless both are the same events, and the same kind of end."""
     if ours.essence == theirs.essence:
@@ -105,7 +99,7 @@ def _same(ours: _Reading, theirs: _Reading, where: str) -> None:
 def _reads(subject: _Subject) -> None:
     for name, body in subject.samples.items():
         reading = _read(subject.make(), [body])
-        _must(reading.events, f"{name}: no event, and {reading.error!r}")
+        must(reading.events, f"{name}: no event, and {reading.error!r}")
 
 
 def _any_cutting(subject: _Subject) -> None:
@@ -153,7 +147,7 @@ def _shown_failures(subject: _Subject) -> None:
             decoder.feed(b"\n")
         except StreamError as error:
             raised = error
-        _must(raised is shown, f"{name}: `failure` was {shown!r}, and the next call raised {raised!r}")
+        must(raised is shown, f"{name}: `failure` was {shown!r}, and the next call raised {raised!r}")
 
 
 def _no_invented_end(subject: _Subject) -> None:
@@ -163,9 +157,9 @@ def _no_invented_end(subject: _Subject) -> None:
             reading = _read(subject.make(), [body[:at]])
             ended = bool(reading.events) and isinstance(reading.events[-1], Finished)
             where = f"{name}, cut off after {at} bytes"
-            _must(reading.error or ended, f"{where}: close() raised nothing, without a Finished")
+            must(reading.error or ended, f"{where}: close() raised nothing, without a Finished")
             given = sum(map(is_content, reading.events))
-            _must(reading.error or given >= due, f"{where}: a Finished, with {given} of {due} events of content")
+            must(reading.error or given >= due, f"{where}: a Finished, with {given} of {due} events of content")
 
 
 def _nothing_after_the_end(subject: _Subject) -> None:
@@ -183,7 +177,7 @@ def _nothing_after_the_end(subject: _Subject) -> None:
             more = decoder.feed(body)
         except StreamError as error:
             raise Broken(f"{name}: after the end it raised {error!r}") from error
-        _must(not more, f"{name}: after the end it gave {len(more)} events more")
+        must(not more, f"{name}: after the end it gave {len(more)} events more")
     if not finished:
         raise NotApplicable("no sample has the provider's mark of the end")
 
@@ -192,14 +186,14 @@ def _one_finished(subject: _Subject) -> None:
     for name, body in [*subject.samples.items(), *subject.broken()]:
         events = _read(subject.make(), [body]).events
         places = [number for number, event in enumerate(events) if isinstance(event, Finished)]
-        _must(places in ([], [len(events) - 1]), f"{name}: Finished is number {places} of {len(events)} events")
+        must(places in ([], [len(events) - 1]), f"{name}: Finished is number {places} of {len(events)} events")
 
 
 def _leaves_stamps(subject: _Subject) -> None:
     for name, body in subject.samples.items():
         for event in _read(subject.make(), [body]).events:
             stamps = (event.source, event.attempt, event.seq, event.at)
-            _must(stamps == ("", 1, 0, 0.0), f"{name}: {type(event).__name__} has {stamps}")
+            must(stamps == ("", 1, 0, 0.0), f"{name}: {type(event).__name__} has {stamps}")
 
 
 def _can_be_written(subject: _Subject) -> None:
@@ -209,13 +203,13 @@ def _can_be_written(subject: _Subject) -> None:
                 again = decode(encode(event))
             except Exception as error:
                 raise Broken(f"{name}: {type(event).__name__} cannot be written and read: {error}") from error
-            _must(again == event, f"{name}: {type(event).__name__} is another one when it is read again")
+            must(again == event, f"{name}: {type(event).__name__} is another one when it is read again")
 
 
 def _apart(subject: _Subject) -> None:
     for name, body in subject.samples.items():
         alone = _read(subject.make(), [body]).events
-        _must(alone, f"{name}: of a decoder made after others comes nothing")
+        must(alone, f"{name}: of a decoder made after others comes nothing")
         for step in (1, 5):
             decoders = (subject.make(), subject.make())
             events: tuple[list[Event], ...] = ([], [])
@@ -229,7 +223,7 @@ def _apart(subject: _Subject) -> None:
                 if failed:
                     break
             right = all(given == alone[: len(given)] for given in events) and len({len(given) for given in events}) == 1
-            _must(right, f"{name}: two decoders that read it at once do not give what one gives")
+            must(right, f"{name}: two decoders that read it at once do not give what one gives")
 
 
 def _linear(subject: _Subject) -> None:
@@ -254,14 +248,13 @@ def _linear(subject: _Subject) -> None:
         return best
 
     once, four_times = seconds(_LONG), seconds(4 * _LONG)
-    _must(
+    must(
         four_times < _LINEAR * max(once, 0.002),
         f"an event of {_LONG} bytes took {once:.4f} s, one of {4 * _LONG} {four_times:.4f} s",
     )
 
 
-_Rule: TypeAlias = tuple[str, str, Callable[[_Subject], None]]
-_RULES: Final[Sequence[_Rule]] = (
+_RULES: Final[Sequence[tuple[str, str, Callable[[_Subject], None]]]] = (
     ("D.1", "it reads the samples", _reads),
     ("D.2", "however the bytes are cut, the events and the end are the same", _any_cutting),
     ("D.3", "an empty piece changes nothing", _empty_pieces),
@@ -301,8 +294,9 @@ def verify_decoder(
         exempt: Rules that it need not keep, by number, such as ``{"D.8": "it has no mark"}``, and why.
 
     Raises:
-        ContractViolation: a rule is broken; its message is the table of all rules.
+        ContractViolation: a rule is broken; its message is the table of all rules. What the decoder raised is its cause.
         ConfigurationError: an option is not as described.
+        Exception: what `factory` raises, at its first call.
 
     Example:
         >>> from rxstream.providers import decoder_for
@@ -318,26 +312,5 @@ def verify_decoder(
     named = dict(samples) if isinstance(samples, Mapping) else {f"sample {n}": body for n, body in enumerate(samples)}
     if not named or not all(type(body) is bytes and body for body in named.values()):
         raise ConfigurationError("samples: at least one body is needed, and each must be bytes")
-    excused = dict(exempt or {})
-    for number in excused:
-        one_of("exempt", number, [rule for rule, _, _ in _RULES])
-    subject = _Subject(factory, named, count("rounds", rounds), seed)
-    verification = Verification(tuple(_result(rule, subject, excused) for rule in _RULES))
-    if not verification.passed:
-        raise ContractViolation(verification)
-    return verification
-
-
-def _result(rule: _Rule, subject: _Subject, excused: Mapping[str, str]) -> CheckResult:
-    number, means, experiment = rule
-    if number in excused:
-        return CheckResult(number, means, "not applicable", excused[number] or "it is exempt")
-    try:
-        experiment(subject)
-    except NotApplicable as reason:
-        return CheckResult(number, means, "not applicable", str(reason))
-    except Broken as found:
-        return CheckResult(number, means, "failed", str(found))
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises breaks the rule
-        return CheckResult(number, means, "failed", f"{type(error).__name__}: {error}")
-    return CheckResult(number, means, "passed")
+    factory()  # what is wrong with making one is no fault of its own, and told at once
+    return verified(_Subject(factory, named, count("rounds", rounds), seed), _RULES, exempt)

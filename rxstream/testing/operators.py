@@ -24,25 +24,22 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from reactivex import Observable
 
 from rxstream._check import count, function, one_of
-from rxstream.errors import Disconnected
+from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.loop import LoopScheduler, running_loop
-from rxstream.testing._lab import Broken, NotApplicable, WatchedGate
-from rxstream.testing._rules import CheckResult
+from rxstream.testing._lab import Broken, NotApplicable, WatchedGate, must
+from rxstream.testing._plan import Plan
 from rxstream.testing.marbles import bare
-from rxstream.testing.scripted import DONE, Recorder, Scripted, Step, raising
-from rxstream.testing.verify import ContractViolation, Verification
+from rxstream.testing.scripted import Recorder, Scripted, Step
+from rxstream.testing.verify import Verification, verified
 from rxstream.testing.virtual import VirtualLoop, run_virtual, settle
 
 __all__ = ["Keeps", "Operator", "verify_operator"]
 
 Operator: TypeAlias = Callable[[Observable[Any]], Observable[Any]]
 Keeps: TypeAlias = Literal["text", "items", "nothing"]
-"""What an operator keeps: the ``text``, however it is cut; the ``items`` that it makes, whenever they come; or
-``nothing``, for it drops what it likes."""
+"""What an operator keeps: the ``text``, however it is cut, and where it gives events all others; the ``items`` that it
+makes, whenever they come; or ``nothing``, for it drops what it likes."""
 
-_WAITS: Final = (0.1, 0.7, 3.0)
-_TEXTS: Final = ("a", "Hm. ", "wörd ", "日本。", "long " * 9)
-_PAUSES: Final = (0.0, 0.05, 0.3, 1.0, 5.0)
 _LONG: Final = 10_000.0
 """Seconds in which everything comes to its end."""
 _ENDLESS: Final = 20_000
@@ -63,33 +60,10 @@ class _Subject:
     def keys(self, trial: _Trial) -> list[object]:
         return [self.key(item) for item in trial.recorder.items]
 
-    def plans(self) -> Iterator[_Plan]:
+    def plans(self) -> Iterator[Plan]:
         chance = random.Random(self.seed)  # noqa: S311 - not for secrets
         for _ in range(self.rounds):
-            yield _Plan.by(chance)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What the source gives, and when its consumer pauses."""
-
-    steps: tuple[float | str, ...]
-    end: Literal["done", "error"]
-    moves: tuple[tuple[float, bool], ...]
-
-    @classmethod
-    def by(cls, chance: random.Random) -> _Plan:
-        steps = tuple(chance.choice((*_WAITS, *_TEXTS)) for _ in range(chance.randint(0, 12)))
-        moves = tuple((chance.choice(_PAUSES), chance.random() < 0.5) for _ in range(chance.randint(0, 8)))
-        return cls(steps, chance.choice(("done", "error")), moves)
-
-    @property
-    def text(self) -> str:
-        return "".join(step for step in self.steps if isinstance(step, str))
-
-    @property
-    def script(self) -> list[Step]:
-        return [*self.steps, DONE if self.end == "done" else raising(Disconnected("cut"))]
+            yield Plan.by(chance)
 
 
 class _Trial:
@@ -116,10 +90,6 @@ class _Trial:
     def of(cls, subject: _Subject, steps: Sequence[Step]) -> _Trial:
         script = Scripted(steps)
         return cls(script, subject.make()(script.events()))
-
-    @property
-    def text(self) -> str:
-        return "".join(_texts(self.recorder.items))
 
     def _next(self, item: object) -> None:
         if threading.get_ident() == self._thread:
@@ -152,40 +122,29 @@ class _Trial:
         return ", ".join(f"{number} {what}" for what, number in found.items() if number)
 
 
-def _texts(items: Iterable[object]) -> Iterator[str]:
-    for item in items:
-        if isinstance(item, (list, tuple)):
-            yield from _texts(cast("Iterable[object]", item))
-        elif isinstance(text := item if isinstance(item, str) else getattr(item, "text", None), str):
-            yield text
-
-
-def _must(condition: object, complaint: str) -> None:
-    if not condition:
-        raise Broken(complaint)
-
-
-def _each(subject: _Subject, experiment: Callable[[_Plan], Awaitable[None]]) -> None:
+def _each(subject: _Subject, experiment: Callable[[Plan], Awaitable[None]]) -> None:
     """Make it with each plan, on a loop of its own."""
     for number, plan in enumerate(subject.plans(), 1):
+        where = f"(trial {number} with seed={subject.seed}: {plan})"
         try:
             run_virtual(experiment(plan))
         except NotApplicable:
             raise
-        except Exception as found:
-            what = str(found) if isinstance(found, (Broken, AssertionError)) else repr(found)
-            raise Broken(f"{what} (trial {number} with seed={subject.seed}: {plan})") from found
+        except Broken as found:
+            raise Broken(f"{found} {where}") from None
+        except Exception as error:
+            raise Broken(f"{error!r} {where}") from error
 
 
 # --- the rules ------------------------------------------------------------------------------------------------------------
 
 
 def _gate(subject: _Subject) -> None:
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
-        _must(not trial.elsewhere, f"{trial.elsewhere} items came on another thread")
-        _must(not trial.through, f"{trial.through} items came through a closed gate")
+        must(not trial.elsewhere, f"{trial.elsewhere} items came on another thread")
+        must(not trial.through, f"{trial.through} items came through a closed gate")
 
     _each(subject, experiment)
 
@@ -194,16 +153,16 @@ def _nothing_lost(subject: _Subject) -> None:
     if subject.keeps == "nothing":
         raise NotApplicable("it may drop what it likes")
 
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
         if subject.keeps == "text":
-            _must(trial.text == plan.text, f"the text is {trial.text!r}")
+            must(not (lost := plan.lost(trial.recorder.items)), lost)
             return
         other = _Trial.of(subject, plan.script)
         await other.to_the_end()
         given, due = subject.keys(trial), subject.keys(other)
-        _must(
+        must(
             given == due,
             f"with pauses it gives {len(given)} items, {given[-1:]} the last; without {len(due)}, {due[-1:]}",
         )
@@ -212,30 +171,30 @@ def _nothing_lost(subject: _Subject) -> None:
 
 
 def _same_end(subject: _Subject) -> None:
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
         recorder = trial.recorder
-        _must(recorder.ended_at is not None, "its end did not come")
+        must(recorder.ended_at is not None, "its end did not come")
         if plan.end == "done":
-            _must(recorder.completed, f"its source completed, and it failed: {recorder.error!r}")
+            must(recorder.completed, f"its source completed, and it failed: {recorder.error!r}")
         else:
-            _must(isinstance(recorder.error, Disconnected), f"its source failed, and it ended with {recorder.error!r}")
+            must(isinstance(recorder.error, Disconnected), f"its source failed, and it ended with {recorder.error!r}")
 
     _each(subject, experiment)
 
 
 def _released(subject: _Subject) -> None:
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
-        _must(not (left := trial.left()), f"when it is over, there are {left}")
+        must(not (left := trial.left()), f"when it is over, there are {left}")
 
     _each(subject, experiment)
 
 
 def _disposed(subject: _Subject) -> None:
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.follow(plan.moves)
         trial.subscription.dispose()
@@ -244,8 +203,8 @@ def _disposed(subject: _Subject) -> None:
         await settle()
         left = trial.left()
         await asyncio.sleep(_LONG)
-        _must((len(trial.recorder.items), trial.recorder.ended_at) == signals, "something came after dispose()")
-        _must(not left, f"after dispose() there are {left}")
+        must((len(trial.recorder.items), trial.recorder.ended_at) == signals, "something came after dispose()")
+        must(not left, f"after dispose() there are {left}")
 
     _each(subject, experiment)
 
@@ -266,17 +225,17 @@ def _comes_to_rest(subject: _Subject) -> None:
     items, at_rest, given = run_virtual(experiment())
     if not items:
         raise NotApplicable("it gives nothing before the end of its source")
-    _must(at_rest == given < _MUCH, f"{given} events were read, and nobody wanted them")
+    must(at_rest == given < _MUCH, f"{given} events were read, and nobody wanted them")
 
 
 def _clock_stands(subject: _Subject) -> None:
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, [0.1, *plan.script])
         await trial.to_the_end([(0.1 * (len(plan.steps) % 4), True), (_LONG, False)])
         recorder = trial.recorder
         how = "completed" if recorder.completed else repr(recorder.error)
         as_source = recorder.completed if plan.end == "done" else isinstance(recorder.error, Disconnected)
-        _must(as_source, f"after a pause of {_LONG:g} s it ended otherwise than its source: {how}")
+        must(as_source, f"after a pause of {_LONG:g} s it ended otherwise than its source: {how}")
 
     _each(subject, experiment)
 
@@ -285,7 +244,7 @@ def _apart(subject: _Subject) -> None:
     if subject.keeps == "nothing":
         raise NotApplicable("it may drop what it likes")
 
-    async def experiment(plan: _Plan) -> None:
+    async def experiment(plan: Plan) -> None:
         script = Scripted(plan.script)
         made = subject.make()(script.events())
         both = [_Trial(script, made) for _ in range(2)]
@@ -293,8 +252,9 @@ def _apart(subject: _Subject) -> None:
         alone = _Trial.of(subject, plan.script)
         await asyncio.sleep(_LONG)
         for trial in both:
-            same = trial.text == plan.text if subject.keeps == "text" else subject.keys(trial) == subject.keys(alone)
-            _must(same, "of two subscribers at once one does not get what it gets alone")
+            items = trial.recorder.items
+            same = not plan.lost(items) if subject.keeps == "text" else subject.keys(trial) == subject.keys(alone)
+            must(same, "of two subscribers at once one does not get what it gets alone")
 
     _each(subject, experiment)
 
@@ -303,18 +263,17 @@ def _shut_down(subject: _Subject) -> None:
     for plan in subject.plans():
         trials: list[_Trial] = []
 
-        async def experiment(plan: _Plan = plan, trials: list[_Trial] = trials) -> None:
+        async def experiment(plan: Plan = plan, trials: list[_Trial] = trials) -> None:
             trials.append(_Trial.of(subject, plan.script))
             await trials[0].follow(plan.moves)
             await settle()
 
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(experiment())
-        _must(trials[0].recorder.ended_at is not None, f"its end did not come ({plan})")
+        must(trials[0].recorder.ended_at is not None, f"its end did not come ({plan})")
 
 
-_Rule: TypeAlias = tuple[str, str, Callable[[_Subject], None]]
-_RULES: Final[Sequence[_Rule]] = (
+_RULES: Final[Sequence[tuple[str, str, Callable[[_Subject], None]]]] = (
     ("O.1", "nothing comes while the gate is closed, or on another thread", _gate),
     ("O.2", "nothing is lost, doubled or out of order, whoever pauses when", _nothing_lost),
     ("O.3", "its end is that of its source", _same_end),
@@ -340,8 +299,9 @@ def verify_operator(
 
     Args:
         make: Gives the operator; it is called on the loop of each trial.
-        keeps: ``"text"``: of events it gives events, lists of them or texts, whose text is the same, however it is cut.
-            ``"items"``: it makes something else, and the same whoever pauses. ``"nothing"``: it may drop what it likes.
+        keeps: ``"text"``: of events it gives texts, or events or lists of them; the text is the same, however it is cut, and
+            where it gives events, all others are there, too, in their places. ``"items"``: it makes something else, or drops
+            some, and the same whoever pauses. ``"nothing"``: it may drop what it likes.
         key: What of an item is the same in two runs, where items are kept; by default all that an event says, without its
             time.
         rounds: How many trials are made of each rule.
@@ -349,9 +309,11 @@ def verify_operator(
         exempt: Rules that it need not keep, by number, such as ``{"O.6": "it is asked to keep all"}``, and why.
 
     Raises:
-        ContractViolation: a rule is broken; its message is the table of all rules, with the trial that showed it.
+        ContractViolation: a rule is broken; its message is the table of all rules, with the trial that showed it. What the
+            operator raised is its cause.
         ConfigurationError: an option is not as described.
         AssertionError: a loop is running here.
+        Exception: what `make` raises, at its first call.
 
     Example:
         >>> from rxstream import operators as rxo
@@ -364,26 +326,12 @@ def verify_operator(
     function("make", make)
     function("key", key)
     one_of("keeps", keeps, ("text", "items", "nothing"))
-    excused = dict(exempt or {})
-    for number in excused:
-        one_of("exempt", number, [rule for rule, _, _ in _RULES])
-    subject = _Subject(make, keeps, key, count("rounds", rounds), seed)
-    verification = Verification(tuple(_result(rule, subject, excused) for rule in _RULES))
-    if not verification.passed:
-        raise ContractViolation(verification)
-    return verification
+    run_virtual(_made(make))
+    return verified(_Subject(make, keeps, key, count("rounds", rounds), seed), _RULES, exempt)
 
 
-def _result(rule: _Rule, subject: _Subject, excused: Mapping[str, str]) -> CheckResult:
-    number, means, experiment = rule
-    if number in excused:
-        return CheckResult(number, means, "not applicable", excused[number] or "it is exempt")
-    try:
-        experiment(subject)
-    except NotApplicable as reason:
-        return CheckResult(number, means, "not applicable", str(reason))
-    except (Broken, AssertionError) as found:
-        return CheckResult(number, means, "failed", str(found))
-    except Exception as error:  # noqa: BLE001 - whatever an operator raises breaks the rule
-        return CheckResult(number, means, "failed", f"{type(error).__name__}: {error}")
-    return CheckResult(number, means, "passed")
+async def _made(make: Callable[[], Operator]) -> None:
+    """Making it is no fault of its own: what is wrong with that is told at once."""
+    operator = make()
+    if not callable(operator):  # pyright: ignore[reportUnnecessaryComparison]
+        raise ConfigurationError(f"make: must give an operator, a function of an Observable; it gave {operator!r}")

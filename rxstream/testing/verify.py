@@ -17,7 +17,7 @@ pytest is not needed.
 from __future__ import annotations
 
 import unittest
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
@@ -29,7 +29,7 @@ from reactivex import Observable
 from rxstream._check import count, one_of, positive
 from rxstream.sinks.publisher import Publisher
 from rxstream.testing._control import CONTROL
-from rxstream.testing._lab import Specimen, essence
+from rxstream.testing._lab import Broken, NotApplicable, Specimen, essence
 from rxstream.testing._publishers import PUBLISHER
 from rxstream.testing._rules import CheckResult, Outcome, Rule, examine
 from rxstream.testing._sources import SIGNALS
@@ -43,6 +43,7 @@ __all__ = [
     "Verification",
     "publisher_checks",
     "source_checks",
+    "verified",
     "verify_publisher",
     "verify_source",
 ]
@@ -240,6 +241,41 @@ def _require(*results: CheckResult) -> Verification:
     verification = Verification(results)
     if not verification.passed:
         raise ContractViolation(verification)
+    return verification
+
+
+def verified(
+    subject: T, rules: Sequence[tuple[str, str, Callable[[T], None]]], exempt: Mapping[str, str] | None
+) -> Verification:
+    """Hold `subject` against each of these rules: a number, what it says, and the experiment that finds out.
+
+    Raises:
+        ContractViolation: a rule is broken; the first exception that `subject` raised is its cause.
+        ConfigurationError: there is no rule of a number that is exempt.
+    """
+    excused = dict(exempt or {})
+    for number in excused:
+        one_of("exempt", number, [rule for rule, _, _ in rules])
+    raised: list[BaseException] = []
+
+    def result(number: str, means: str, experiment: Callable[[T], None]) -> CheckResult:
+        if number in excused:
+            return CheckResult(number, means, "not applicable", excused[number] or "it is exempt")
+        try:
+            experiment(subject)
+        except NotApplicable as reason:
+            return CheckResult(number, means, "not applicable", str(reason))
+        except Broken as found:
+            raised.extend([found.__cause__] if found.__cause__ is not None else [])
+            return CheckResult(number, means, "failed", str(found))
+        except Exception as error:  # noqa: BLE001 - whatever it raises breaks the rule
+            raised.append(error)
+            return CheckResult(number, means, "failed", f"{type(error).__name__}: {error}")
+        return CheckResult(number, means, "passed")
+
+    verification = Verification(tuple(result(*rule) for rule in rules))
+    if not verification.passed:
+        raise ContractViolation(verification) from next(iter(raised), None)
     return verification
 
 

@@ -272,12 +272,19 @@ def test_without_a_mark_nothing_is_asked_of_what_comes_after_it() -> None:
     assert [result.rule for result in results if result.outcome == "not applicable"] == ["D.8"]
 
 
-def test_what_a_decoder_raises_where_it_is_made_breaks_each_rule() -> None:
+def test_what_cannot_be_made_is_told_as_it_is() -> None:
     class Unmade(Lines):
         def __init__(self) -> None:
             raise KeyError("no")
 
-    assert len(broken(Unmade)) == len(verify_decoder(Lines, SAMPLES, rounds=1).results)
+    with pytest.raises(KeyError, match="no"):
+        verify_decoder(Unmade, SAMPLES)
+
+
+def test_what_a_decoder_raises_is_the_cause() -> None:
+    with pytest.raises(ContractViolation, match="UnicodeEncodeError") as found:
+        verify_decoder(Strict, SAMPLES, rounds=20)
+    assert isinstance(found.value.__cause__, UnicodeEncodeError)
 
 
 @pytest.mark.parametrize(

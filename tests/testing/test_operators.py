@@ -19,7 +19,7 @@ from rxstream import operators as rxo
 from rxstream.breaker import CircuitBreaker
 from rxstream.bulkhead import Bulkhead
 from rxstream.errors import ConfigurationError
-from rxstream.events import TextDelta
+from rxstream.events import Event, Finished, TextDelta, ToolCall, UsageReported
 from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
@@ -51,7 +51,6 @@ TEXT: dict[str, Callable[[], Operator]] = {
     "meter": lambda: rxo.meter(MemorySink()),
     "observe_on_loop": rxo.observe_on_loop,
     "of_track": lambda: rxo.of_track(""),
-    "of_type": lambda: rxo.of_type(TextDelta),
     "on_backpressure_buffer": lambda: rxo.on_backpressure_buffer(2),
     "on_backpressure_coalesce": lambda: rxo.on_backpressure_coalesce(max_bytes=1000),
     "pace": lambda: rxo.pace(20),
@@ -68,6 +67,7 @@ TEXT: dict[str, Callable[[], Operator]] = {
 }
 ITEMS: dict[str, tuple[Callable[[], Operator], Callable[[Any], object]]] = {
     "chunks": (rxo.chunks, lambda chunk: chunk.content),
+    "of_type": (lambda: rxo.of_type(TextDelta), lambda event: event.text),
     "progress": (rxo.progress, lambda progress: progress.events),
     "responses": (rxo.responses, lambda response: response),
 }
@@ -236,8 +236,35 @@ def test_items_are_compared_where_items_are_kept_by_what_is_to_be_the_same() -> 
 
 
 def test_what_is_broken_is_told_with_the_trial_that_showed_it() -> None:
-    with pytest.raises(ContractViolation, match=r"the text is .*\(trial \d+ with seed=3: _Plan\(steps="):
+    with pytest.raises(ContractViolation, match=r"gives .* was due \(trial \d+ with seed=3: the source gives "):
         verify_operator(lambda: ops.skip(1), seed=3, rounds=3)
+
+
+@pytest.mark.parametrize("kind", [Finished, UsageReported, ToolCall])
+def test_an_event_that_is_dropped_is_found_where_events_are_given(kind: type[Event]) -> None:
+    def without() -> Operator:
+        return ops.filter(lambda event: not isinstance(event, kind))
+
+    def texts_without() -> Operator:
+        return lambda source: source.pipe(without(), rxo.text())
+
+    assert broken(without, "O.2") == ["O.2"]
+    assert verify_operator(without, keeps="items").passed
+    assert verify_operator(texts_without, rounds=ROUNDS).passed
+
+
+def test_an_event_in_another_place_is_found() -> None:
+    def last() -> Operator:
+        """Tool calls come when all has been said."""
+
+        def call(event: Any) -> bool:
+            return isinstance(event, ToolCall)
+
+        return lambda source: rx.concat(
+            source.pipe(ops.filter(lambda event: not call(event))), source.pipe(ops.filter(call))
+        )
+
+    assert broken(last, "O.2") == ["O.2"]
 
 
 def test_where_a_loop_is_running_it_is_not_the_operator_that_is_blamed() -> None:
@@ -249,11 +276,23 @@ def test_where_a_loop_is_running_it_is_not_the_operator_that_is_blamed() -> None
     assert not isinstance(found.value, ContractViolation)
 
 
-def test_what_an_operator_raises_breaks_the_rules() -> None:
-    def make() -> Operator:
-        raise KeyError("no")
+def test_what_an_operator_raises_breaks_the_rules_and_is_the_cause() -> None:
+    fault = KeyError("no")
 
-    assert broken(make, *RULES, rounds=1) == RULES
+    def raising(_source: Observable[Any]) -> Observable[Any]:
+        raise fault
+
+    with pytest.raises(ContractViolation) as found:
+        verify_operator(lambda: raising, rounds=1)
+    assert [result.rule for result in found.value.verification.broken] == RULES
+    assert found.value.__cause__ is fault
+
+
+def test_what_cannot_be_made_is_told_as_it_is() -> None:
+    with pytest.raises(TypeError, match="argument"):
+        verify_operator(ops.map(lambda event: event))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="make: must give an operator"):
+        verify_operator(rx.never)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
