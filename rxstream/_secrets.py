@@ -82,6 +82,11 @@ class Secrets:
             found.update(value[at : at + size] for at in range(0, len(value) - size + 1, size))
         return frozenset(found)
 
+    @property
+    def shortest(self) -> int:
+        """Signs of the shortest text in which `strike` may find one of the keys."""
+        return min((min(len(value), _GRAM) for value in self._plain), default=_GRAM)
+
     def clean(self, error: StreamError) -> None:
         """Strike the keys out of `error`: providers quote them back, before a stream and in its midst."""
         error.message, error.code, error.body = map(self.strike, (error.message, error.code, error.body))

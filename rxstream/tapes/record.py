@@ -4,13 +4,14 @@ Rules of this module:
 
 * A line is made, and secrets are struck out of it, before it leaves the loop; the file is written elsewhere.
 * A stream does not fail because its tape does: that is logged, once, unless the tape was said to be required.
-* Bytes are written in whole lines of the body, when the last byte of the line has come: no secret is cut in two, and no event
+* Bytes are written in whole events of the body, when the last byte of the event has come: no secret is cut in two, and no event
   is decoded earlier or later than it was.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +57,10 @@ from rxstream.tapes.redact import Redactor, Rule
 
 __all__ = ["RequestTape", "Settings", "TapeRecorder"]
 
-_LONGEST_LINE: Final = 8 * 1024 * 1024
-"""Bytes of a body without the end of a line that are kept back. Then the tape ends, unless nothing is to be struck out."""
+_LONGEST: Final = 8 * 1024 * 1024
+"""Bytes of an event without its end that are kept back. Then the tape ends, unless nothing is to be struck out."""
+_BLANK: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_PAYLOAD: Final = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?data")
 _event: Final = msgspec.json.Decoder(Event)
 _line: Final = msgspec.json.Decoder(Line)
 _SPARE: Final = 2048
@@ -172,7 +175,7 @@ class TapeRecorder:
             self._fresh = False
             self._redactor.refresh()
         if event.raw is not None:
-            raw = self._redactor.body(event.raw) if self._settings.keep_raw else None
+            raw = self._redactor.payload(event.raw) if self._settings.keep_raw else None
             event = msgspec.structs.replace(event, raw=raw)
         if isinstance(event, (TextDelta, ThinkingDelta, RefusalDelta)):
             said: str | None = event.text
@@ -206,7 +209,7 @@ class TapeRecorder:
             self._write(written)
 
     def piece(self, number: int, data: bytes) -> None:
-        """Write a piece of a body, which is whole lines of it."""
+        """Write a piece of a body, which is whole events of it."""
         if self._over:
             return
         try:
@@ -221,9 +224,9 @@ class TapeRecorder:
         self._write(encode_line(line))
 
     def too_long(self) -> None:
-        """A line of a body is so long that its beginning must be written before its end has come."""
+        """An event of a body is so long that its beginning must be written before its end has come."""
         if not self._redactor.idle:
-            self._cut(f"a line is longer than {_LONGEST_LINE} bytes, and nothing can be struck out of half a line")
+            self._cut(f"an event is longer than {_LONGEST} bytes, and nothing can be struck out of half of one")
 
     def end(self, end: End, error: Exception | None = None, *, then: Callable[[], None] | None = None) -> None:
         """The stream is over: the last line. `then` is called, in any thread, when all is written."""
@@ -312,7 +315,8 @@ class RequestTape:
     def __init__(self, tape: TapeRecorder, number: int) -> None:
         self._tape = tape
         self._number = number
-        self._held: list[bytes] = []  # the beginning of a line
+        self._lines: list[bytes] = []  # of an event whose payload has begun
+        self._rest: list[bytes] = []  # the beginning of a line
         self._size = 0
         self._over = False
 
@@ -322,14 +326,23 @@ class RequestTape:
 
     def data(self, data: bytes) -> None:
         """A piece of the body has come."""
-        lines, newline, rest = data.rpartition(b"\n")
-        if newline:
-            self._write(b"".join((*self._held, lines, newline)))
-            self._held, self._size = [], 0
-        if rest:
-            self._held.append(rest)
-            self._size += len(rest)
-        if self._size > _LONGEST_LINE:
+        self._size += len(data)
+        stop = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1  # a CR at its end may be half the end of a line
+        if stop:
+            lines = b"".join((*self._rest, data[:stop]))
+            self._rest.clear()
+            whole = _whole(lines)
+            if whole:
+                self._lines.append(lines[:whole])
+                self._write(self._lines)
+                lines = lines[whole:]
+            if lines:
+                self._lines.append(lines)
+                if len(self._lines) == 1 and not _PAYLOAD.search(lines):  # a comment need not wait for a blank line
+                    self._write(self._lines)
+        if stop < len(data):
+            self._rest.append(data[stop:])
+        if self._size > _LONGEST:
             self._tape.too_long()
             self._write_held()
 
@@ -342,12 +355,22 @@ class RequestTape:
             self._tape.line(Line(t=self._tape.now(), r=self._number, body=body, error=info))
 
     def _write_held(self) -> None:
-        if self._held:
-            self._write(b"".join(self._held))
-            self._held, self._size = [], 0
+        self._lines += self._rest
+        self._rest.clear()
+        self._write(self._lines)
 
-    def _write(self, data: bytes) -> None:
-        self._tape.piece(self._number, data)
+    def _write(self, pieces: list[bytes]) -> None:
+        data = b"".join(pieces)
+        pieces.clear()
+        if data:
+            self._size -= len(data)
+            self._tape.piece(self._number, data)
+
+
+def _whole(lines: bytes) -> int:
+    """How many bytes of these lines are of whole events."""
+    ends = (lines.rfind(blank) + len(blank) for blank in _BLANK if blank in lines)
+    return max(ends, default=len(lines) - len(lines.lstrip(b"\r\n")))
 
 
 def _version() -> str:

@@ -4,7 +4,8 @@ Rules of this module:
 
 * A rule is named (``keys``, ``prompts``, ``text``), or a function that gets each text of a line and gives what is to stand there.
 * ``keys`` are those that this process uses, those of the environment, those that are given, and what looks like one.
-* ``prompts`` are fields in which providers say the request back: instructions, messages, prompts.
+* ``prompts`` are fields in which providers say the request back: instructions, messages, prompts, tools, schemas, who asked. Of a
+  Responses object only what is known to be the answer stays. What an error's message quotes is no field, and stays.
 * ``text`` is what the model says: each letter becomes a dot, so that lengths, times and structure stay.
 * Lines stay JSON: what is found in a line is struck out of its texts, not of its JSON.
 * Words of the format itself stay where they stand for themselves, though a key, or a rule, be like one: a tape can be read.
@@ -35,9 +36,49 @@ Rule: TypeAlias = RuleName | Callable[[str], str]
 _STRUCK: Final = "***"
 _SHORTEST: Final = 4
 """Signs of a key: shorter ones stand in every second word."""
-_PROMPTS: Final = ("instructions", "prompt", "messages", "system", "user", "safety_identifier")
-"""Fields in which a request comes back."""
-_PROMPT_MARKS: Final = tuple(mark for name in _PROMPTS for mark in (f'"{name}"', f'\\"{name}\\"'))
+_PROMPTS: Final = frozenset(
+    {"instructions", "prompt", "system", "system_prompt", "system_instruction", "messages", "input_messages"}
+    | {"chat_history", "prompt_text", "prompt_token_ids", "prompt_logprobs", "prompt_cache_key", "flagged_input"}
+    | {"tools", "functions", "response_format", "json_schema", "grammar", "generation_settings"}
+    | {"user", "safety_identifier", "metadata"}
+)
+"""Fields in which a request comes back …"""
+_HOLD_PROMPTS: Final = {"input": list, "text": dict, "tool_choice": dict}
+"""… and those that are one where they hold this: else they say something of the answer."""
+_ANSWER: Final = frozenset(
+    {"id", "object", "model", "status", "error", "incomplete_details", "output", "output_text", "usage", "tool_usage"}
+    | {"service_tier", "reasoning", "truncation", "content_filters", "moderation", "previous_response_id"}
+)
+"""Fields of an object ``response`` that are no request's, besides numbers."""
+_MARKS: Final = tuple(
+    f'"{name}'
+    for name in (
+        *(
+            "instructions",
+            "prompt",
+            'system"',
+            "system\\",
+            "system_prompt",
+            "system_inst",
+            "messages",
+            "input_m",
+            "chat_h",
+        ),
+        *("flagged_input", "tools", "functions", "response_f", "json_schema", "grammar", "generation_s", "metadata"),
+        *(
+            'user"',
+            "user\\",
+            "safety_identifier",
+            'input"',
+            "input\\",
+            "format",
+            "tool_choice",
+            'response"',
+            "response\\",
+        ),
+    )
+)
+"""One of these is in every line that has such a field: a quote, and how its name begins. A text may hold JSON, too."""
 _SAID: Final = frozenset(
     {"text", "content", "arguments", "thinking", "reasoning", "reasoning_content", "partial_json", "delta", "refusal"}
     | {"data", "signature", "cited_text", "transcript", "output_text", "token", "tokens", "query", "queries", "logs"}
@@ -54,6 +95,8 @@ _PREFIXES: Final = tuple(
     for dash in "-_"
 )
 """… and, where it has a dash at all, one of these. Words are looked for one by one: that is faster than a pattern of them."""
+_LEAST: Final = 8
+"""Signs of the shortest text that may hold a key by its looks: ``bearer x``."""
 _GRAM: Final = 6
 """Signs of a piece of a key that is looked for."""
 _SHORT: Final = 64
@@ -96,6 +139,7 @@ class Redactor:
         self._secrets = Secrets(())
         self._grams: frozenset[str] = frozenset()
         self._short: tuple[str, ...] = ()
+        self._least = _LEAST
         self.refresh()
 
     def refresh(self) -> None:
@@ -109,64 +153,98 @@ class Redactor:
                 self._secrets = Secrets(known)
                 self._grams = self._secrets.grams
                 self._short = tuple(gram for gram in self._grams if len(gram) < _GRAM)
+                self._least = min(_LEAST, self._secrets.shortest)
 
     def passes(self, text: str) -> bool:
         """Whether nothing is to be struck out of what a model said in an event: then its line may be written as it is."""
-        return self._plain and not (self._keys and self._suspect(text))
+        return self._plain and (len(text) < self._least or not (self._keys and self._suspect(text)))
 
     def json(self, line: bytes) -> bytes:
         """A line of JSON."""
-        if self._idle:
-            return line
-        text = line.decode()
-        prompts = self._prompts and any(mark in text for mark in _PROMPT_MARKS)
-        if not prompts and self.passes(text):
+        if self._idle or not self._wants(line.decode()):
             return line
         return msgspec.json.encode(self._value(msgspec.json.decode(line), ""))
 
     def body(self, data: bytes) -> bytes:
-        """Lines of a body of server-sent events; those whose texts stay as they are stay byte for byte."""
+        """A piece of a body of server-sent events, whole events of it; those whose texts stay as they are stay byte for byte."""
         if self._idle:
             return data
-        return b"".join(self._body_line(line) for line in data.splitlines(keepends=True))
+        out: list[bytes] = []
+        event: list[bytes] = []
+        for line in data.splitlines(keepends=True):
+            event.append(line)
+            if not line.strip(b"\r\n"):
+                out += self._event(event)
+                event.clear()
+        return b"".join((*out, *self._event(event)))
 
-    def _body_line(self, line: bytes) -> bytes:
-        name, _, value = line.partition(b":")
-        lead, payload = (b"data: ", value.strip()) if name == b"data" else (b"", line.strip())
+    def payload(self, data: bytes) -> bytes:
+        """The payload of such an event: the JSON of all its lines."""
+        payload = data.strip()
+        if self._idle or payload == b"[DONE]":
+            return data
+        text = data.decode("utf-8", "surrogateescape")
         if payload[:1] in (b"{", b"["):
+            if not self._wants(text):
+                return data
             try:
-                before: Any = msgspec.json.decode(payload) if self._wants(payload) else None
+                before: Any = msgspec.json.decode(payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                if payload != b"[DONE]":  # half a line, or none of JSON: what is a prompt in it cannot be told
-                    line = self._half(line)
+                text = self._half(text)  # what is a prompt in it cannot be told
             else:
                 after = self._value(before, "")
-                if after == before:
-                    return line
-                return lead + msgspec.json.encode(after) + line[len(line.rstrip(b"\r\n")) :]
-        text = line.decode("utf-8", "surrogateescape")
-        struck = self._struck(text)
-        return line if struck == text else struck.encode("utf-8", "surrogateescape")
+                return data if after == before else msgspec.json.encode(after)
+        elif self._tells(text):
+            text = self._half(text)
+        return self._struck(text).encode("utf-8", "surrogateescape")
 
-    def _half(self, line: bytes) -> bytes:
+    def _event(self, lines: list[bytes]) -> list[bytes]:
+        """The lines of an event: its payload may stand on several."""
+        at = [number for number, line in enumerate(lines) if _field(line)[0] == b"data"]
+        if len(at) > 1:
+            before = b"\n".join(_field(lines[number])[1] for number in at)
+            after = self.payload(before)
+            if after != before:
+                ending = lines[at[-1]][len(lines[at[-1]].rstrip(b"\r\n")) :]
+                lines[at[-1]] = b"data: " + after.replace(b"\n", b" ") + ending
+                lines = [line for number, line in enumerate(lines) if number not in at[:-1]]
+            return lines
+        return [self._line(line) for line in lines]
+
+    def _line(self, line: bytes) -> bytes:
+        name, value = _field(line)
+        before = value if name == b"data" else line.rstrip(b"\r\n")
+        after = self.payload(before)
+        if after == before:
+            return line
+        return (b"data: " if name == b"data" else b"") + after + line[len(line.rstrip(b"\r\n")) :]
+
+    def _half(self, text: str) -> str:
         """Without what may be a prompt, or said, in JSON that has no end."""
-        text = line.decode("utf-8", "surrogateescape")
-        body = text.rstrip("\r\n")
-        at = min((body.find(mark) + len(mark) for mark in _PROMPT_MARKS if mark in body), default=len(body))
-        kept = body[:at] + (_STRUCK if at < len(body) else "") if self._prompts else body
+        at = (
+            min((text.find(mark) for mark in _MARKS if mark in text), default=len(text)) if self._prompts else len(text)
+        )
+        kept = text[:at] + (_STRUCK if at < len(text) else "")
         if self._text:
             lead, brace, rest = kept.partition("{")
             kept = lead + brace + "".join("·" if char.isalnum() else char for char in rest)
-        return (kept + text[len(body) :]).encode("utf-8", "surrogateescape")
+        return kept
 
     @property
     def idle(self) -> bool:
         """Whether all stays as it is."""
         return self._idle
 
-    def _wants(self, data: bytes) -> bool:
-        text = data.decode("utf-8", "replace")
-        return not self.passes(text) or (self._prompts and any(mark in text for mark in _PROMPT_MARKS))
+    def _wants(self, text: str) -> bool:
+        return not self.passes(text) or self._tells(text)
+
+    def _tells(self, text: str) -> bool:
+        """Whether the request may come back in it."""
+        if self._prompts:
+            for mark in _MARKS:
+                if mark in text:
+                    return True
+        return False
 
     def _suspect(self, text: str) -> bool:
         for sign in _SIGNS:
@@ -182,19 +260,24 @@ class Redactor:
         return any(gram in text for gram in self._grams)
 
     def _value(self, value: Any, name: str, *, said: bool = False) -> Any:
-        if self._prompts and value and name in _PROMPTS and isinstance(value, (str, list, dict)):
+        if self._prompts and _asks(name, value):
             return _STRUCK
         if isinstance(value, str):
             if self._text and (said or name in _SAID):
                 return "".join("·" if char.isalnum() else char for char in value)
-            return value if name not in _SAID and value in _words() else self._struck(value, raw=name == "raw")
+            if name in _SAID or value not in _words():
+                value = self._struck(value, raw=name == "raw")
+                if name not in _SAID and value[:1] in ("{", "[") and self._tells(value):
+                    value = self.payload(value.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+            return value
         if is_object(value):
             below = said or (name in _SAID_BELOW)
             words = _words()
+            answer = self._prompts and value.get("object") == "response"
             return {
-                key if key in words else self._struck(key): self._value(
-                    inner, key, said=below or (key == "code" and "message" not in value)
-                )
+                key if key in words else self._struck(key): _STRUCK
+                if answer and key not in _ANSWER and inner and isinstance(inner, (str, list, dict))
+                else self._value(inner, key, said=below or (key == "code" and "message" not in value))
                 for key, inner in value.items()
             }
         if is_list(value):
@@ -210,6 +293,19 @@ class Redactor:
             for rule in self._own:
                 text = rule(text)
         return text
+
+
+def _asks(name: str, value: Any) -> bool:
+    """Whether a field of this name is one of the request."""
+    if not value or not isinstance(value, (str, list, dict)):
+        return False
+    return name in _PROMPTS or (name in _HOLD_PROMPTS and isinstance(value, _HOLD_PROMPTS[name]))
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    """The name of a line of server-sent events, and its value."""
+    name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+    return name, value.strip()
 
 
 @cache

@@ -25,7 +25,14 @@ BOTH = pytest.mark.parametrize("kind", ["events", "bytes"])
 def said_back(form: str) -> list[bytes]:
     """An answer of a server that says all of its request back."""
     said = FORMS[form](KEY)
-    payload = {"type": "response.created", "response": {"id": said, "instructions": PROMPT, "model": "m"}}
+    asked = {
+        "instructions": PROMPT,
+        "tools": [{"type": "function", "name": "f", "description": PROMPT, "parameters": {"description": PROMPT}}],
+        "text": {"format": {"type": "json_schema", "schema": {"description": PROMPT}}},
+        "metadata": {"who": PROMPT},
+        "prompt_cache_key": PROMPT,
+    }
+    payload = {"type": "response.created", "response": {"id": said, "model": "m", **asked}}
     return [
         sse(payload),
         f": {said}\n\n".encode(),
@@ -42,7 +49,7 @@ def said_back(form: str) -> list[bytes]:
         sse(
             {
                 "type": "response.completed",
-                "response": {"id": "r", "status": "completed", "instructions": PROMPT, "output": []},
+                "response": {"id": "r", "status": "completed", "output": [], **asked},
             }
         ),
     ]

@@ -1,4 +1,4 @@
-"""What is written down of a body: whole lines, when they are whole."""
+"""What is written down of a body: whole events, when they are whole."""
 
 from __future__ import annotations
 
@@ -42,13 +42,26 @@ def recorded(pieces: list[bytes], path: Path, error: Exception | None = None, **
     return load(path)
 
 
-def test_a_line_is_written_when_its_last_byte_has_come(tmp_path: Path) -> None:
-    tape = recorded([b"data: on", b"e\n", b"\nda", b"ta: two\n\n", b": bye"], tmp_path / "a.tape")
+def test_an_event_is_written_when_its_last_byte_has_come(tmp_path: Path) -> None:
+    """What has no payload waits for no blank line."""
+    pieces = [
+        b"data: on",
+        b"e\n",
+        b"\nda",
+        b"ta: two\r\n\r",
+        b"\n: ping\n",
+        b"data:\n",
+        b"data: x\n\nevent: y\n",
+        b": bye",
+    ]
+    tape = recorded(pieces, tmp_path / "a.tape")
     assert [(line.t, line.data) for line in tape.lines if line.data] == [
-        (2, b"data: one\n"),
-        (3, b"\n"),
-        (4, b"data: two\n\n"),
-        (5, b": bye"),
+        (3, b"data: one\n\n"),
+        (5, b"data: two\r\n\r\n"),
+        (5, b": ping\n"),
+        (7, b"data:\ndata: x\n\n"),
+        (7, b"event: y\n"),
+        (8, b": bye"),
     ]
     assert [line.body for line in tape.lines if line.body] == ["end"]
     assert tape.end is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rxstream
 from rxstream import operators as rxo
@@ -19,15 +22,21 @@ from rxstream.events import (
     Finished,
     Logprobs,
     Media,
+    PartEnd,
     Raw,
     Retrying,
+    ServerTool,
     Started,
     Status,
     TextDelta,
+    ToolCall,
     ToolCallDelta,
+    UsageReported,
 )
+from rxstream.providers import decoder_for
 from rxstream.tapes._writer import flush
 from rxstream.tapes.read import load
+from rxstream.tapes.record import RequestTape, TapeRecorder
 from rxstream.tapes.redact import Redactor
 from rxstream.testing import Scripted
 from tests.support.canary import FORMS, KEY, PROMPT, told
@@ -108,11 +117,145 @@ def test_a_prompt_that_is_said_back_is_struck_out() -> None:
     assert PROMPT.encode() not in struck
     assert struck.endswith(b"}\r\n")
     assert json.loads(struck[6:])["response"]["model"] == "m"
-    raw = redactor.body(json.dumps(payload).encode())  # as an event keeps it
+    raw = redactor.payload(json.dumps(payload).encode())  # as an event keeps it
     assert PROMPT.encode() not in raw
     assert json.loads(raw)["type"] == "response.created"
     event = redactor.json(json.dumps({"t": 1, "e": {"type": "status", "status": "x", "payload": payload}}).encode())
     assert PROMPT.encode() not in event
+
+
+SCHEMA = {"type": "object", "description": PROMPT, "properties": {PROMPT: {"enum": [PROMPT]}}}
+ASKED: dict[str, Any] = {
+    "instructions": [{"role": "system", "content": [{"type": "input_text", "text": PROMPT}]}],
+    "input": [{"role": "user", "content": PROMPT}],
+    "tools": [{"type": "function", "name": "f", "description": PROMPT, "parameters": SCHEMA}],
+    "tool_choice": {"type": "function", "name": PROMPT},
+    "text": {"format": {"type": "json_schema", "name": PROMPT, "schema": SCHEMA}},
+    "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+    "prompt": {"id": "p", "variables": {"name": PROMPT}},
+    "metadata": {"who": PROMPT},
+    "chat_history": [PROMPT],
+    "generation_settings": {"grammar": PROMPT, "stop": [PROMPT]},
+    "prompt_token_ids": [3, 14, 15],
+    **dict.fromkeys(("system_prompt", "prompt_cache_key", "safety_identifier", "user", "prompt_text"), PROMPT),
+}
+"""What a request says, as providers say it back."""
+DONE_SAYING: dict[str, Any] = {
+    "id": "r",
+    "object": "response",
+    "status": "completed",
+    "model": "m",
+    "output": [
+        {"type": "message", "id": "i", "content": [{"type": "output_text", "text": "Blue."}]},
+        {"type": "tool_search_output", "id": "j", "tools": ASKED["tools"]},
+    ],
+    "usage": {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5},
+}
+
+
+def echoes() -> dict[str, bytes]:
+    """Bodies that say all of the request back, in the shapes in which servers may."""
+    whole = {"type": "response.completed", "response": {**DONE_SAYING, **ASKED, "new_in_2031": {"of": [PROMPT]}}}
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Blue."}, "finish_reason": "stop"}], **ASKED}
+    failed = {
+        "error": {"message": "no", "metadata": {"raw": json.dumps({"messages": [PROMPT]}), "flagged_input": PROMPT}}
+    }
+    pretty = b"".join(b"data: %b\r\n" % line.encode() for line in json.dumps(whole, indent=1).splitlines())
+    return {
+        "as it is": b"event: response.completed\ndata: %b\n\n" % json.dumps(whole).encode(),
+        "without spaces": b"\xef\xbb\xbfdata:%b\r\n\r\n" % msgspec.json.encode(whole),
+        "on many lines": b"id: 1\r\n%b\r\n" % pretty,
+        "as text": b"data: %b\n\n" % json.dumps({"type": "x", "raw": json.dumps(whole)}).encode(),
+        "beside the choices": b"data: %b\n\ndata: [DONE]\n\n" % json.dumps({**chunk, "__verbose": ASKED}).encode(),
+        "in an error": b"data: %b\n\n" % json.dumps(failed).encode(),
+        "in a comment": b": %b\n\n" % json.dumps(ASKED).encode(),
+    }
+
+
+class Sheet:
+    """In place of a tape: what is written down of a body."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.redactor = Redactor(["keys", "prompts"])
+
+    def piece(self, number: int, data: bytes) -> None:
+        self.said += self.redactor.body(data)
+
+    def line(self, line: object) -> None: ...
+
+    def now(self) -> float:
+        return 0.0
+
+
+def written(*pieces: bytes) -> bytes:
+    """What is written down of a body that comes in these pieces."""
+    sheet = Sheet()
+    request = RequestTape(cast("TapeRecorder", sheet), 1)
+    for piece in pieces:
+        request.data(piece)
+    request.end("end")
+    return sheet.said
+
+
+@pytest.mark.parametrize("shape", echoes())
+def test_nothing_of_a_request_that_is_said_back_is_written_down(shape: str) -> None:
+    """However the body is cut, and wherever it breaks off: each byte is tried in one of the shapes or another."""
+    body = echoes()[shape]
+    whole = written(body)
+    for at in range(len(shape), len(body), 13):
+        assert written(body[:at], body[at:]) == whole
+        for said in (whole, written(body[:at])):
+            assert b"cnryPrompt" not in said
+            assert b"14" not in said
+    assert shape in ("in an error", "in a comment") or b"Blue." in whole
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_it_may_be_cut_at_any_byte(ending: str) -> None:
+    lines = [
+        f'data: {{"tools":["{PROMPT}"]}}',
+        "",
+        "data: [",
+        'data: {"user":',
+        f'data: "{PROMPT}"}}]',
+        "",
+        "data: [DONE]",
+        "",
+    ]
+    body = "".join(line + ending for line in lines).encode()
+    whole = written(body)
+    assert whole.decode() == ending.join(
+        ['data: {"tools":"***"}', "", 'data: [{"user":"***"}]', "", "data: [DONE]", "", ""]
+    )
+    for at in range(len(body)):
+        assert written(body[:at], body[at:]) == written(*(body[i : i + 1] for i in range(at)), body[at:]) == whole
+        assert b"cnryPrompt" not in written(body[:at])
+
+
+def test_of_an_answer_that_says_the_request_back_the_answer_stays() -> None:
+    decoder = decoder_for("openai", keep_raw=False)
+    events = [*decoder.feed(written(echoes()["on many lines"])), *decoder.close()]
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Blue."]
+    assert [event.usage.total_tokens for event in events if isinstance(event, UsageReported)] == [5]
+    assert isinstance(events[-1], Finished)
+
+
+def test_nothing_of_a_request_is_in_an_event(tmp_path: Path) -> None:
+    """Nor in the bytes behind it, which may be many lines of JSON."""
+    path = tmp_path / "a.tape"
+    events: list[Event] = [
+        Raw(name="x", payload=ASKED, raw=json.dumps(ASKED, indent=1).encode()),
+        PartEnd(payload={"type": "tool_search_output", "tools": ASKED["tools"]}),
+        ServerTool(step="result", payload=json.dumps(ASKED)),
+        ToolCall(id="c", name="draw", arguments='{"prompt":"a cat"}'),
+        Finished(reason="stop", details=ASKED),
+    ]
+    rxstream.replay(events).pipe(rxo.record(path, keep_raw=True)).run()
+    tape = load(path)
+    said = path.read_text() + repr([event.raw for event in tape.events])
+    assert "cnryPrompt" not in said
+    assert [event.arguments for event in tape.events if isinstance(event, ToolCall)] == ['{"prompt":"a cat"}']
 
 
 def test_text_is_dots_and_keeps_its_shape(tmp_path: Path) -> None:
@@ -145,8 +288,8 @@ def test_json_that_is_none_is_text() -> None:
 def test_half_a_line_says_no_prompt() -> None:
     """As a connection leaves it that breaks in the midst of one."""
     redactor = Redactor(["keys", "prompts"], [KEY])
-    assert redactor.body(b'data: {"a":1,"prompt": "xxx') == b'data: {"a":1,"prompt"***'
-    assert redactor.body(b'{"a":"\\"user\\":\\"xxx\r\n') == b'{"a":"\\"user\\"***\r\n'
+    assert redactor.body(b'data: {"a":1,"prompt": "xxx') == b'data: {"a":1,***'
+    assert redactor.body(b'{"a":"\\"user\\":\\"xxx\r\n') == b'{"a":"\\***\r\n'
     assert redactor.body(b'data: {"a":"xxx') == b'data: {"a":"xxx'
     assert Redactor(["text"]).body(b'data: {"a":"xxx') == 'data: {"·":"···'.encode()
 
@@ -158,6 +301,17 @@ def test_short_keys_and_long_texts() -> None:
             assert said not in redactor.json(json.dumps(around + said + around).encode()).decode()
     assert not redactor.passes("so k3y! it is")
     assert redactor.passes("nothing here")
+
+
+@given(
+    st.lists(st.sampled_from(["k3y!", "a-longer-", "secret-word", "bearer ", "eyJ", "a", ".b.c", "AIza", "hf_", " "]))
+)
+def test_what_passes_holds_no_key(pieces: list[str]) -> None:
+    """Short texts are not looked at."""
+    said = "".join(pieces)
+    redactor = Redactor(["keys"], ["k3y!", "a-longer-secret-word"])
+    assert redactor.passes(said) <= (Secrets(["k3y!", "a-longer-secret-word"]).strike(said) == said)
+    assert Redactor(["keys"], ["a-longer-secret-word"]).passes(said) <= (Secrets([]).strike(said) == said)
 
 
 @pytest.mark.parametrize("rules", ["keys", ["keyz"], [3], 7])
