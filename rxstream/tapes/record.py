@@ -63,6 +63,13 @@ _BLANK: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 _PAYLOAD: Final = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?data")
 _event: Final = msgspec.json.Decoder(Event)
 _line: Final = msgspec.json.Decoder(Line)
+_DELTAS: Final[dict[type, str]] = {
+    TextDelta: "text",
+    ThinkingDelta: "text",
+    RefusalDelta: "text",
+    ToolCallDelta: "arguments",
+}
+"""Events that come by the thousand, and the one field in which they say something."""
 _SPARE: Final = 2048
 """Bytes of `max_bytes` that are kept for the last line."""
 
@@ -171,18 +178,15 @@ class TapeRecorder:
             self._write(b'{"t":%.6f,"e":%b}\n' % (self._clock() - self._start, line))
 
     def _encoded(self, event: Event) -> bytes:
-        if self._fresh or isinstance(event, (Started, Retrying, Failed)):  # a connection was made: with its own key
+        said = _DELTAS.get(type(event))
+        if self._fresh or (said is None and isinstance(event, (Started, Retrying, Failed))):
             self._fresh = False
-            self._redactor.refresh()
+            self._redactor.refresh()  # a connection was made: with its own key
         if event.raw is not None:
             raw = self._redactor.payload(event.raw) if self._settings.keep_raw else None
             event = msgspec.structs.replace(event, raw=raw)
-        if isinstance(event, (TextDelta, ThinkingDelta, RefusalDelta)):
-            said: str | None = event.text
-        else:
-            said = event.arguments if isinstance(event, ToolCallDelta) else None
         line = encode(event)
-        return line if said is not None and self._redactor.passes(said) else self._struck(line, _event)
+        return line if said is not None and self._redactor.passes(getattr(event, said)) else self._struck(line, _event)
 
     def request(self, *, provider: str, model: str, source: str) -> RequestTape:
         """A request is made: what is written down of it."""

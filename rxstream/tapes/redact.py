@@ -15,6 +15,7 @@ Rules of this module:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -89,12 +90,8 @@ _SAID_BELOW: Final = ("input", "parsed")
 """… in all that stands below them: the arguments of a call."""
 _SIGNS: Final = ("\\", "%", "&", "AIza", "eyJ", "earer ", "EARER ", "rovided")
 """What a text has that may hold a key by its looks, or in another spelling …"""
-_PREFIXES: Final = tuple(
-    f"{word}{dash}"
-    for word in ("sk", "pk", "rk", "xai", "gsk", "pplx", "csk", "nvapi", "hf", "fw", "r8", "tgp")
-    for dash in "-_"
-)
-"""… and, where it has a dash at all, one of these. Words are looked for one by one: that is faster than a pattern of them."""
+_PREFIXED: Final = re.compile(r"[kixfw8p][-_][\w*.-]{6}")
+"""… and, where it has a dash at all, how one of their prefixes ends. Words are looked for one by one: that is faster."""
 _LEAST: Final = 8
 """Signs of the shortest text that may hold a key by its looks: ``bearer x``."""
 _GRAM: Final = 6
@@ -250,10 +247,8 @@ class Redactor:
         for sign in _SIGNS:
             if sign in text:
                 return True
-        if "-" in text or "_" in text:
-            for prefix in _PREFIXES:
-                if prefix in text:
-                    return True
+        if ("-" in text or "_" in text) and _PREFIXED.search(text):
+            return True
         if self._grams and len(text) <= _SHORT:
             pieces = [text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1)]
             return not self._grams.isdisjoint(pieces) or any(gram in text for gram in self._short)
