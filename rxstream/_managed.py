@@ -306,15 +306,17 @@ class Managed(abc.ObserverBase[Event]):
         told = None if error is None else error_info(error)
         self._tell(StreamEnded(at=self._loop.time(), status=self.session.status, error=told))
         response = _whole(self.session) if error is None else None
-        if response is not None:
-            dispatch.on_completed(response)
-        elif error is not None:
-            dispatch.on_error(error)
-        self._ended(self, Rest.of(self.session.gate, dispatch))
-        if response is not None:
-            self.result.set_result(response)
-        elif error is not None:
-            self.result.set_exception(raisable(error))
+        try:
+            if response is not None:
+                dispatch.on_completed(response)
+            elif error is not None:
+                dispatch.on_error(error)
+        finally:  # also if a handler ends the program
+            self._ended(self, Rest.of(self.session.gate, dispatch))
+            if response is not None:
+                self.result.set_result(response)
+            elif error is not None:
+                self.result.set_exception(raisable(error))
 
     def _tell(self, event: Event | Lifecycle) -> None:
         number = self._number

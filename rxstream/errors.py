@@ -81,6 +81,7 @@ __all__ = [
     "UnknownStream",
     "error_info",
     "error_of",
+    "plain_error",
     "raisable",
 ]
 
@@ -226,6 +227,15 @@ def raisable(error: Exception) -> Exception:
     told = RuntimeError(f"the stream failed with {type(error).__name__}")
     told.__cause__ = error
     return told
+
+
+def plain_error(error: BaseException) -> Exception:
+    """`error`, in a form that a coroutine can raise and that means neither cancellation nor the end of the program."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    plain = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    plain.__cause__ = error
+    return plain
 
 
 def _kinds() -> dict[str, type[StreamError]]:

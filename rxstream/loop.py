@@ -25,10 +25,10 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxstream._probe import Probe, Turn
 from rxstream._tap import Tap
-from rxstream.errors import ConfigurationError
+from rxstream.errors import ConfigurationError, plain_error
 from rxstream.gate import Gate
 
-__all__ = ["LoopScheduler", "call_on", "current_loop", "refuse_to_block", "running_loop", "shared_loop"]
+__all__ = ["LoopScheduler", "call_on", "contain", "current_loop", "refuse_to_block", "running_loop", "shared_loop"]
 
 _S = TypeVar("_S")
 
@@ -150,6 +150,20 @@ def refuse_to_block(loop: asyncio.AbstractEventLoop, instead: str) -> None:
     """
     if running_loop() is loop:
         raise ConfigurationError(f"this call would block the event loop that the stream runs on; {instead}")
+
+
+def contain(raised: BaseException) -> Exception:
+    """What somebody's function raised, as an error of his.
+
+    What ends a program goes on its way, as asyncio has it; but not on the shared loop, whose thread is not the program.
+
+    Raises:
+        BaseException: `raised` ends the program.
+    """
+    shared = _shared is not None and running_loop() is _shared.loop
+    if isinstance(raised, (SystemExit, KeyboardInterrupt)) and not shared:
+        raise raised
+    return plain_error(raised)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

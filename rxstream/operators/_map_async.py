@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._check import count, flag, function
 from rxstream._outlet import MOST, Mark, Outlet, too_many
-from rxstream.errors import Cancelled
+from rxstream.errors import Cancelled, plain_error
 from rxstream.loop import LoopScheduler
 
 __all__ = ["map_async"]
@@ -160,7 +160,7 @@ class _Calls(Outlet[B], Generic[A, B]):
         try:
             future = self._context.copy().run(lambda: asyncio.ensure_future(self._fn(item), loop=self._loop))
         except Exception as error:  # noqa: BLE001 - the user's own
-            self._fail(_plain(error), [] if self._ordered else list(self._flying))
+            self._fail(plain_error(error), [] if self._ordered else list(self._flying))
             return
         if future in self._flying:
             future = asyncio.shield(future)  # the same one, for another item
@@ -238,13 +238,4 @@ def _error_of(future: asyncio.Future[Any]) -> Exception | None:
     if future.cancelled():
         return Cancelled("a call of map_async was cancelled")
     error = future.exception()
-    return None if error is None else _plain(error)
-
-
-def _plain(error: BaseException) -> Exception:
-    """`error`, in a form that a future can hold and that does not mean the end of the program."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    plain = RuntimeError(f"{type(error).__name__} was raised: {error}")
-    plain.__cause__ = error
-    return plain
+    return None if error is None else plain_error(error)

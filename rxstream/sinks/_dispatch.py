@@ -12,8 +12,8 @@ Rules of this module:
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rxstream._log import facts, log
@@ -21,7 +21,7 @@ from rxstream._pieces import Pieces
 from rxstream.errors import Cancelled, ConfigurationError, HandlerDetached, LimitExceeded, LoopShutDown
 from rxstream.events import Cancelled as TrackCancelled
 from rxstream.events import Event, Failed, Finished, Retracted, TextDelta, ToolCall, UsageReported
-from rxstream.loop import LoopScheduler
+from rxstream.loop import LoopScheduler, contain
 from rxstream.segment import TextUnit
 from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata
 from rxstream.sinks._lane import Caller, Lane, TooSlow
@@ -35,8 +35,6 @@ __all__ = ["Dispatch", "HandlerFigures", "HandlerPolicy"]
 _DEFAULT = HandlerPolicy()
 _CUTTING = (TextDelta, Finished, Failed, TrackCancelled, Retracted)
 """Events that may complete a piece of text."""
-_RAISED = (Exception, CancelledError)
-"""What a handler's exceptions are. Of a plain function a cancellation is one: it is not the stream's."""
 _MEANT: dict[type, str] = {UsageReported: "on_usage", ToolCall: "on_tool_call"}
 
 
@@ -137,9 +135,7 @@ class Dispatch:
             return
         self._begun = True
         self.metadata = self.metadata if metadata is None else metadata
-        for lane in list(self._lanes.values()):
-            if not lane.over:
-                self._open(lane)
+        self._each(self._open)
 
     def on_next(self, event: Event) -> None:
         """Tell them what happened.
@@ -169,7 +165,7 @@ class Dispatch:
                 lane.calls += 1
                 try:
                     made = hook(event if field is None else getattr(event, field))
-                except _RAISED as error:
+                except BaseException as error:  # noqa: BLE001 - the handler's own
                     self._trouble(lane, error)
                 else:
                     if made is not None:
@@ -237,10 +233,21 @@ class Dispatch:
 
     # --- telling --------------------------------------------------------------------------------------------------------
 
+    def _each(self, tell: Callable[[Lane], object]) -> None:
+        """Tell those that are told anything, in order; also if one of them ends the program."""
+
+        def told(lane: Lane) -> None:
+            if not lane.over:
+                tell(lane)
+
+        with ExitStack() as rest:
+            for lane in reversed(self._lanes.values()):
+                rest.callback(told, lane)
+
     def _open(self, lane: Lane) -> None:
         try:
             lane.open(self.metadata, self._scheduler, self._trouble)
-        except _RAISED as error:  # its own `for_stream`
+        except BaseException as error:  # noqa: BLE001 - its own `for_stream`
             lane.calls += 1
             lane.over = lane.detached = True
             self._trouble(lane, error)
@@ -271,7 +278,7 @@ class Dispatch:
             lane.calls += 1
             try:
                 made = hook(token, index)
-            except _RAISED as error:
+            except BaseException as error:  # noqa: BLE001 - the handler's own
                 self._trouble(lane, error)
             else:
                 if made is not None:
@@ -290,7 +297,7 @@ class Dispatch:
         lane.calls += 1
         try:
             made = hook(*arguments)
-        except _RAISED as error:
+        except BaseException as error:  # noqa: BLE001 - the handler's own
             self._trouble(lane, error)
         else:
             if made is not None:
@@ -313,15 +320,17 @@ class Dispatch:
             return
         for tokens in self._tokens.values():
             tokens.close()
-        for lane in list(self._lanes.values()):
-            hook = lane.hooks.get("on_token_received")
-            if hook is not None and not lane.over:
-                self._tell_tokens(lane, hook, self._tokens[lane.policy.by])
-        self._over = True  # from here on nobody can be added
-        for lane in list(self._lanes.values()):
-            if not lane.over:
-                self._tell_last(lane, name, what)
-        self._rows.clear()
+        try:
+            self._each(self._tell_rest)
+        finally:
+            self._over = True  # from here on nobody can be added
+            self._each(lambda lane: self._tell_last(lane, name, what))
+            self._rows.clear()
+
+    def _tell_rest(self, lane: Lane) -> None:
+        hook = lane.hooks.get("on_token_received")
+        if hook is not None:
+            self._tell_tokens(lane, hook, self._tokens[lane.policy.by])
 
     def _tell_last(self, lane: Lane, name: str, what: object) -> None:
         hook = lane.hooks.get(name)
@@ -336,8 +345,7 @@ class Dispatch:
 
     def _trouble(self, lane: Lane, error: BaseException) -> None:
         """A handler has raised, or is too slow."""
-        if not isinstance(error, Exception):
-            error = RuntimeError(f"the handler was cancelled: {error}")
+        error = contain(error)
         policy = lane.policy
         if isinstance(error, TooSlow):
             if policy.slow in ("hold", "error"):

@@ -47,9 +47,10 @@ class Hooks:
         return self
 
     def dismissed(self) -> None:
-        """You serve the stream no more, and are not told its end: you were removed, or the subscription was disposed.
+        """You serve the stream no more, and are not told its end: you were removed, the subscription was disposed, or the
+        loop goes down, on which nothing of yours can be awaited any more.
 
-        It is for what you hold. It must be quick and never raise; with a thread of your own it is called beside that.
+        It is for what you hold. It must be quick, a plain function; with a thread of your own it is called beside that.
         """
 
     def on_stream_start(self, metadata: StreamMetadata) -> Any:

@@ -21,10 +21,11 @@ from typing import Any, Final, NamedTuple
 
 from rxstream._deltas import droppable
 from rxstream._outlet import MOST, Mark
-from rxstream.errors import ConfigurationError
+from rxstream.errors import ConfigurationError, plain_error
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks._hooks import Hook, Hooks, StreamMetadata, hooks_of
 from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
+from rxstream.sinks.callback import call_last
 from rxstream.sources._worker import Worker
 
 __all__ = ["Caller", "Lane", "Queue", "TooSlow", "Trouble"]
@@ -39,7 +40,7 @@ _BURST: Final = 8
 _BATCH: Final = 64
 """Calls a trip to the thread."""
 
-Trouble = Callable[["Lane", Exception], object]
+Trouble = Callable[["Lane", BaseException], object]
 """What is to be done about an exception of a handler, or about a queue that is full (`TooSlow`)."""
 
 
@@ -100,7 +101,7 @@ class Lane:
         if self.queue is not None:
             self.queue.close()
         if left and isinstance(self.handler, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance]
-            self.handler.dismissed()
+            call_last(self.handler.dismissed)
 
     @property
     def figures(self) -> HandlerFigures:
@@ -237,11 +238,9 @@ class Queue:
                     result = call[1](*call[2])
                     if type(result) is CoroutineType or inspect.isawaitable(result):  # the second is slow
                         await result
-                except asyncio.CancelledError as error:
-                    if _is_cancelled():
+                except BaseException as error:
+                    if self._broken_off(error):
                         raise
-                    self._trouble(self._lane, RuntimeError(f"the handler was cancelled: {error}"))
-                except Exception as error:  # noqa: BLE001 - the handler's own
                     self._trouble(self._lane, error)
                 finally:
                     self._working = 0
@@ -265,7 +264,10 @@ class Queue:
     async def _call_there(self, worker: Worker, calls: list[_Call]) -> None:
         try:
             while calls:
-                made, error = await worker.run(partial(self._make, calls))
+                try:
+                    made, error = await worker.run(partial(self._make, calls))
+                except RuntimeError as no_thread:  # more can be started
+                    made, error = 1, no_thread
                 del calls[:made]
                 self._working -= made
                 if error is not None:
@@ -285,10 +287,8 @@ class Queue:
                 return made, None
             try:
                 _refuse_coroutine(method(*arguments))
-            except asyncio.CancelledError as error:
-                return made + 1, RuntimeError(f"the handler was cancelled: {error}")
-            except Exception as error:  # noqa: BLE001 - the handler's own
-                return made + 1, error
+            except BaseException as error:  # noqa: BLE001 - the handler's own; its thread is not the program
+                return made + 1, plain_error(error)
         return len(calls), None
 
     def _begin(self) -> None:
@@ -298,9 +298,18 @@ class Queue:
         self._task = self._loop.create_task(self._work(), context=self._context)
         self._task.add_done_callback(self._done)
 
+    def _broken_off(self, error: BaseException) -> bool:
+        """Whether `error` comes to us from outside: our task is cancelled, or thrown away with its loop."""
+        task = self._task
+        if isinstance(error, asyncio.CancelledError):
+            return task is not None and task.cancelling() > 0
+        return isinstance(error, GeneratorExit) and task is not _current_task()
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if self._calls and not task.cancelled():  # it came when the task was about to end
+        if task.cancelled() or task.exception() is not None:  # the loop goes down, or the handler ends the program
+            self._lane.close()
+        if self._calls:  # it came when the task was about to end
             self._begin()
         else:
             self._idle.set()
@@ -322,11 +331,6 @@ def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
         result.close()
         raise ConfigurationError("thread=True is for plain functions: this one returned a coroutine")
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
-import msgspec
+from msgspec.structs import replace as _stamp
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
@@ -40,7 +40,7 @@ from rxstream.errors import (
     TimedOut,
 )
 from rxstream.events import CONTENT_EVENTS, Event, Phase, RateLimits, Started, ToolCallDelta, ToolCallStart
-from rxstream.loop import LoopScheduler, call_on
+from rxstream.loop import LoopScheduler, call_on, contain
 from rxstream.sources._probed import probed
 from rxstream.sources._source import Source
 from rxstream.sources._tapped import tapped
@@ -48,7 +48,6 @@ from rxstream.sources._tapped import tapped
 __all__ = ["pump"]
 
 D = TypeVar("D")
-_stamp = msgspec.structs.replace
 _CONTENT = frozenset(CONTENT_EVENTS)
 _BREATH = 0.005
 """Seconds that a saturated stream may hold the loop."""
@@ -125,6 +124,7 @@ class _Pump(Generic[D]):
 
     def _done(self, task: asyncio.Task[None]) -> None:
         _running.discard(task)
+        _ = task.cancelled() or task.exception()  # of who ends the program: he need not hear that nobody looked at it
         if not self._over:  # the loop went down before the task had begun
             self._end(shut_down())
 
@@ -259,8 +259,8 @@ class _Pump(Generic[D]):
                 add(stamped)
             try:
                 on_next(stamped)
-            except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
-                self._tell(error)
+            except BaseException as error:  # noqa: BLE001 - the observer's own: it gets it back
+                self._tell(contain(error))
             if self._over:
                 self._leave()
         if content is not None:

@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from rxstream.errors import plain_error
+
 __all__ = ["Worker"]
 
 T = TypeVar("T")
@@ -66,13 +68,4 @@ class Worker:
             try:
                 future.set_result(call())
             except BaseException as error:  # noqa: BLE001 - told to who waits; SystemExit must not end the loop's thread
-                future.set_exception(_plain(error))
-
-
-def _plain(error: BaseException) -> Exception:
-    """`error`, in a form that a coroutine can raise and that means neither cancellation nor the end of the program."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    plain = RuntimeError(f"{type(error).__name__} was raised: {error}")
-    plain.__cause__ = error
-    return plain
+                future.set_exception(plain_error(error))
