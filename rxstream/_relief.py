@@ -12,7 +12,7 @@ from rxstream._deltas import droppable, size
 from rxstream._units import text_of
 from rxstream.events import CONTENT_EVENTS, EventBase
 from rxstream.loop import LoopScheduler
-from rxstream.operators import on_backpressure_buffer, on_backpressure_coalesce, on_backpressure_latest
+from rxstream.operators import coalesce, on_backpressure_buffer, on_backpressure_latest
 
 __all__ = ["Backpressure", "BufferUnit", "relieved"]
 
@@ -41,13 +41,18 @@ def relieved(
         case "latest":
             return on_backpressure_latest()
         case "coalesce":
-            return on_backpressure_coalesce(_JOINED if buffer is None else buffer)
+            return coalesce(_JOINED if buffer is None else buffer)
         case _:
             capacity, overflow = _DEFAULT if buffer is None else buffer, _OVERFLOW[policy]
     if unit == "events":
         return on_backpressure_buffer(capacity, overflow=overflow)
-    weigh = _WEIGHTS[unit]
-    return buffered(lambda observer, scheduler: _Weighed(observer, scheduler, capacity, overflow, weigh))
+
+    def weighed(observer: abc.ObserverBase[Any], scheduler: LoopScheduler) -> Backlog[Any]:
+        backlog = _Weighed(observer, scheduler, capacity=capacity, overflow=overflow)
+        backlog.weight = _WEIGHTS[unit]
+        return backlog
+
+    return buffered(weighed)
 
 
 def _tokens(item: object) -> int:
@@ -65,19 +70,10 @@ _WEIGHTS: Final[dict[str, Callable[[object], int]]] = {"tokens": _tokens, "chara
 class _Weighed(Backlog[T]):
     """A backlog whose capacity is not in items. The last item may go over it; one of no weight does not count."""
 
-    def __init__(
-        self,
-        observer: abc.ObserverBase[T],
-        scheduler: LoopScheduler,
-        capacity: int,
-        overflow: Overflow,
-        weigh: Callable[[object], int],
-    ) -> None:
-        self._weight = weigh
-        super().__init__(observer, scheduler, capacity=capacity, overflow=overflow)
+    weight: Callable[[object], int]
 
     def _weigh(self, item: T) -> int:
-        return self._weight(item) if not self._drops or droppable(item) else 0
+        return self.weight(item) if not self._drops or droppable(item) else 0
 
     def _exchange(self, item: T) -> T:
         """Keep `item` in place of so many of the oldest that there is room for it."""

@@ -1,156 +1,43 @@
-"""Settings in layers: what each layer says, and what they say together.
+"""Settings in files and in the environment: read by pydantic-settings, and written as TOML.
 
 Rules of this module:
 
-* A layer goes over those below it value by value, not as a whole. Two things belong together, so that one who changes the first
-  need not know what was below: what an ``on_error`` says goes with its action, and a ``buffer`` with its ``backpressure``.
-* Where each value came from is known afterwards.
-* Files and the environment are read by pydantic-settings, which is loaded here, when it is needed, and nowhere else.
+* pydantic-settings is loaded here, when it is needed, and nowhere else.
+* What is read knows where each value stands: the line of the file, the variable. Looking there is put off until something is wrong.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from pydantic import create_model
 
-from rxstream._input import Input, is_list, is_mapping
+from rxstream._input import is_list, is_mapping
+from rxstream._layers import BY_PROVIDER, SHORT, Layer, Values, Way
+from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, MissingDependency
-from rxstream.policy import ErrorPolicy, Retry
-from rxstream.provider_options import provider_name
 
-__all__ = [
-    "PREFIX",
-    "Layer",
-    "leaves",
-    "merged",
-    "read_environment",
-    "read_toml",
-    "spelt_out",
-    "table",
-    "to_toml",
-    "understood",
-]
+__all__ = ["PREFIX", "read_environment", "read_toml", "table", "to_toml"]
 
 PREFIX: Final = "RXSTREAM_"
 _APART: Final = "__"
-_SHORT: Final = {"timeouts": "total", "on_error": "action"}
-"""Fields that a single value may stand for, and which of their own fields that is."""
-_BY_PROVIDER: Final = ("provider_options", "api_keys")
-_NEAR: Final = 0.8
+_NESTED: Final = (*SHORT, "limits", "rate_limits", *BY_PROVIDER)
+"""Fields that have fields of their own."""
+_OTHERS: Final = ("LOCAL_MODEL", "CERTIFY_", "RECORDINGS", "LONG", "PROMETHEUS", "LAW_EXAMPLES")
+"""How the names of our variables begin that are no settings: the local model's file, `rxstream.testing.certify`, our own tests."""
+_NEAR: Final = 0.7
 """So much a variable of the environment looks like one of ours that it is a slip: others may have our prefix, too."""
-
-_Values: TypeAlias = dict[str, Any]
-
-
-class Layer(NamedTuple):
-    """Settings that have one origin."""
-
-    origin: str
-    values: Mapping[str, Any]
+_LONGEST: Final = 100
+"""Lines of one value in a file: where a longer one stands is not looked for."""
 
 
-def spelt_out(values: Mapping[str, Any]) -> _Values:
-    """`values` as dicts in dicts: of a model the fields that were set, of a shorthand what it stands for, providers by their names."""
-    plain: _Values = {name: _plain(value) for name, value in values.items()}
-    if isinstance(policy := values.get("on_error"), Retry):
-        plain["on_error"] = _plain(ErrorPolicy.of(policy))
-    for name, field in _SHORT.items():
-        value = plain.get(name)
-        if isinstance(value, (str, int, float)) and value != "off":
-            plain[name] = {field: value}
-    for name in _BY_PROVIDER:
-        if is_mapping(plain.get(name)):
-            plain[name] = {provider_name(str(key)): value for key, value in plain[name].items()}
-    return plain
-
-
-def understood(values: Mapping[str, Any]) -> _Values:
-    """What somebody has written down, as fields take it: `spelt_out`, and without what is said to be off.
-
-    Raises:
-        ConfigurationError: a provider is not known, or an ``on_error`` does not fit together.
-    """
-    plain = spelt_out({name: value if name in _BY_PROVIDER else _off(value) for name, value in values.items()})
-    for name in set(_BY_PROVIDER) & plain.keys():  # None takes a provider out
-        given: Any = {} if plain[name] is None else plain[name]
-        plain[name] = {key: each for key, each in given.items() if each is not None} if is_mapping(given) else given
-    if is_mapping(policy := plain.get("on_error")):
-        ErrorPolicy.of(policy)  # which knows best what is wrong with one
-    return plain
-
-
-def _off(value: Any) -> Any:
-    """`value` with None in place of ``"off"``, the word for it of files and variables."""
-    if is_mapping(value):
-        return {name: _off(each) for name, each in value.items()}
-    return None if isinstance(value, str) and value == "off" else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Input):
-        extra: Mapping[str, Any] = value.model_extra or {}
-        return {name: _plain(extra.get(name, getattr(value, name))) for name in sorted(value.model_fields_set)}
-    return {str(name): _plain(each) for name, each in value.items()} if is_mapping(value) else value
-
-
-def merged(layers: Sequence[Layer]) -> tuple[_Values, dict[str, str]]:
-    """What the layers say together, the last over all others, and the origin of each value by its path."""
-    values: _Values = {}
-    origins: dict[str, str] = {}
-    for origin, said in layers:
-        over = spelt_out(said)
-        _part(values, over)
-        _lay(values, over)
-        for path, _ in leaves(over):
-            origins[path] = origin
-    left = {path for path, _ in leaves(values)}
-    return values, {path: origin for path, origin in origins.items() if path in left}
-
-
-def _part(values: _Values, over: Mapping[str, Any]) -> None:
-    """Take out of `values` what belongs to something that `over` replaces."""
-    before, after = values.get("on_error"), over.get("on_error")
-    if is_mapping(before) and is_mapping(after) and _differs(before, after, "action"):
-        del values["on_error"]
-    if _differs(values, over, "backpressure"):
-        values.pop("buffer", None)
-        values.pop("buffer_unit", None)
-
-
-def _differs(below: Mapping[str, Any], over: Mapping[str, Any], name: str) -> bool:
-    """Whether both say something of `name`, and not the same."""
-    return name in below and name in over and below[name] != over[name]
-
-
-def _lay(values: _Values, over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        if is_mapping(value):
-            below = values.get(name)
-            values[name] = dict(below) if is_mapping(below) else {}
-            _lay(values[name], value)
-        else:
-            values[name] = value
-
-
-def leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value that is no mapping, with its path; an empty mapping is one, too."""
-    for name, value in values.items():
-        if is_mapping(value) and value:
-            yield from leaves(value, f"{before}{name}.")
-        else:
-            yield before + name, value
-
-
-# --- where they are read from ------------------------------------------------------------------------------------------
-
-
-def read_toml(path: Path) -> _Values:
+def read_toml(path: Path) -> Layer:
     """The settings in a TOML file.
 
     Raises:
@@ -164,22 +51,48 @@ def read_toml(path: Path) -> _Values:
         raise ConfigurationError(f"{path.name}: cannot be read: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{path.name}: cannot be read: it is nested too deeply") from None
-    return dict(source.toml_data)
+    return Layer(path.name, dict(source.toml_data), partial(_line_of, path))
 
 
-def read_environment(fields: Collection[str], env: Mapping[str, str]) -> _Values:
+def _line_of(path: Path, way: Way) -> str | None:
+    """The line of a TOML file in which the statement begins that says the value with this way."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):  # it was there a moment ago
+        return None
+    table, first = "", 0
+    for last in range(len(lines)):
+        statement = "\n".join(lines[first : last + 1])
+        try:
+            said: Any = tomllib.loads(table + statement)
+        except tomllib.TOMLDecodeError:
+            if last - first > _LONGEST:
+                return None
+            continue  # it goes on in the next line
+        for step in way:
+            said = said.get(step) if is_mapping(said) else None
+        if said is not None:
+            return f"{path.name}, line {first + 1}"
+        if statement.lstrip().startswith("["):
+            table = statement + "\n"
+        first = last + 1
+    return None
+
+
+def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
     """What the variables ``RXSTREAM_…`` say about `fields`; ``__`` stands between a field and one of its own.
 
-    A value is read as JSON where it is some, else as a string.
+    A value is read as JSON where it is some, else as a string. A variable that is none of ours is told to the log.
 
     Raises:
-        ConfigurationError: a variable looks like one of these, but is none.
+        ConfigurationError: a variable looks like one of these, but is none; or a value is nested too deeply.
         MissingDependency: pydantic-settings is not installed.
     """
     package = _package()
     named = {name.upper(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
     _check_names(named, fields)
-    for field, total in _SHORT.items():
+    find = partial(_variable_of, frozenset(named))
+    for field, total in SHORT.items():
         name = f"{PREFIX}{field.upper()}"
         if name in named and not named[name].lstrip().startswith("{"):
             named.setdefault(f"{name}{_APART}{total.upper()}", named.pop(name))
@@ -187,11 +100,16 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> _Values
     described: Any = dict.fromkeys(fields, (nested, None))
     made = create_model("Settings", __base__=package.BaseSettings, **described)
     source: Any = _reader(package, named)(made, env_prefix=PREFIX, env_nested_delimiter=_APART, env_ignore_empty=True)
-    try:
-        read: _Values = source()
-    except RecursionError:
-        raise ConfigurationError("environment: a value is nested too deeply") from None
-    return {name: value if name == "api_keys" else _words(value) for name, value in read.items()}
+    read: Values = source()
+    return Layer(
+        "environment", {name: value if name == "api_keys" else _words(value) for name, value in read.items()}, find
+    )
+
+
+def _variable_of(named: Collection[str], way: Way) -> str | None:
+    """The variable that says the value with this way."""
+    names = (PREFIX + _APART.join(way[:length]).upper() for length in range(len(way), 0, -1))
+    return next((name for name in names if name in named), None)
 
 
 def _package() -> Any:
@@ -215,11 +133,34 @@ def _reader(package: Any, env: Mapping[str, str]) -> Callable[..., Any]:
 
 
 def _check_names(named: Mapping[str, str], fields: Collection[str]) -> None:
-    for name in named:
+    strange: list[str] = []
+    for name, value in named.items():
         field = name[len(PREFIX) :].partition(_APART)[0].lower()
-        if field not in fields and (near := get_close_matches(field, fields, n=1, cutoff=_NEAR)):
-            right = name.replace(field.upper(), near[0].upper(), 1)
+        if field in fields:
+            _check_depth(name, value)
+        elif near := _nearest(field, fields):
+            right = name.replace(field.upper(), near.upper(), 1)
             raise ConfigurationError(f"{name}: there is no such variable; did you mean {right}?")
+        elif not name.removeprefix(PREFIX).startswith(_OTHERS):
+            strange.append(name)
+    if strange:
+        names = ", ".join(sorted(strange))
+        log.warning("no setting is called %s", names, extra=facts("variables-unknown", variables=names))
+
+
+def _nearest(field: str, fields: Collection[str]) -> str | None:
+    """What somebody meant who wrote `field`: one of the `fields`, or of their own, before which one ``_`` is too few."""
+    for name in _NESTED:
+        if field.startswith(f"{name}_"):
+            return f"{name}{_APART}{field.removeprefix(name + '_')}"
+    return next(iter(get_close_matches(field, fields, n=1, cutoff=_NEAR)), None)
+
+
+def _check_depth(name: str, value: str) -> None:
+    try:
+        _words(value)
+    except RecursionError:
+        raise ConfigurationError(f"{name}: is nested too deeply") from None
 
 
 def _words(value: Any) -> Any:
@@ -233,7 +174,7 @@ def _words(value: Any) -> Any:
         return value
 
 
-# --- and written to ----------------------------------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------------------------
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

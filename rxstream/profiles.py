@@ -68,7 +68,7 @@ _LOW_LATENCY: Final = Profile(
         Setting(
             "on_error.retry.max_retry_after", 2.0, "Who asks for more is to be told to the reader, or failed over."
         ),
-        Setting("backpressure", "coalesce", "A slow screen gets fewer and larger pieces, never older ones."),
+        Setting("backpressure", "coalesce", "A slow screen gets fewer and larger pieces, and is soon up to date."),
     ),
 )
 

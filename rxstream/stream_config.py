@@ -21,8 +21,9 @@ from reactivex import Observable
 from rxstream._check import show
 from rxstream._input import Input, is_list, is_mapping
 from rxstream._kept import Fixed, Kept
+from rxstream._layers import Layer, leaves, merged, placed, spelt_out, understood, with_profile
 from rxstream._relief import Backpressure, BufferUnit, relieved
-from rxstream._settings import Layer, leaves, merged, read_environment, read_toml, spelt_out, table, to_toml, understood
+from rxstream._settings import read_environment, read_toml, table, to_toml
 from rxstream._stream_options import ConfigFields, StreamOptions, check_options
 from rxstream.bulkhead import Bulkhead
 from rxstream.config import Limits, Prompt, Target, Timeouts
@@ -89,8 +90,8 @@ class StreamConfig(Input):
         default_target: The model, as ``provider:model``, where none is named.
         mode: What a consumer gets; see `Mode`. By default events.
         backpressure: What happens while the consumer is paused or slow. ``hold`` (the default): the source is held. ``buffer``:
-            it runs on as far as the buffer reaches. ``drop_oldest``, ``drop_newest``, ``latest``: what is too much is dropped. ``coalesce``:
-            what waits is joined; too much of it ends the stream. ``error``: too much ends it. See the ``on_backpressure_…`` operators.
+            it runs on as far as the buffer reaches. ``coalesce``: the same, and what waits is joined. ``drop_oldest``, ``drop_newest``,
+            ``latest``: what is too much is dropped. ``error``: too much ends the stream.
         buffer: How much may wait, in `buffer_unit`; by default 1024, and 1 MiB for ``coalesce``. ``hold`` and ``latest`` have none.
         buffer_unit: ``events`` (the default; in other modes pieces of text), ``tokens`` (items with content), ``characters`` or
             ``bytes`` (of text, as UTF-8; 64 for an item without). ``coalesce`` counts bytes.
@@ -164,11 +165,12 @@ class StreamConfig(Input):
             raise ConfigurationError(f"path: there is no file {file.name!r} where it says")
         if env is not None and not is_mapping(env):
             raise ConfigurationError(f"env={show(env)}: must be a dict")
-        written = read_toml(file) if file.is_file() else {}
-        variables = read_environment(fields, os.environ if env is None else env)
-        layers = [Layer(file.name, written), Layer("environment", variables), Layer("argument", overrides)]
-        named = [(file.name, written.pop("profile", None)), ("environment", variables.pop("profile", None))]
-        return cls._layered([*_chosen(("argument", profile), *reversed(named)), *layers])
+        layers = [
+            read_toml(file) if file.is_file() else Layer(file.name, {}),
+            read_environment(fields, os.environ if env is None else env),
+            Layer("argument", overrides),
+        ]
+        return cls._layered(with_profile(profile, layers))
 
     @classmethod
     def from_profile(cls, name: str, **overrides: Unpack[ConfigFields]) -> Self:
@@ -203,20 +205,9 @@ class StreamConfig(Input):
             values, origins = merged(layers)
             made = cls.checked(values)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{cls._whose(layers, str(error))}{error}") from None
+            raise ConfigurationError(placed(layers, str(error), cls.checked)) from None
         made._kept.origins = origins
         return made
-
-    @classmethod
-    def _whose(cls, layers: Sequence[Layer], fault: str) -> str:
-        """The layer with which a fault begins, as a message names it."""
-        for number, layer in enumerate(layers):
-            try:
-                cls.checked(merged(layers[: number + 1])[0])
-            except ConfigurationError as error:
-                if str(error) == fault:
-                    return f"{layer.origin}: "
-        raise AssertionError(fault)  # all of them have it
 
     def to_toml(self) -> str:
         """What was set, as a TOML document that `load` reads; without keys and handlers."""
@@ -380,20 +371,13 @@ class StreamConfig(Input):
         for name in (self.default_target, *self.on_error.to):
             if name is not None:
                 Target.parse(name, known=PROVIDERS)
-        if self.backpressure == "coalesce" and self.buffer is not None and self.buffer_unit != "bytes":
+        if self.buffer is None and self.buffer_unit == "events":
+            return self
+        if self.backpressure in ("hold", "latest"):
+            raise ValueError(f"buffer: backpressure={self.backpressure!r} has none; 'buffer' and others have")
+        if self.backpressure == "coalesce" and self.buffer_unit != "bytes":
             raise ValueError("buffer_unit: what coalesce holds is counted in bytes")
         return self
-
-
-def _chosen(*named: tuple[str, Any]) -> list[Layer]:
-    """The layer of the profile that the first who says something of it has named, if that is one."""
-    origin, name = next((each for each in named if each[1] is not None), ("", "off"))
-    if name == "off":
-        return []
-    try:
-        return [Layer(f"profile {name}", profile_of(name).values)]
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{origin}: {error}") from None
 
 
 def _shown(value: object) -> str:

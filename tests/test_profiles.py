@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from rxstream._layers import leaves
 from rxstream.errors import ConfigurationError
+from rxstream.policy import Retry
 from rxstream.profiles import PROFILES, profile
 from rxstream.stream_config import StreamConfig
 
@@ -30,15 +32,16 @@ def test_each_is_a_configuration_with_a_reason_for_each_value(name: str) -> None
 
 def test_none_says_what_is_the_default_anyway() -> None:
     """But where the profile is about it."""
-    defaults = StreamConfig()
+    defaults = dict(
+        leaves({**StreamConfig().model_dump(), "on_error": {"action": "fail", "retry": Retry().model_dump()}})
+    )
     said = {
         (each.name, setting.path)
         for each in PROFILES.values()
         for setting in each.settings
-        if StreamConfig.checked({setting.path.partition(".")[0]: each.values[setting.path.partition(".")[0]]})
-        == defaults
+        if defaults[setting.path] == setting.value
     }
-    assert said == {("reliable", "backpressure")}
+    assert said == {("reliable", "backpressure"), ("voice", "on_error.retry.after_output")}
 
 
 def test_values_are_a_new_dict_each_time() -> None:

@@ -11,6 +11,7 @@ from rxstream import StreamConfig
 from rxstream._relief import Backpressure, BufferUnit
 from rxstream.errors import LimitExceeded
 from rxstream.observable import Stream
+from rxstream.profiles import PROFILES
 from rxstream.stream_config import Mode
 from tests.support.flow import Flow
 from tests.support.scripted import Scripted, numbered
@@ -51,7 +52,7 @@ RUNS_TO: dict[tuple[str, str], int] = {
     ("buffer", "tokens"): 10,
     ("buffer", "characters"): 5,
     ("buffer", "bytes"): 5,
-    ("hold", "events"): 0,
+    ("coalesce", "bytes"): 5,
 }
 """How far a source runs on, of "0 ", "1 " …, with a buffer of ten."""
 
@@ -66,8 +67,34 @@ async def test_how_far_the_source_runs_on(policy: Backpressure, unit: BufferUnit
     await settle()
     assert script.given == RUNS_TO[policy, unit]
     await flow.release()
-    assert flow.recorder.texts == [f"{number} " for number in range(50)]
+    assert "".join(flow.recorder.texts) == "".join(f"{number} " for number in range(50))
     assert flow.recorder.completed
+
+
+@virtual_time
+async def test_without_a_buffer_the_source_is_held_at_once() -> None:
+    script = Scripted(numbered(50))
+    flow = Flow(StreamConfig().apply, script.events())
+    flow.hold()
+    await settle()
+    assert script.given == 0
+    await flow.release()
+    assert flow.recorder.texts == [f"{number} " for number in range(50)]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@virtual_time
+async def test_no_profile_loses_anything_or_ends_a_stream_however_long_it_is_paused(name: str) -> None:
+    """Of four megabytes, in large and small pieces."""
+    pieces = [f"{number} is a sentence. ".ljust(1 + number % 7 * 20_000) for number in range(70)]
+    script = Scripted([*map(text, pieces), rxstream.events.Finished(reason="stop")])
+    flow = Flow(StreamConfig.from_profile(name).apply, script.events())
+    flow.hold()
+    await settle()
+    await flow.release()
+    assert flow.recorder.completed
+    got = [item if isinstance(item, str) else getattr(item, "text", "") for item in flow.items]
+    assert "".join(got) == "".join(pieces)
 
 
 @pytest.mark.parametrize("unit", ["events", "tokens", "characters", "bytes"])

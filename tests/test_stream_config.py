@@ -60,6 +60,9 @@ def test_who_tries_to_change_it_is_not_shown_the_key_that_he_gave() -> None:
         ({"buffer": 2.5}, "buffer: "),
         ({"buffer_unit": "lines"}, "buffer_unit: "),
         ({"backpressure": "coalesce", "buffer": 10}, "buffer_unit: what coalesce holds is counted in bytes"),
+        ({"backpressure": "coalesce", "buffer_unit": "tokens"}, "buffer_unit: what coalesce holds is counted in bytes"),
+        ({"buffer": 9}, "buffer: backpressure='hold' has none; 'buffer' and others have"),
+        ({"backpressure": "latest", "buffer_unit": "bytes"}, "buffer: backpressure='latest' has none"),
         ({"on_error": "explode"}, "on_error"),
         ({"on_error": {"acton": "retry"}}, "did you mean 'action'"),
         ({"on_error": {"action": "retry", "attempts": 2}}, "attempts is for retry"),
@@ -133,7 +136,7 @@ def test_what_belongs_together_is_replaced_together() -> None:
     voice = StreamConfig.from_profile("voice", backpressure="coalesce")
     assert voice.buffer is None
     assert StreamConfig.from_profile("voice", backpressure="buffer").buffer == 64
-    assert StreamConfig(buffer=9).replace(backpressure="buffer").buffer == 9  # nothing was said of another policy
+    assert voice.replace(backpressure="hold").backpressure == "hold"
     assert "buffer" not in {path for path, origin in voice.origins.items() if origin != "default"}
 
 
