@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Self
+import time
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Final, Self
 
 from rxstream.aggregate import Answers
-from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
+from rxstream.errors import Cancelled, ConfigurationError, LoopShutDown, StreamError, raisable
 from rxstream.events import Event
 from rxstream.loop import refuse_to_block, running_loop
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rxstream.response import Response
 
 __all__ = ["BufferedStreamHandler"]
+
+_LOOK: Final = 1.0
+"""Seconds between two looks at whether the loop is still there."""
 
 
 class BufferedStreamHandler(StreamHandler):
@@ -51,14 +55,23 @@ class BufferedStreamHandler(StreamHandler):
 
         Raises:
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
-            Cancelled: it was removed before the end, or the subscription was disposed.
+            Cancelled: it was removed before the end, or the subscription was disposed; `rxstream.errors.LoopShutDown` if the
+                loop was closed under the stream.
             TimeoutError: it has not ended yet; it goes on.
             ConfigurationError: called on the stream's own loop, where waiting would never end; or on any before it has begun.
         """
         here = running_loop()
         if not self._outcome.done() and here is not None and self._loop in (None, here):
             refuse_to_block(here, "use `response` once it has ended, or `text`")
-        return self._outcome.result(timeout).text
+        outcome, until = self._outcome, None if timeout is None else time.monotonic() + timeout
+        while not outcome.done():
+            left = _LOOK if until is None else until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"the stream has not ended within {timeout} s; it goes on")
+            wait([outcome], min(left, _LOOK))
+            if self._loop is not None and self._loop.is_closed():
+                self._give_up(LoopShutDown())
+        return outcome.result().text
 
     @property
     def response(self) -> Response | None:
@@ -93,12 +106,7 @@ class BufferedStreamHandler(StreamHandler):
     def dismissed(self) -> None:
         """It is free; who waits for the answer learns that it will not come."""
         self._serving = False
-        if not self._outcome.done():
-            error = Cancelled("its handler was removed, or the subscription disposed")
-            with self._lock, contextlib.suppress(ConfigurationError):
-                error.partial = self._answers.response()
-            self._last = error.partial
-            self._outcome.set_exception(error)
+        self._give_up(Cancelled("its handler was removed, or the subscription disposed"))
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:  # noqa: ARG002 - of any stream
         """Begin anew."""
@@ -125,3 +133,12 @@ class BufferedStreamHandler(StreamHandler):
         self._last = error.partial if isinstance(error, StreamError) else None
         self._serving = False
         self._outcome.set_exception(raisable(error))
+
+    def _give_up(self, error: Cancelled) -> None:
+        """There will be no end, unless it has been told; from any thread."""
+        with self._lock:
+            if not self._outcome.done():
+                with contextlib.suppress(ConfigurationError):
+                    error.partial = self._answers.response()
+                self._last = error.partial
+                self._outcome.set_exception(error)

@@ -6,9 +6,10 @@ import asyncio
 import threading
 
 import pytest
+from reactivex.subject import Subject
 
 import rxstream
-from rxstream.errors import Cancelled, ConfigurationError, Disconnected
+from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LoopShutDown
 from rxstream.events import Event, Finished, Retracted, TextDelta
 from rxstream.observable import Stream
 from rxstream.sinks._dispatch import Dispatch
@@ -135,3 +136,24 @@ async def test_before_its_stream_has_begun_it_blocks_no_loop() -> None:
             handler.get_response(timeout=5)
         await manager.wait(stream_id)
         assert handler.get_response() == "a"
+
+
+def test_who_waits_learns_that_the_loop_was_closed_under_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word to anybody: what ran on it was not cancelled."""
+    monkeypatch.setattr("rxstream.sinks.buffered._LOOK", 0.01)
+    handler, loop = BufferedStreamHandler(), asyncio.new_event_loop()
+    emitted = Subject[Event]()
+
+    async def begin() -> None:
+        Stream.of(emitted).subscribe(handler)
+        emitted.on_next(TextDelta(text="to "))
+
+    loop.run_until_complete(begin())
+    with pytest.raises(TimeoutError, match="goes on"):
+        handler.get_response(timeout=0.02)
+    loop.close()
+    for _ in range(2):
+        with pytest.raises(LoopShutDown) as raised:
+            handler.get_response()
+        assert raised.value.partial is not None
+        assert raised.value.partial.text == "to "
