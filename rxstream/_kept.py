@@ -1,14 +1,14 @@
-"""What a configuration keeps: what its streams share, where its values came from, and dicts that nobody changes."""
+"""What a configuration keeps: what its streams share, and where its values came from."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from rxstream.guards import Guard
 
-__all__ = ["Fixed", "Kept"]
+__all__ = ["Kept"]
 
 
 class Kept:
@@ -41,18 +41,3 @@ class Kept:
 
     def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
         return Kept, ()
-
-
-class Fixed(dict[str, Any]):
-    """A dict that cannot be changed once it is made: a part of a configuration."""
-
-    def __reduce__(self) -> tuple[type[Fixed], tuple[dict[str, Any]]]:
-        return Fixed, (dict(self),)
-
-    if not TYPE_CHECKING:  # to a type checker it is a dict
-
-        def _refuse(self, *_given: object, **_named: object) -> NoReturn:
-            raise TypeError("a configuration cannot be changed; replace() makes another one")
-
-        __setitem__ = __delitem__ = __ior__ = _refuse
-        clear = pop = popitem = setdefault = update = _refuse

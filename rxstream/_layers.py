@@ -38,6 +38,8 @@ SHORT: Final = {"timeouts": "total", "on_error": "action"}
 """Fields that a single value may stand for, and which of their own fields that is."""
 BY_PROVIDER: Final = ("provider_options", "api_keys")
 """Fields in which there is something for each provider."""
+_DEEPEST: Final = 100
+"""Further down it is one value: none that is nested so deeply is taken."""
 
 Values: TypeAlias = dict[str, Any]
 Way: TypeAlias = tuple[str, ...]
@@ -58,8 +60,17 @@ class Layer(NamedTuple):
 
 
 def spelt_out(values: Mapping[str, Any]) -> Values:
-    """`values` as dicts in dicts: of a model the fields that were set, of a shorthand what it stands for, providers by their names."""
-    plain: Values = {name: _plain(value) for name, value in values.items()}
+    """`values` as dicts in dicts: of a model the fields that were set, of a shorthand what it stands for, providers by their names.
+
+    Raises:
+        ConfigurationError: a value is nested too deeply, or a provider is not known.
+    """
+    plain: Values = {}
+    for name, value in values.items():
+        try:
+            plain[name] = _plain(value)
+        except RecursionError:
+            raise ConfigurationError(f"{name}: is nested too deeply") from None
     if isinstance(policy := values.get("on_error"), Retry):
         plain["on_error"] = _plain(ErrorPolicy.of(policy))
     for name, field in SHORT.items():
@@ -78,7 +89,7 @@ def understood(values: Mapping[str, Any]) -> Values:
     Raises:
         ConfigurationError: a provider is not known, or an ``on_error`` does not fit together.
     """
-    plain = spelt_out({name: value if name in BY_PROVIDER else _off(value) for name, value in values.items()})
+    plain = {name: value if name in BY_PROVIDER else _off(value) for name, value in spelt_out(values).items()}
     for name in set(BY_PROVIDER) & plain.keys():  # None takes a provider out
         given: Any = {} if plain[name] is None else plain[name]
         plain[name] = {key: each for key, each in given.items() if each is not None} if is_mapping(given) else given
@@ -147,7 +158,7 @@ def leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _ways(values: Mapping[str, Any], before: Way = ()) -> Iterator[tuple[Way, Any]]:
     for name, value in values.items():
-        if is_mapping(value) and value:
+        if is_mapping(value) and value and len(before) < _DEEPEST:
             yield from _ways(value, (*before, name))
         else:
             yield (*before, name), value

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from rxstream._check import show
+from rxstream._fixed import fixed, plain
 from rxstream._input import Input, check_json, hint, is_mapping
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS
@@ -99,6 +100,9 @@ class ProviderOptions(Input):
 
     @model_validator(mode="after")
     def _is_json(self) -> ProviderOptions:
+        held: Any
+        for held in (self.__dict__, self.__pydantic_extra__ or {}):
+            held.update({name: fixed(value) for name, value in held.items()})
         check_json(self.body(), type(self).__name__)
         return self
 
@@ -107,8 +111,8 @@ class ProviderOptions(Input):
         return {name: value for name, value in write(self).items() if name in self.model_fields_set}
 
     def body(self) -> dict[str, Any]:
-        """What goes into the body of the request: the fields that were set."""
-        return {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        """What goes into the body of the request: the fields that were set, in a dict of your own."""
+        return {name: plain(getattr(self, name)) for name in sorted(self.model_fields_set)}
 
     def __repr_args__(self) -> Iterable[tuple[str, Any]]:
         return self.body().items()

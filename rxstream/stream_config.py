@@ -19,8 +19,9 @@ from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, field_valida
 from reactivex import Observable
 
 from rxstream._check import show
+from rxstream._fixed import Fixed
 from rxstream._input import Input, is_list, is_mapping
-from rxstream._kept import Fixed, Kept
+from rxstream._kept import Kept
 from rxstream._layers import Layer, leaves, merged, placed, spelt_out, understood, with_profile
 from rxstream._relief import Backpressure, BufferUnit, relieved
 from rxstream._settings import read_environment, read_toml, table, to_toml

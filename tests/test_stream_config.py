@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +35,46 @@ def test_what_it_holds_by_provider_or_in_lists_cannot_be_changed_either() -> Non
     assert (config.on_error.to, config.on_error.on_finish) == (("openai:gpt-5",), ("length",))
     assert again(config).api_keys == config.api_keys == {"openai": config.api_keys["openai"]}
     assert again(config) == copy.deepcopy(config) == config
+
+
+def test_nor_can_what_is_within() -> None:
+    """Neither by him who gave it."""
+    given: Any = {"a": [{"b": 1}, (2, 3)]}
+    made = StreamConfig(provider_options={"anthropic": {"metadata": given}, "groq": {"x": given, "y": [1]}})
+    given["a"].append("later")
+    changes: list[Callable[[Any], object]] = [
+        lambda held: held.update(x=1),
+        lambda held: held["a"].append(1),
+        lambda held: held["a"][0].clear(),
+        lambda held: held["a"][1].sort(),
+        lambda held: held["a"].__setitem__(0, 5),
+        lambda held: held.__ior__({"a": 1}),
+        lambda held: held["a"].__iadd__([1]),
+    ]
+    for config in (made, copy.deepcopy(made), again(made), made.replace(mode="word")):
+        options = config.provider_options
+        for held in (options["anthropic"].body()["metadata"], getattr(options["groq"], "x")):  # noqa: B009
+            assert held == {"a": [{"b": 1}, [2, 3]]}
+        for change in changes:
+            with pytest.raises(TypeError, match="a configuration cannot be changed; replace"):
+                change(getattr(options["anthropic"], "metadata"))  # noqa: B009
+            with pytest.raises(TypeError, match="a configuration cannot be changed; replace"):
+                change(getattr(options["groq"], "x"))  # noqa: B009
+        options["groq"].body()["x"]["a"].clear()  # that is his own
+        assert options["groq"].body()["x"]["a"]
+        assert config == made.replace(mode=config.mode)
+
+
+@pytest.mark.parametrize("depth", [101, 400, 700, 100_000])
+@pytest.mark.parametrize("load", [StreamConfig, StreamConfig().replace, partial(StreamConfig.load, env={})])
+def test_what_is_nested_too_deeply_is_refused(load: Callable[..., StreamConfig], depth: int) -> None:
+    in_lists: Any = 1
+    in_dicts: Any = 1
+    for _ in range(depth):
+        in_lists, in_dicts = [in_lists], {"a": in_dicts}
+    for value in (in_lists, in_dicts):
+        with pytest.raises(ConfigurationError, match=r"provider_options: (groq: )?is nested too deeply"):
+            load(provider_options={"groq": {"x": value}})
 
 
 def test_who_tries_to_change_it_is_not_shown_the_key_that_he_gave() -> None:
