@@ -85,7 +85,7 @@ async def test_a_slow_handler_holds_its_stream(how: str) -> None:
 @pytest.mark.parametrize("how", ["subscribe", "start"])
 @pytest.mark.parametrize("later", [False, True])
 @virtual_time
-async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool) -> None:
+async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool, caplog: pytest.LogCaptureFixture) -> None:
     class Raises(Says):
         def on_token_received(self, token: str, index: int) -> Any:
             raise KeyError(token)
@@ -102,6 +102,9 @@ async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool) -> No
     assert script.running == 0
     if how == "start":
         assert session.status == "error"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"handler {type(handler).__name__} raised; its stream ends"
+    ]
 
 
 @pytest.mark.parametrize("how", ["subscribe", "start"])

@@ -356,9 +356,8 @@ class Dispatch:
         lane.failures += 1
         if lane.failures == 1:
             known = facts("handler-raised", error=error, handler=lane.id)
-            log.error(
-                "handler %s raised; further failures of it are only counted", lane.id, exc_info=error, extra=known
-            )
+            then = "its stream ends" if policy.on_failure == "raise" else "further failures of it are only counted"
+            log.error("handler %s raised; %s", lane.id, then, exc_info=error, extra=known)
         if policy.on_failure == "raise":
             self._raise(error)
         elif policy.on_failure == "detach" and lane.failures >= policy.failures and not lane.over:

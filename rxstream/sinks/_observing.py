@@ -60,7 +60,7 @@ class Observing:
         self._over = False
         self._measured: Subject[Event] | None = None
         self._scheduler = scheduler
-        self.dispatch.add(metadata.stream_id or "alone", handler, policy)
+        self.dispatch.add(getattr(handler, "__name__", type(handler).__name__), handler, policy)
 
     def start(self) -> None:
         """Tell it the start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ class FileStreamHandler(StreamHandler):
 
     Args:
         path: Where to; fields of `StreamMetadata` in braces, ``"{stream_id}.jsonl"``, give each stream a file of its own. In
-            them, whatever is no letter, digit, ``-`` or ``.`` becomes ``_``. Folders are made.
+            them, whatever is no letter, digit, ``-`` or ``.`` becomes ``_``, and so does one that is empty. Folders are made.
         flush: Bytes that may wait to be written; 0: every event is written at once.
 
     Raises:
@@ -36,6 +37,7 @@ class FileStreamHandler(StreamHandler):
     def __init__(self, path: str | os.PathLike[str], *, flush: int = 0) -> None:
         self._template = os.fspath(path)
         self._flush = count("flush", flush, least=0)
+        self._lock = threading.Lock()  # for who is dismissed while a thread of his writes
         self._file: IO[bytes] | None = None
         self._waiting = 0
         self.path: Path | None = None
@@ -57,11 +59,13 @@ class FileStreamHandler(StreamHandler):
 
     def on_event(self, event: Event) -> None:
         """Write it."""
-        if self._file is not None:
-            self._waiting += self._file.write(encode(event) + b"\n")
-            if self._waiting >= self._flush:
-                self._file.flush()
-                self._waiting = 0
+        line = encode(event) + b"\n"
+        with self._lock:
+            if self._file is not None:
+                self._waiting += self._file.write(line)
+                if self._waiting >= self._flush:
+                    self._file.flush()
+                    self._waiting = 0
 
     def on_stream_complete(self, full_response: object) -> None:  # noqa: ARG002 - it is in the events
         """Close the file."""
@@ -74,18 +78,19 @@ class FileStreamHandler(StreamHandler):
         finally:
             self._close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):  # else it was refused
-            self._close()
+    def dismissed(self) -> None:
+        """Close the file: the end will not be told."""
+        self._close()
 
     def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        with self._lock:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
 
 
 def _fill(template: str, metadata: StreamMetadata) -> Path:
-    fields = {name: _UNSAFE.sub("_", getattr(metadata, name)) for name in _FIELDS}
+    fields = {name: _UNSAFE.sub("_", getattr(metadata, name)) or "_" for name in _FIELDS}
     try:
         return Path(template.format(**fields))
     except (KeyError, IndexError, ValueError, AttributeError) as error:

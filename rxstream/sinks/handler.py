@@ -75,6 +75,7 @@ class _Adapted(StreamHandler):
     def __init__(self, told: object, methods: dict[str, Hook]) -> None:
         set_hooks(self, methods)
         self._told = told
+        self.__name__ = getattr(told, "__name__", type(told).__name__)
 
     def __repr__(self) -> str:
         return f"as_handler({self._told!r})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import pytest
@@ -88,14 +87,42 @@ async def test_each_stream_has_its_own_or_all_have_one(tmp_path: Path) -> None:
 
 @virtual_time
 async def test_one_that_is_removed_closes_its_file(tmp_path: Path) -> None:
-    """It is told nothing; it goes, and the file with it."""
+    """It is told nothing; it goes, and the file with it, at once."""
     path = tmp_path / "it.jsonl"
     run = stream(FileStreamHandler(path, flush=1000))
     run.on_next(EVENTS[0])
     run.remove("h")
-    del run
-    gc.collect()
     assert read(path) == EVENTS[:1]
+
+
+@virtual_time
+async def test_streams_that_append_to_one_file_cut_no_line_of_another(tmp_path: Path) -> None:
+    """However much waits to be written."""
+    path = tmp_path / "all.jsonl"
+    handler = FileStreamHandler(path, flush=10_000)
+    runs = [stream(handler) for _ in range(2)]
+    events = [TextDelta(text=letter * length, seq=length) for length in (900, 2_000, 12_000) * 5 for letter in "ab"]
+    for number, event in enumerate(events):
+        runs[number % 2].on_next(event)
+    for run in runs:
+        run.on_completed(rxstream.Response())
+    assert sorted(read(path), key=lambda event: (event.seq, str(event))) == sorted(
+        events, key=lambda event: (event.seq, str(event))
+    )
+
+
+@virtual_time
+async def test_a_field_that_is_empty_moves_no_file(tmp_path: Path) -> None:
+    run = stream(FileStreamHandler(tmp_path / "{provider}{model}" / "{label}.jsonl"))
+    run.on_next(EVENTS[0])
+    run.dispose()
+    assert read(tmp_path / "__" / "_.jsonl") == EVENTS[:1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a file of Linux")
+def test_a_disk_that_is_full_is_told() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        rxstream.from_iterable(["to be"]).start(FileStreamHandler("/dev/full")).result(20)
 
 
 @virtual_time
