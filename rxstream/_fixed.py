@@ -47,13 +47,13 @@ def fixed(value: Any, *, depth: int = 0) -> Any:
         raise ValueError("is nested too deeply")
     if is_mapping(value):
         return Fixed({name: fixed(each, depth=depth + 1) for name, each in value.items()})
-    if isinstance(value, (list, tuple)):
-        return FixedList([fixed(each, depth=depth + 1) for each in value])
-    return value
+    items: Any = value
+    return FixedList([fixed(each, depth=depth + 1) for each in items]) if isinstance(value, (list, tuple)) else value
 
 
 def plain(value: Any) -> Any:
     """A copy of what is `fixed`, which may be changed."""
     if is_mapping(value):
         return {name: plain(each) for name, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list) else value
+    items: Any = value
+    return [plain(each) for each in items] if isinstance(value, list) else value
