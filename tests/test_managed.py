@@ -1,4 +1,4 @@
-"""One stream of a manager: who is told what, in which order; and the law of its states, against a model of it."""
+"""One stream of a manager: who is told what, in which order."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from typing import Any
 
 import pytest
 import reactivex as rx
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import rxstream
 from rxstream.errors import (
-    BulkheadFull,
     Cancelled,
     Disconnected,
 )
 from rxstream.events import Event, Retrying, TextDelta
 from rxstream.manager import StreamManager
-from rxstream.manager_events import StreamEvent
 from rxstream.observable import Stream
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
-from tests.support.managing import Diary, check_order, handler, scripted
+from tests.support.managing import Diary, handler, scripted
 from tests.support.scripted import DONE, Scripted, Step, raising
-from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+from tests.support.virtual_loop import settle, virtual_time
 
 
 @virtual_time
@@ -200,120 +195,3 @@ def test_a_cancellation_that_a_handler_raises_is_no_end_of_the_stream() -> None:
         stream_id = manager.start_stream(["a"])
         assert manager.get_result(stream_id, timeout=5).text == "a"
         assert manager.statistics.handler_failures == 3
-
-
-class Streams(RuleBasedStateMachine):
-    """The manager against a model: who runs, who waits, and every status, after every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = VirtualLoop()
-        self.model: dict[str, str] = {}
-        self.sources: dict[str, rx.Subject[Event]] = {}
-        self.ending: dict[str, str] = {}
-        self.length: dict[str, int] = {}
-        self.queue: list[str] = []
-        self.told: list[StreamEvent] = []
-
-    def do(self, method: str, *arguments: Any, **options: Any) -> Any:
-        async def call() -> Any:
-            result = getattr(self.manager, method)(*arguments, **options)
-            await settle()
-            return result
-
-        return self.loop.run_until_complete(call())
-
-    @initialize(places=st.integers(1, 3))
-    def begin(self, places: int) -> None:
-        self.places = places
-
-        async def make() -> None:
-            self.manager = StreamManager(max_streams=places, max_waiting=4)
-            self.manager.events.subscribe(self.told.append)
-
-        self.loop.run_until_complete(make())
-
-    def promote(self) -> None:
-        while self.queue and sum(status in ("active", "paused") for status in self.model.values()) < self.places:
-            self.model[self.queue.pop(0)] = "active"
-
-    @rule()
-    def start(self) -> None:
-        name = f"s{len(self.model)}"
-        if len(self.queue) == 4:
-            with pytest.raises(BulkheadFull):
-                self.do("start_stream", rx.never(), stream_id=name)
-            return
-        self.sources[name] = rx.Subject()
-        assert self.do("start_stream", self.sources[name], stream_id=name) == name
-        self.model[name] = "inactive"
-        self.queue.append(name)
-        self.promote()
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), what=st.sampled_from(("next", "next", "next", "completed", "error")))
-    def emit(self, data: st.DataObject, what: str) -> None:
-        """What comes in a pause is told when it is over, the end too."""
-        name = data.draw(st.sampled_from(sorted(self.model)))
-
-        async def push() -> None:
-            source = self.sources[name]
-            if what == "next":
-                source.on_next(TextDelta(text="a"))
-            elif what == "completed":
-                source.on_completed()
-            else:
-                source.on_error(Disconnected("gone"))
-            await settle()
-
-        if self.model[name] in ("active", "paused") and name not in self.ending:
-            self.loop.run_until_complete(push())
-            if what == "next":
-                self.length[name] = self.length.get(name, 0) + 1
-            else:
-                self.ending[name] = what
-            self.end(name)
-
-    def end(self, name: str) -> None:
-        if self.model[name] == "active":
-            self.model[name] = self.ending.get(name, "active")
-            self.promote()
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), action=st.sampled_from(("pause", "resume", "cancel")))
-    def act(self, data: st.DataObject, action: str) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model)))
-        new = {
-            ("active", "pause"): "paused",
-            ("paused", "resume"): "active",
-            ("inactive", "cancel"): "cancelled",
-            ("active", "cancel"): "cancelled",
-            ("paused", "cancel"): "cancelled",
-        }.get((self.model[name], action))
-        assert self.do(f"{action}_stream", name) is (new is not None)
-        if new is not None:
-            self.model[name] = new
-            if new == "cancelled" and name in self.queue:
-                self.queue.remove(name)
-            self.end(name)
-            self.promote()
-
-    @invariant()
-    def agrees(self) -> None:
-        if hasattr(self, "manager"):
-            assert self.manager.streams() == self.model
-            for name, status in self.model.items():
-                if status in ("completed", "error"):
-                    assert len(self.manager.session(name).partial.text) == self.length.get(name, 0)
-
-    def teardown(self) -> None:
-        if hasattr(self, "manager"):
-            self.loop.run_until_complete(self.manager.aclose())
-            self.loop.run_until_complete(settle())
-            check_order(self.told, len(self.model))
-            assert not asyncio.all_tasks(self.loop)
-        self.loop.close()
-
-
-TestStreams = Streams.TestCase
-TestStreams.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
