@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._check import count, function, positive
 from rxstream.events import EventBase
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
@@ -84,6 +85,15 @@ class Specimen:
     patience: float = 10.0
     calm: float = 0.01
     exempt: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        function("factory", self.factory)
+        function("key", self.key)
+        for name in ("fails", "endless", "opens", "cleanup"):
+            if (option := getattr(self, name)) is not None:
+                function(name, option)
+        count("many", self.many, least=10)
+        positive("patience", self.patience)
 
 
 class Probe(abc.ObserverBase[Any]):

@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 from reactivex import Observable, abc
 
-from rxstream._check import positive
+from rxstream._check import positive, show
 from rxstream.errors import ConfigurationError
 from rxstream.events import EventBase, Finished
 from rxstream.loop import LoopScheduler, running_loop
-from rxstream.testing.marbles import Mark, bare, draw, fits, read_marbles
+from rxstream.testing.marbles import Mark, bare, draw, fits, meanings, read_marbles
 from rxstream.testing.scripted import Recorder
 from rxstream.testing.virtual import run_virtual, settle
 
@@ -48,7 +48,7 @@ def assert_stream(
 
     Raises:
         AssertionError: it is otherwise; the message shows both diagrams and all that came.
-        ConfigurationError: a diagram cannot be read.
+        ConfigurationError: a diagram cannot be read, or an option is not as described.
 
     Example:
         >>> from rxstream import operators as rxo
@@ -56,7 +56,11 @@ def assert_stream(
         >>> assert_stream(from_marbles("s-a-b-(cu|)"), "s-a-b-(cu|)")
         >>> assert_stream(from_marbles("s-a-b-c-|").pipe(rxo.text()), "--a---b-c-|", during="^--h--r")
     """
+    __tracebackhide__ = True
     positive("unit", unit)
+    meanings(values)
+    if not (isinstance(error, type) and issubclass(error, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"error: must be a class of exceptions, not {show(error)}")
     if running_loop() is not None:
         raise AssertionError("assert_stream() has a loop of its own: call it where none is running")
     marks, length = read_marbles(diagram)
@@ -78,6 +82,8 @@ async def _watched(
 ) -> Recorder:
     """What `stream` gave while this was done to it."""
     made = stream() if callable(stream) else stream
+    if not hasattr(made, "subscribe"):
+        raise ConfigurationError(f"stream: must be an Observable, or a function that makes one, not {show(made)}")
     loop, recorder, scheduler = asyncio.get_running_loop(), Recorder(), LoopScheduler()
     subscriptions: list[abc.DisposableBase] = []
 

@@ -54,10 +54,10 @@ class Cassette:
     Example:
         >>> from rxstream import stream
         >>> from rxstream.testing import Cassette
-        >>> with Cassette("tests/recordings", name="test_weather"):
+        >>> with Cassette("tests/recordings", name="test_weather"):  # doctest: +ELLIPSIS
         ...     stream("openai:gpt-5", "What is the weather?").run()
         Traceback (most recent call last):
-        rxstream.errors.ConfigurationError: nothing was recorded of test_weather.openai-gpt_5.1.sse in tests/recordings
+        rxstream.errors.ConfigurationError: nothing was recorded of test_weather.openai-gpt_5.1.sse in tests/recordings: ...
     """
 
     def __init__(self, folder: str | Path, *, name: str, recording: bool = False) -> None:
@@ -123,7 +123,10 @@ class Cassette:
         try:
             body = path.read_bytes()
         except OSError:
-            raise ConfigurationError(f"nothing was recorded of {path.name} in {self.folder}") from None
+            raise ConfigurationError(
+                f"nothing was recorded of {path.name} in {self.folder}: ask the models once, "
+                "with recording=True or pytest's --rxstream-record"
+            ) from None
         yield _played(body)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rxstream._check import count, function
+from rxstream._check import count, function, show
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import Event, Finished, decode, encode, is_content
 from rxstream.testing._broken import broken, cut, cuttings
@@ -306,11 +306,14 @@ def verify_decoder(
         >>> verify_decoder(lambda: decoder_for("anthropic"), [body], rounds=5).passed
         True
     """
+    __tracebackhide__ = True
     function("factory", factory)
     if not isinstance(samples, (Mapping, Sequence)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError("samples: must be a dict or a list of bodies")
+        raise ConfigurationError(f"samples: must be a dict or a list of bodies, not {show(samples)}")
     named = dict(samples) if isinstance(samples, Mapping) else {f"sample {n}": body for n, body in enumerate(samples)}
     if not named or not all(type(body) is bytes and body for body in named.values()):
-        raise ConfigurationError("samples: at least one body is needed, and each must be bytes")
-    factory()  # what is wrong with making one is no fault of its own, and told at once
+        raise ConfigurationError("samples: must be a dict or a list of bodies, at least one, and each of them bytes")
+    made = factory()  # what is wrong with making one is no fault of its own, and told at once
+    if not isinstance(made, Decoder):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"factory: must give a decoder, with feed() and close(), not {show(made)}")
     return verified(_Subject(factory, named, count("rounds", rounds), seed), _RULES, exempt)

@@ -26,12 +26,12 @@ character may be given another meaning by ``values=``: an event, a text of any l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from rxstream._check import positive
+from rxstream._check import instance, positive, show
 from rxstream.errors import ConfigurationError, Disconnected, StreamError
 from rxstream.events import (
     ErrorInfo,
@@ -51,7 +51,9 @@ from rxstream.observable import Stream
 from rxstream.testing.scripted import DONE, HANG, Item, Scripted, Step, raising
 from rxstream.usage import Usage
 
-__all__ = ["Mark", "bare", "draw", "fits", "from_marbles", "read_marbles"]
+__all__ = ["Mark", "bare", "draw", "fits", "from_marbles", "meanings", "read_marbles"]
+
+T = TypeVar("T")
 
 _EVENTS: Final[Mapping[str, Event]] = {
     "s": Started(id="marbles", model="marbles"),
@@ -73,6 +75,8 @@ class Mark:
     at: int
     """Units of time from the start."""
     sign: str
+    place: int = field(default=0, compare=False)
+    """Which character of the diagram it is."""
 
 
 def read_marbles(diagram: str, *, signs: str | None = None) -> tuple[list[Mark], int]:
@@ -85,27 +89,42 @@ def read_marbles(diagram: str, *, signs: str | None = None) -> tuple[list[Mark],
     Raises:
         ConfigurationError: it holds something else, a bracket without its other half, or something after its end.
     """
+    if not isinstance(diagram, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"a diagram must be a string, not {show(diagram)}")
     marks: list[Mark] = []
-    at, group, ended = 0, None, False
-    for sign in diagram.replace(" ", ""):
-        if sign == "(" and group is None:
-            group = at
-        elif sign == ")" and group is not None:
+    at, ended = 0, False
+    group: tuple[int, int] | None = None
+    for place, sign in enumerate(diagram):
+        if sign == " ":
+            continue
+        if sign == "(":
+            if group is not None:
+                raise ConfigurationError(_unread(diagram, place, "a bracket is open already"))
+            group = at, place
+        elif sign == ")":
+            if group is None:
+                raise ConfigurationError(_unread(diagram, place, "no bracket is open"))
             group = None
         elif sign != "-":
             known = sign.isascii() and (sign.isalnum() or sign in _ENDS) if signs is None else sign in signs
             if not known:
-                raise ConfigurationError(f"{diagram!r}: {sign!r} at {at} means nothing here")
+                raise ConfigurationError(_unread(diagram, place, "it means nothing here"))
             if ended:
-                raise ConfigurationError(f"{diagram!r}: {sign!r} at {at} comes after the end")
+                raise ConfigurationError(_unread(diagram, place, "it comes after the end"))
             ended = signs is None and sign in _ENDS
-            marks.append(Mark(at if group is None else group, sign))
+            marks.append(Mark(at if group is None else group[0], sign, place))
         elif group is not None:
-            raise ConfigurationError(f"{diagram!r}: at {at} time is to pass, within brackets")
+            raise ConfigurationError(_unread(diagram, place, "no time passes within brackets"))
         at += 1
     if group is not None:
-        raise ConfigurationError(f"{diagram!r}: the bracket at {group} is not closed")
+        raise ConfigurationError(_unread(diagram, group[1], "the bracket is not closed"))
     return marks, at
+
+
+def _unread(diagram: str, place: int, why: str) -> str:
+    """What is wrong with a diagram, pointing at the character."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in diagram)
+    return f"{diagram[place]!r} at {place}: {why}\n  {shown}\n  {' ' * place}^"
 
 
 def from_marbles(
@@ -133,12 +152,11 @@ def from_marbles(
     """
     positive("unit", unit)
     marks, length = read_marbles(diagram)
-    meaning = dict[str, Event | str](_EVENTS) | dict(values or {})
+    meaning = dict[str, Event | str](_EVENTS) | dict(meanings(values))
     for sign, value in meaning.items():
-        if not (len(sign) == 1 and sign.isascii() and sign.isalnum()):
-            raise ConfigurationError(f"values: {sign!r} is no letter and no digit")
         if not isinstance(value, (str, EventBase)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"values: {sign!r} is a {type(value).__name__}, not an event or a text")
+    instance("error", error, StreamError)
     failure = error if error is not None else Disconnected("as drawn")
     finals = {sign for sign, value in meaning.items() if isinstance(value, Finished)}
     steps: list[Step] = []
@@ -148,11 +166,28 @@ def from_marbles(
         at = when
         steps += _pieces([mark.sign for mark in marks if mark.at == when], meaning, failure, finals)
     ended = next((number for number, mark in enumerate(marks) if mark.sign in finals), len(marks))
-    if any(mark.sign != "|" for mark in marks[ended + 1 :]):
-        raise ConfigurationError(f"{diagram!r}: after Finished nothing comes: with it a source has ended")
+    for mark in marks[ended + 1 :]:
+        if mark.sign != "|":
+            raise ConfigurationError(
+                _unread(diagram, mark.place, "after Finished nothing comes: with it a source has ended")
+            )
     if not marks or marks[-1].sign not in _ENDS:
         steps += [(length - at) * unit, HANG]
     return Stream.of(Scripted(steps).events())
+
+
+def meanings(values: Mapping[str, T] | None) -> Mapping[str, T]:
+    """What characters mean, none if it is None.
+
+    Raises:
+        ConfigurationError: it is no mapping of letters and digits.
+    """
+    if values is not None and not isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"values: must be a dict of characters and what they mean, not {show(values)}")
+    for sign in values or {}:
+        if not (isinstance(sign, str) and len(sign) == 1 and sign.isascii() and sign.isalnum()):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"values: {sign!r} is no letter and no digit")
+    return values or {}
 
 
 def _pieces(

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from reactivex import Observable
 
-from rxstream._check import count, function, one_of
+from rxstream._check import count, function, one_of, show
 from rxstream.errors import ConfigurationError, Disconnected
 from rxstream.loop import LoopScheduler, running_loop
 from rxstream.testing._lab import Broken, NotApplicable, WatchedGate, must
@@ -321,6 +321,7 @@ def verify_operator(
         >>> verify_operator(lambda: rxo.timeouts(idle=60), rounds=5).passed
         True
     """
+    __tracebackhide__ = True
     if running_loop() is not None:
         raise AssertionError("verify_operator() has loops of its own: call it where none is running")
     function("make", make)
@@ -334,4 +335,4 @@ async def _made(make: Callable[[], Operator]) -> None:
     """Making it is no fault of its own: what is wrong with that is told at once."""
     operator = make()
     if not callable(operator):  # pyright: ignore[reportUnnecessaryComparison]
-        raise ConfigurationError(f"make: must give an operator, a function of an Observable; it gave {operator!r}")
+        raise ConfigurationError(f"make: must give an operator, a function of an Observable; it gave {show(operator)}")

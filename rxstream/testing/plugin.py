@@ -80,10 +80,11 @@ def virtual_loop() -> Iterator[testing.VirtualLoop]:
     loop = testing.VirtualLoop()
     yield loop
     left = asyncio.all_tasks(loop)
+    told = f"tasks are left behind: {left}"
     loop.run_until_complete(_closed(left))
     loop.close()
     if left:
-        pytest.fail(f"tasks are left behind: {left}")
+        pytest.fail(told, pytrace=False)
 
 
 @pytest.fixture

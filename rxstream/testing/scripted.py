@@ -9,15 +9,18 @@ that has no more steps has ended.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn
 
-from reactivex import Observable
+from reactivex import Observable, abc
 
+from rxstream._check import show
 from rxstream.config import Timeouts
-from rxstream.errors import StreamError, StreamIncomplete
+from rxstream.errors import ConfigurationError, StreamError, StreamIncomplete
 from rxstream.events import Event, EventBase, Finished, TextDelta
+from rxstream.loop import running_loop
 from rxstream.sources._pump import pump
 from rxstream.sources._source import Source
 
@@ -187,9 +190,11 @@ class Scripted:
                 raise step
             case tuple():
                 return step
-            case _:
+            case _ if callable(step):
                 self.seen.append(step())
                 return None
+            case _:
+                raise ConfigurationError(f"steps: {show(step)} is none; see `rxstream.testing.scripted`")
 
 
 _NEVER = Timeouts(connect=None, first_event=None, first_output=None, idle=None)
@@ -237,8 +242,8 @@ class _Draining:
         self._script.drained += 1
 
 
-class Recorder:
-    """An observer's callbacks that write down what comes, and when on the loop's clock; after the end they raise."""
+class Recorder(abc.ObserverBase[Any]):
+    """An observer that writes down what comes, and when: by the loop's clock, or the machine's. After the end it raises."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
@@ -251,12 +256,12 @@ class Recorder:
         self.and_then: Callable[[Any], object] = _nothing
         """What else to do with each item."""
 
-    def on_next(self, item: Any) -> None:
+    def on_next(self, value: Any) -> None:
         """An item."""
-        self._still(item)
-        self.items.append(item)
+        self._still(value)
+        self.items.append(value)
         self.times.append(_now())
-        self.and_then(item)
+        self.and_then(value)
 
     def on_error(self, error: Exception) -> None:
         """The end."""
@@ -283,4 +288,5 @@ def _nothing(_item: object = None) -> None:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    loop = running_loop()
+    return time.monotonic() if loop is None else loop.time()

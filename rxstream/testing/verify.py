@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from reactivex import Observable
 
-from rxstream._check import count, one_of, positive
+from rxstream._check import one_of
 from rxstream.sinks.publisher import Publisher
 from rxstream.testing._control import CONTROL
 from rxstream.testing._lab import Broken, NotApplicable, Specimen, essence
@@ -74,9 +74,9 @@ class Verification:
         """First what is broken, then all the rest, a rule a line."""
         kept = sum(result.outcome == "passed" for result in self.results)
         other = [result for result in self.results if result.outcome != "failed"]
-        lines = [
-            f"{len(self.broken)} rules broken, {kept} kept, {len(self.results) - len(self.broken) - kept} not applicable"
-        ]
+        broken = len(self.broken)
+        rules = "rule" if broken == 1 else "rules"
+        lines = [f"{broken} {rules} broken, {kept} kept, {len(self.results) - broken - kept} not applicable"]
         lines += [_line(result) for result in (*self.broken, *other)]
         return "\n".join(lines)
 
@@ -112,6 +112,7 @@ class Check:
             ContractViolation: the rule is broken.
             unittest.SkipTest: it does not apply, and why.
         """
+        __tracebackhide__ = True
         result = self.result()
         if result.outcome == "not applicable":
             raise unittest.SkipTest(result.detail)
@@ -171,8 +172,8 @@ def source_checks(
         obeys_gate=obeys_gate,
         cold=cold,
         guarded=guarded,
-        many=count("many", many, least=10),
-        patience=positive("patience", patience),
+        many=many,
+        patience=patience,
         exempt=dict(exempt or {}),
     )
     return _checks(sorted((*SIGNALS, *CONTROL), key=_place), specimen)
@@ -218,8 +219,8 @@ def publisher_checks(
         cleanup=cleanup,
         key=key,
         cold=cold,
-        many=count("many", many, least=10),
-        patience=positive("patience", patience),
+        many=many,
+        patience=patience,
         exempt=dict(exempt or {}),
     )
     return _checks(PUBLISHER, specimen)
@@ -238,6 +239,7 @@ def _place(rule: Rule) -> tuple[object, ...]:
 
 
 def _require(*results: CheckResult) -> Verification:
+    __tracebackhide__ = True
     verification = Verification(results)
     if not verification.passed:
         raise ContractViolation(verification)
@@ -253,6 +255,7 @@ def verified(
         ContractViolation: a rule is broken; the first exception that `subject` raised is its cause.
         ConfigurationError: there is no rule of a number that is exempt.
     """
+    __tracebackhide__ = True
     excused = dict(exempt or {})
     for number in excused:
         one_of("exempt", number, [rule for rule, _, _ in rules])
@@ -284,6 +287,7 @@ def _verifying(checks: Callable[P, list[Check]], said: str) -> Callable[P, Verif
 
     @wraps(checks)
     def verify(*args: P.args, **kwargs: P.kwargs) -> Verification:
+        __tracebackhide__ = True
         return _require(*(check.result() for check in checks(*args, **kwargs)))
 
     verify.__name__ = verify.__qualname__ = f"verify_{checks.__name__.removesuffix('_checks')}"

@@ -74,6 +74,7 @@ def run_virtual(main: Awaitable[T]) -> T:
 
     Raises:
         AssertionError: it left a task behind, or waited for what can never come; or a loop is running already.
+        TypeError: `main` is no coroutine.
 
     Example:
         >>> import asyncio
@@ -83,6 +84,9 @@ def run_virtual(main: Awaitable[T]) -> T:
         >>> run_virtual(main())
         3600.0
     """
+    __tracebackhide__ = True
+    if not isinstance(main, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a coroutine is needed, not {main!r}: call an `async def` function, and give what that gives")
     if running_loop() is not None:
         if isinstance(main, Coroutine):
             main.close()
@@ -100,6 +104,7 @@ def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        __tracebackhide__ = True
         run_virtual(test(*args, **kwargs))
 
     return run

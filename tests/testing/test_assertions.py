@@ -140,9 +140,14 @@ async def test_within_a_loop_it_is_refused() -> None:
         ({"during": "--"}, "must have one ^"),
         ({"during": "^-^"}, "must have one ^"),
         ({"diagram": "(a"}, "not closed"),
+        ({"diagram": 7}, "must be a string"),
+        ({"values": 7}, "values: must be a dict"),
+        ({"error": ValueError()}, "error: must be a class of exceptions, not a ValueError"),
+        ({"stream": "a|"}, "stream: must be an Observable"),
+        ({"stream": list}, "stream: must be an Observable, or a function that makes one, not a list"),
     ],
 )
 def test_bad_options_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        assert_stream(from_marbles("a|"), **{"diagram": "a|", **options})
+        assert_stream(**{"stream": from_marbles("a|"), "diagram": "a|", **options})
     assert said in str(refused.value)

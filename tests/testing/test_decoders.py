@@ -291,8 +291,10 @@ def test_what_a_decoder_raises_is_the_cause() -> None:
     ("options", "said"),
     [
         ({"factory": 7}, "factory"),
-        ({"samples": []}, "samples"),
+        ({"samples": []}, "samples: must be .*, at least one"),
         ({"samples": None}, "samples: must be"),
+        ({"samples": b"t a body\nend\n"}, "samples: must be a dict or a list"),
+        ({"factory": dict}, "factory: must give a decoder, .* not a dict"),
         ({"samples": {"a": b""}}, "samples"),
         ({"samples": ["text"]}, "samples"),
         ({"rounds": 0}, "rounds"),

@@ -59,20 +59,35 @@ def test_every_character_takes_a_unit_and_a_group_starts_at_its_bracket(
 @pytest.mark.parametrize(
     ("diagram", "said"),
     [
-        ("a?", "'?' at 1 means nothing"),
-        ("(a", "bracket at 0 is not closed"),
-        ("a)", "')' at 1 means nothing"),
-        ("((a))", "'(' at 1 means nothing"),
-        ("(a-b)", "at 2 time is to pass"),
-        ("|a", "'a' at 1 comes after the end"),
-        ("a||", "'|' at 2 comes after the end"),
-        ("é", "'é' at 0 means nothing"),
+        ("a?", "'?' at 1: it means nothing"),
+        ("(a", "'(' at 0: the bracket is not closed"),
+        ("a)", "')' at 1: no bracket is open"),
+        ("((a))", "'(' at 1: a bracket is open already"),
+        ("(a-b)", "'-' at 2: no time passes"),
+        ("|a", "'a' at 1: it comes after the end"),
+        ("a||", "'|' at 2: it comes after the end"),
+        ("é", "'é' at 0: it means nothing"),
     ],
 )
 def test_what_cannot_be_read_is_refused(diagram: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match="at") as refused:
         read_marbles(diagram)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("call", [read_marbles, from_marbles])
+@pytest.mark.parametrize(
+    ("diagram", "pointing"),
+    [
+        ("  a - ?b", ["  a - ?b", "      ^"]),
+        ("a (b", ["a (b", "  ^"]),
+        ("a\n", ["a?", " ^"]),
+    ],
+)
+def test_the_message_points_at_the_character(call: Any, diagram: str, pointing: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        call(diagram)
+    assert [line[2:] for line in str(refused.value).splitlines()[1:]] == pointing
 
 
 def test_signs_may_be_other_ones() -> None:
@@ -135,11 +150,14 @@ def test_what_finishes_is_what_the_character_means() -> None:
         (lambda: from_marbles("a", unit=0), "unit=0"),
         (lambda: from_marbles("a", values={"a": 7}), "'a' is a int"),  # type: ignore[dict-item]
         (lambda: from_marbles("(fa)|"), "after Finished nothing comes"),
-        (lambda: from_marbles("f-b|"), "after Finished nothing comes"),
+        (lambda: from_marbles("f - b|"), "'b' at 4: after Finished nothing comes"),
         (lambda: from_marbles("a-f-#"), "after Finished nothing comes"),
         (lambda: from_marbles("a", values={"ab": "no"}), "'ab' is no letter"),
         (lambda: from_marbles("a", values={"|": "no"}), "'|' is no letter"),
         (lambda: from_marbles("a?"), "means nothing"),
+        (lambda: from_marbles(7), "a diagram must be a string, not 7"),  # type: ignore[arg-type]
+        (lambda: from_marbles("a", values=["a"]), "values: must be a dict"),  # type: ignore[arg-type]
+        (lambda: from_marbles("#", error=ValueError("no")), "error=a ValueError"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_options_are_told(call: Any, said: str) -> None:

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 TESTS = """
 import asyncio, os
 import rxstream
-from rxstream.testing import from_marbles
+from rxstream.testing import assert_stream, from_marbles
 
 
 def test_recorded(recorded):
@@ -27,6 +27,10 @@ def test_recorded(recorded):
 
 def test_never(recorded):
     rxstream.stream("openai:gpt-5", "Why?").run()
+
+
+def test_never_as_drawn():
+    assert_stream(from_marbles("a-b|"), "a--b|")
 
 
 def test_chaos_server(chaos_server):
@@ -77,13 +81,15 @@ def test_recorded_once_it_needs_no_model_any_more(project: Path) -> None:
         done = run(
             project, "-k", "not never", "--rxstream-record", "kept", MODEL_URL=server.base_url("openai-responses")
         )
-    assert "4 passed, 1 deselected, 1 error" in done.stdout, done.stdout + done.stderr
-    assert "tasks are left behind" in done.stdout
+    assert "4 passed, 2 deselected, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "tasks are left behind: {<Task pending" in done.stdout
     assert len(server.requests) == 1
     assert [path.name for path in (project / "kept").iterdir()] == ["test_mine.test_recorded.openai-gpt_5.1.sse"]
     again = run(project, "-k", "recorded or never")
-    assert "1 failed, 1 passed" in again.stdout, again.stdout + again.stderr
+    assert "2 failed, 1 passed" in again.stdout, again.stdout + again.stderr
     assert "nothing was recorded of test_mine.test_never.openai-gpt_5.1.sse" in again.stdout
+    assert "the stream is not as drawn" in again.stdout
+    assert "def assert_stream" not in again.stdout, "the failure is shown where the test is, and not in the kit"
 
 
 def test_each_test_has_recordings_of_its_own(project: Path) -> None:

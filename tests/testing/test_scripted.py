@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import reactivex as rx
 
 from rxstream.config import Timeouts
-from rxstream.errors import Disconnected, ProtocolError, ServerFault, StreamIncomplete, TimedOut
+from rxstream.errors import ConfigurationError, Disconnected, ProtocolError, ServerFault, StreamIncomplete, TimedOut
 from rxstream.events import Finished, TextDelta
 from rxstream.loop import LoopScheduler
 from rxstream.testing.scripted import DONE, HANG, Recorder, Scripted, Step, numbered, raising, words
@@ -108,6 +110,21 @@ async def test_after_the_end_a_recorder_takes_nothing() -> None:
     for late in calls:
         with pytest.raises(AssertionError, match="after the end"):
             late()
+
+
+def test_where_no_loop_runs_a_recorder_writes_down_the_machines_time() -> None:
+    recorder, began = Recorder(), time.monotonic()
+    rx.of(1, 2).subscribe(recorder)
+    assert (recorder.items, recorder.completed) == ([1, 2], True)
+    assert began <= recorder.times[0] <= recorder.times[1] <= time.monotonic()
+
+
+@virtual_time
+async def test_what_is_no_step_is_refused() -> None:
+    recorder = following(Scripted([b"bytes"]))  # type: ignore[list-item]
+    await asyncio.sleep(1)
+    assert isinstance(recorder.error, ConfigurationError)
+    assert str(recorder.error).startswith("steps: a bytes is none")
 
 
 def test_steps_show_what_they_are() -> None:

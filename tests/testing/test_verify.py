@@ -227,6 +227,7 @@ def test_all_that_is_broken_is_told_at_once_with_numbers_and_reasons() -> None:
     assert isinstance(caught.value, AssertionError)
     assert not verification.passed
     assert told.startswith(f"{len(verification.broken)} rules broken, ")
+    assert str(Verification(verification.broken[:1])).startswith("1 rule broken, ")
     lines = told.splitlines()[1:]
     assert len(lines) == len(verification.results)
     for line, result in zip(lines, verification.broken, strict=False):
@@ -280,11 +281,20 @@ def test_rules_stand_in_their_order() -> None:
     assert numbers[-1] == "G.5"
 
 
-@pytest.mark.parametrize(("options", "named"), [({"many": 9}, "many=9"), ({"patience": 0}, "patience=0")])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"many": 9}, "many=9"), ({"patience": 0}, "patience=0"), ({"opens": 7}, "opens=7"), ({"key": None}, "key=None")],
+)
 @pytest.mark.parametrize("make", [source_checks, publisher_checks, verify_source, verify_publisher])
 def test_bad_options_are_refused_by_name(make: Callable[..., Any], options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         make(lambda _count: rx.never(), **options)
+
+
+@pytest.mark.parametrize("make", [source_checks, publisher_checks])
+def test_a_source_is_no_factory(make: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"factory=an? .*: must be a function"):
+        make(rx.never())
 
 
 @pytest.mark.parametrize("make", [source_checks, publisher_checks])

@@ -91,6 +91,16 @@ def test_where_a_loop_is_running_it_says_so() -> None:
         asyncio.run(main())
 
 
+def test_what_is_no_coroutine_is_refused() -> None:
+    @virtual_time  # type: ignore[arg-type]
+    def forgot_that_it_is_async() -> None:
+        """It gives nothing to wait for."""
+
+    for call in (forgot_that_it_is_async, lambda: run_virtual(asyncio.sleep)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a coroutine is needed"):
+            call()
+
+
 def test_it_waits_for_other_threads() -> None:
     async def main() -> str:
         return await asyncio.to_thread(lambda: "from a thread")
