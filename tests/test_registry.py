@@ -130,13 +130,14 @@ def test_one_that_is_unregistered_on_its_way_to_the_loop_does_not_serve() -> Non
 
 def test_one_that_is_on_its_way_to_the_loop_when_a_stream_begins_serves_it_once() -> None:
     async def main() -> list[tuple[object, ...]]:
+        diary = Diary()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: diary.told.append((context,)))
         async with StreamManager() as manager:
-            diary = Diary()
             name = manager.start_stream(["a"])  # it begins in the loop's next round
             thread = threading.Thread(target=manager.register_handler, args=(diary,))
             thread.start()
             thread.join()
             await manager.wait(name)
-            return diary.told
+        return diary.told
 
     assert asyncio.run(main()) == [("start", "stream-1"), ("a", 0), ("complete", "a")]
