@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rxstream._check import show
-from rxstream.errors import ConfigurationError
+from rxstream.errors import Cancelled, ConfigurationError
 from rxstream.events import Event
 from rxstream.sinks._hooks import set_hooks
 from rxstream.sinks.handler import StreamHandler
@@ -24,7 +25,7 @@ _AGAIN = 0.001
 
 
 class QueueStreamHandler(StreamHandler):
-    """Puts every event into `queue`, and last the `Response` or the error.
+    """Puts every event into `queue`, and last the `Response` or the error; of one that is removed before the end, `Cancelled`.
 
     A full queue is waited for; by default that holds nobody up but this handler (see ``slow`` of `HandlerPolicy`).
 
@@ -51,6 +52,11 @@ class QueueStreamHandler(StreamHandler):
         bounded = getattr(queue, "maxsize", 0) > 0
         put = self._wait if bounded else queue.put_nowait
         set_hooks(self, dict.fromkeys(("on_event", "on_stream_complete", "on_stream_error"), put))
+
+    def dismissed(self) -> None:
+        """Put `rxstream.errors.Cancelled`, if there is room: whoever takes waits for an end."""
+        with contextlib.suppress(queue.Full, asyncio.QueueFull):
+            self._queue.put_nowait(Cancelled("its handler was removed, or the subscription disposed"))
 
     async def _wait(self, what: Queued) -> None:
         if self._async:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,3 +91,26 @@ def test_a_thread_takes_what_a_stream_puts() -> None:
 def test_what_is_no_queue_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"^queue="):
         QueueStreamHandler([])
+
+
+@pytest.mark.parametrize("make", [queue.SimpleQueue, lambda: queue.Queue(9), asyncio.Queue, lambda: asyncio.Queue(9)])
+@virtual_time
+async def test_who_takes_learns_that_no_more_will_come(make: Callable[[], Any]) -> None:
+    taken = make()
+    source, _ = stream(*words("to ", "be"))
+    subscription = source.subscribe(QueueStreamHandler(taken))
+    await asyncio.sleep(1.5)
+    subscription.dispose()
+    items = [taken.get_nowait() for _ in range(taken.qsize())]
+    assert kinds(items) == ["to ", "Cancelled"]
+
+
+@virtual_time
+async def test_a_full_queue_that_is_given_up_stays_as_it_is() -> None:
+    taken: queue.Queue[Any] = queue.Queue(1)
+    source, _ = stream(*words("to ", "be"))
+    subscription = source.subscribe(QueueStreamHandler(taken))
+    await asyncio.sleep(5)
+    subscription.dispose()
+    assert kinds([taken.get_nowait()]) == ["to "]
+    assert taken.empty()

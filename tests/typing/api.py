@@ -5,7 +5,9 @@ What is written here must keep its type: a change that a user's type checker wou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
 from typing import assert_never, assert_type
 
 from pydantic import BaseModel
@@ -48,6 +50,7 @@ from rxstream.events import (
     decode,
     encode,
 )
+from rxstream.sinks.queue import Queued
 from rxstream.snapshot import Snapshot
 
 
@@ -166,6 +169,80 @@ def subscriptions() -> None:
         assert_type(session.partial, rxstream.Response)
         assert_type(session.statistics, rxstream.Statistics)
         assert_type(session.result(timeout=5.0), rxstream.Response)
+
+
+class Sparing(rxstream.StreamHandler):
+    """A handler may have any of the methods, and say more exactly what they return."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def for_stream(self, metadata: rxstream.StreamMetadata) -> Sparing:
+        assert_type(metadata.stream_id, str)
+        return Sparing()
+
+    async def on_stream_start(self, metadata: rxstream.StreamMetadata) -> None:
+        await asyncio.sleep(metadata.started_at)
+
+    def on_token_received(self, token: str, index: int) -> None:
+        self.tokens[index] = token
+
+    async def on_stream_complete(self, full_response: rxstream.Response) -> None:
+        assert_type(full_response.text, str)
+
+    def on_stream_error(self, error: Exception) -> None:
+        raise error
+
+    def on_usage(self, usage: rxstream.Usage) -> None:
+        assert_type(usage.output_tokens, int | None)
+
+    def on_tool_call(self, call: ToolCall) -> None:
+        assert_type(call.arguments, str)
+
+    def on_progress(self, progress: rxo.Progress) -> None:
+        assert_type(progress.tokens, int)
+
+    def dismissed(self) -> None:
+        self.tokens.clear()
+
+
+def handlers() -> None:
+    """What takes a handler, and what passes for one."""
+
+    async def told(token: str, index: int) -> None:
+        raise NotImplementedError(token, index)
+
+    async def ended(response: rxstream.Response) -> None:
+        raise NotImplementedError(response.text)
+
+    assert_type(stream.subscribe(Sparing()), abc.DisposableBase)
+    assert_type(stream.start(Sparing()), rxstream.StreamSession)
+    assert_type(observable.subscribe(Sparing()), abc.DisposableBase)  # of Rx: a handler is an observer
+    assert_type(rxstream.as_handler(Sparing()), rxstream.StreamHandler)
+    assert_type(rxstream.as_handler(print), rxstream.StreamHandler)
+    rxstream.CallbackStreamHandler(on_token=told, on_complete=ended, on_error=print, on_pause=lambda: None)
+    rxstream.CallbackStreamHandler(
+        on_token=lambda token, index: assert_type(token[index:], str),
+        on_start=lambda metadata: assert_type(metadata.model, str),
+        on_tool_call=lambda call: assert_type(call, ToolCall),
+        on_progress=lambda progress: assert_type(progress, rxo.Progress),
+        on_cancel=lambda reason: assert_type(reason, str),
+    )
+    rxstream.CallbackStreamHandler(on_token=length)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    rxstream.HandlerPolicy(on_failure="detach", failures=2, slow="latest", capacity=10, thread=True, by="word")
+    rxstream.HandlerPolicy(slow="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    buffered = rxstream.BufferedStreamHandler()
+    assert_type(buffered.get_response(timeout=5), str)
+    assert_type(buffered.response, rxstream.Response | None)
+    assert_type(buffered.text, str)
+    rxstream.ConsoleStreamHandler("it: ", file=sys.stderr)
+    rxstream.QueueStreamHandler(asyncio.Queue[Queued]())
+    rxstream.SenderStreamHandler(print, what="events")
+    with rxstream.StreamManager() as manager:
+        assert_type(manager.register_handler(Sparing(), slow="hold", by="sentence"), str)
+        assert_type(manager.start_stream(stream, handlers=[Sparing(), print]), str)
+        assert_type(manager.unregister_handler("handler-1"), bool)
+        assert_type(manager.get_statistics("stream-1").handlers, Mapping[str, rxstream.HandlerFigures])
 
 
 def failures(error: StreamError) -> None:
