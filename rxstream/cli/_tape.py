@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -23,8 +24,8 @@ from rxstream.sources.tape import Speed
 from rxstream.tapes._writer import flush
 from rxstream.tapes.convert import Form, converted, read_any
 from rxstream.tapes.diff import differences
-from rxstream.tapes.format import Line
-from rxstream.tapes.read import Tape, is_tape, load
+from rxstream.tapes.format import HEAD, Line, may_be_tape
+from rxstream.tapes.read import Reading, Tape, opened
 
 __all__ = ["run_tape"]
 
@@ -41,7 +42,8 @@ def run_tape(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     match options.what:
         case "show":
-            _show(_read(options.file), options.lines)
+            with _opened(options.file) as tape:
+                _show(tape, options.lines)
             return 0
         case "play":
             return _play(options)
@@ -87,40 +89,50 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(file: str, dialect: Dialect | None = None) -> Tape:
-    """The tape in a file; or one made of what is in it."""
+def _opened(file: str, dialect: Dialect | None = None) -> AbstractContextManager[Tape | Reading]:
+    """The tape in a file, to be read a line at a time, for it may be of any size; or one made of what is in the file."""
     flush()  # it may have been recorded in this process
     try:
-        data = Path(file).read_bytes()
-        again = Path(file).is_file()  # a pipe is read once
-    except (OSError, ValueError) as error:
+        with Path(file).open("rb") as found:
+            data = found.read(HEAD)
+            again = data != b"" and may_be_tape(data) and Path(file).is_file()  # a pipe is read once
+            if not again:
+                return nullcontext(read_any(data + found.read(), dialect=dialect))
+    except (OSError, ValueError) as error:  # of which a ConfigurationError is one
         raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
-    if again and is_tape(data):
-        return load(file)
-    try:
-        return read_any(data, dialect=dialect)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+    return opened(file)
+
+
+def _read(file: str, dialect: Dialect | None = None) -> Tape:
+    """All of it."""
+    with _opened(file, dialect) as tape:
+        return tape if isinstance(tape, Tape) else tape.tape()
 
 
 # --- show -------------------------------------------------------------------------------------------------------------------
 
 
-def _show(tape: Tape, most: int | None) -> None:
+def _show(tape: Tape | Reading, most: int | None) -> None:
+    if most is not None and most < 0:
+        raise ConfigurationError(f"--lines {most}: must be 0 or more")
     header = tape.header
     when = f", recorded {_when(header.started)}" if header.started else ""
     by = f" by rxstream {header.rxstream}" if header.rxstream else ""
     print(_line(f"a tape of {header.kind}{when}{by}"))
     for name, value in header.metadata.items():
         print(_line(f"  {name}: {value}"))
-    lines = tape.lines if most is None else tape.lines[: max(0, most)]
-    for line in lines:
-        print(_line(f"{line.t:10.3f}  {_cut(_what(line))}"))
-    if len(lines) < len(tape.lines):
-        print(f"{'…':>10}  {len(tape.lines) - len(lines)} more lines")
-    ended = "its recording was cut" if tape.end is None else str(tape.end.end)
+    count, last = 0, None
+    for count, last in enumerate(tape.lines if isinstance(tape, Tape) else tape, 1):
+        if most is None or count <= most:
+            print(_line(f"{last.t:10.3f}  {_cut(_what(last))}"))
+    if most is not None and count > most:
+        print(f"{'…':>10}  {count - most} more line{'s' if count - most > 1 else ''}")
+    seconds = 0.0 if last is None else last.t
+    ended: str | None = None if last is None else last.end
+    if ended is None:
+        ended = "its recording was cut" if last is None or last.body is None else "how its stream ended is not on it"
     torn = ", half a last line was left out" if tape.torn else ""
-    print(f"{len(tape.lines)} lines in {tape.seconds:.3f} s: {ended}{torn}")
+    print(f"{count} line{'' if count == 1 else 's'} in {seconds:.3f} s: {ended}{torn}")
 
 
 def _line(text: str) -> str:

@@ -18,8 +18,8 @@ from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError, StreamError
 from rxstream.events import Event, decode, encode
 from rxstream.providers import Dialect, decoder_for
-from rxstream.tapes.format import FORMAT, VERSION, Answered, Asked, Header, Line, encode_line
-from rxstream.tapes.read import Tape, is_tape, parse
+from rxstream.tapes.format import FORMAT, HEAD, VERSION, Answered, Asked, Header, Line, encode_line, may_be_tape
+from rxstream.tapes.read import Tape, parse
 
 __all__ = ["Form", "converted", "decoded", "dump", "of_body", "of_events", "read_any"]
 
@@ -84,7 +84,7 @@ def read_any(data: bytes, *, dialect: Dialect | None = None) -> Tape:
     Raises:
         ConfigurationError: it is none of these.
     """
-    if is_tape(data):
+    if data and may_be_tape(data[:HEAD]):
         return parse(data)
     if data.lstrip().startswith(b"{"):
         try:

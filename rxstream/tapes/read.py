@@ -2,19 +2,22 @@
 
 Rules of this module:
 
-* A torn last line is no fault of the tape's: it is left out, and told (`Tape.torn`).
+* A torn last line is no fault of the tape's: it is left out, and told (`Tape.torn`). So is a torn header, behind which is nothing.
 * A line that is not one, and is not the last, is a fault.
-* The files of one recording are read as one tape, as far as they follow each other.
+* The files of one recording are read as one tape, as far as they follow each other; also while it is written, and goes on to a new file.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import BinaryIO, Final, Self
 
 import msgspec
 
@@ -22,9 +25,9 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.providers import PROVIDERS
 from rxstream.tapes._writer import flush
-from rxstream.tapes.format import HEAD, VERSION, Asked, Header, Line, is_tape
+from rxstream.tapes.format import FORMAT, HEAD, VERSION, Asked, Header, Line, is_tape, may_be_tape
 
-__all__ = ["Recorded", "Tape", "is_tape", "load", "parse"]
+__all__ = ["Reading", "Recorded", "Tape", "is_tape", "load", "opened", "parse"]
 
 _SPOKEN: Final[Mapping[str, str]] = {
     "anthropic": "anthropic",
@@ -34,6 +37,21 @@ _SPOKEN: Final[Mapping[str, str]] = {
 """A provider of ours for each dialect."""
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What is raised by what is no line: also by one that is nested too deeply."""
+_TRIES: Final = 100
+"""How often the files of a recording are looked for that goes on to a new file just then."""
+_TAIL: Final = 64 * 1024
+"""Bytes in which the last line of a file stands, where it says how the stream ended."""
+_TORN: Final = Header(tape=FORMAT, version=VERSION, kind="events")
+"""Of a tape whose own header is torn."""
+
+
+class _Version(msgspec.Struct):
+    """What the header of every version has."""
+
+    version: int
+
+
+_version = msgspec.json.Decoder(_Version)
 _header = msgspec.json.Decoder(Header)
 _line = msgspec.json.Decoder(Line)
 
@@ -120,41 +138,85 @@ class Tape:
         return self.lines[-1].t if self.lines else 0.0
 
 
+class Reading:
+    """A tape that is being read: its header, and its lines, one after another. A context manager, which closes its files.
+
+    Args:
+        parts: Its files, behind their headers, oldest first.
+        torn: Whether there is half a header behind them.
+        name: What errors call it.
+        files: What is to be closed.
+    """
+
+    def __init__(
+        self, parts: Sequence[tuple[Header, BinaryIO]], *, torn: bool, name: str = "", files: ExitStack | None = None
+    ) -> None:
+        self.header = parts[0][0]
+        self.torn = torn
+        """Whether half a line stood at its end: known when all lines were read."""
+        self._name = name and f"{name}: "
+        self._parts = [file for _, file in parts]
+        self._files = files or ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._files.close()
+
+    def __iter__(self) -> Iterator[Line]:
+        for file in self._parts:
+            for number, data in enumerate(file, 2):
+                line, why = None, "it is torn"
+                try:
+                    line = _line.decode(data)
+                except _UNREADABLE as error:
+                    why = str(error)
+                if line is None or not data.endswith(b"\n"):
+                    if file is not self._parts[-1] or file.read(1):
+                        raise ConfigurationError(f"{self._name}line {number} of the tape cannot be read: {why}")
+                    self.torn = True
+                    return
+                yield line
+
+    def tape(self) -> Tape:
+        """All of it."""
+        lines = list(self)
+        return Tape(self.header, lines, self.torn)
+
+
 def load(path: str | os.PathLike[str]) -> Tape:
     """The tape in the file `path`, with those of its recording's files before it that are still there.
 
-    What this process is about to write is awaited.
+    What this process is about to write is awaited. All of the tape is kept, some four times the size of its files.
 
     Raises:
         ConfigurationError: it cannot be read, or is no tape.
     """
+    with opened(path) as reading:
+        return reading.tape()
+
+
+def opened(path: str | os.PathLike[str]) -> Reading:
+    """As `load`, but to be read a line at a time.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no tape. So do the lines.
+    """
     flush()
-    newest = _read(Path(path))
-    tapes = [newest]
-    for number in range(1, newest.header.part):
-        older = Path(path).with_name(f"{Path(path).name}.{number}")
-        try:
-            before = _read(older)
-        except ConfigurationError:  # it is gone, or something else stands there by now
-            break
-        if (before.header.id, before.header.part) != (newest.header.id, newest.header.part - number):
-            break
-        tapes.insert(0, before)
-    return Tape(tapes[0].header, [line for tape in tapes for line in tape.lines], newest.torn)
-
-
-def _read(path: Path) -> Tape:
+    newest = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(HEAD)
-            if is_tape(data):  # else it may be of any size
-                data += file.read()
-    except (OSError, ValueError) as error:
+        for _ in range(_TRIES):
+            with ExitStack() as files:
+                parts = _parts(newest, files)
+                with suppress(FileNotFoundError):  # it is just being moved
+                    if os.path.samestat(os.fstat(parts[-1][1].fileno()), newest.stat()):
+                        return _reading(parts, str(path), files.pop_all())
+    except (OSError, ValueError) as error:  # of which a ConfigurationError is one
         raise ConfigurationError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        return parse(data)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+    raise ConfigurationError(f"{path}: its recording goes on to a new file faster than it can be read")
 
 
 def parse(data: bytes) -> Tape:
@@ -163,23 +225,62 @@ def parse(data: bytes) -> Tape:
     Raises:
         ConfigurationError: it is none, is of a version that we do not know, or has a line that is none.
     """
-    first, *rest = data.split(b"\n")
-    if not is_tape(first):
-        raise ConfigurationError("is no tape: it does not begin with the header of one")
-    try:
-        header = _header.decode(first)
-    except _UNREADABLE:
-        raise ConfigurationError("the header of the tape cannot be read") from None
-    if header.version != VERSION:
-        raise ConfigurationError(f"the tape is of version {header.version}; this rxstream reads version {VERSION}")
-    torn = bool(rest and rest.pop())
-    lines: list[Line] = []
-    for number, line in enumerate(rest, 2):
+    file: BinaryIO = io.BytesIO(data)
+    return _reading([(_begin(file), file)]).tape()
+
+
+def _reading(parts: list[tuple[Header, BinaryIO]], name: str = "", files: ExitStack | None = None) -> Reading:
+    torn = parts[-1][0] is _TORN
+    return Reading(parts[:-1] if torn and len(parts) > 1 else parts, torn=torn, name=name, files=files)
+
+
+def _parts(path: Path, files: ExitStack) -> list[tuple[Header, BinaryIO]]:
+    """The files of one recording, behind their headers, oldest first."""
+    newest: BinaryIO = files.enter_context(path.open("rb"))
+    header = _begin(newest)
+    parts: list[tuple[Header, BinaryIO]] = [(header, newest)]
+    number = 0
+    while header is _TORN or header.part > 1:
+        number += 1
         try:
-            lines.append(_line.decode(line))
-        except _UNREADABLE as error:
-            if number == len(rest) + 1 and not torn:
-                torn = True
-                break
-            raise ConfigurationError(f"line {number} of the tape cannot be read: {error}") from None
-    return Tape(header, lines, torn)
+            file: BinaryIO = files.enter_context(path.with_name(f"{path.name}.{number}").open("rb"))
+            before = _begin(file)
+        except (OSError, ConfigurationError):  # it is gone, or something else stands there by now
+            break
+        follows = _is_open(file) if header is _TORN else (before.id, before.part) == (header.id, header.part - 1)
+        if before is _TORN or not follows:
+            break
+        parts.insert(0, (before, file))
+        header = before
+    return parts
+
+
+def _begin(file: BinaryIO) -> Header:
+    """The header of the tape in `file`, which is read."""
+    line = file.readline(HEAD)
+    if not line:
+        raise ConfigurationError("is no tape: it is empty")
+    if not may_be_tape(line):  # then it may be of any size
+        raise ConfigurationError("is no tape: it does not begin with the header of one")
+    if not line.endswith(b"\n"):
+        line += file.readline()
+    try:
+        version = _version.decode(line).version
+        if version == VERSION:
+            return _header.decode(line)
+    except _UNREADABLE:
+        if line.endswith(b"\n"):
+            raise ConfigurationError("the header of the tape cannot be read") from None
+        return _TORN
+    raise ConfigurationError(f"the tape is of version {version}; this rxstream reads version {VERSION}")
+
+
+def _is_open(file: BinaryIO) -> bool:
+    """Whether the tape that `file` is does not say how its stream ended."""
+    at = file.tell()
+    file.seek(max(at, file.seek(0, os.SEEK_END) - _TAIL))
+    last = file.read().splitlines()[-1:]
+    file.seek(at)
+    with suppress(*_UNREADABLE):
+        return not last or _line.decode(last[0]).end is None
+    return True

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rxstream.errors import ConfigurationError
+import rxstream
+from rxstream.errors import ConfigurationError, StreamIncomplete
 from rxstream.events import TextDelta
 from rxstream.tapes.convert import read_any
-from rxstream.tapes.format import Answered, Asked, Line, encode_line
-from rxstream.tapes.read import is_tape, load, parse
+from rxstream.tapes.format import FORMAT, VERSION, Answered, Asked, Header, Line, encode_line
+from rxstream.tapes.read import Tape, is_tape, load, parse
 
 HEAD = b'{"tape":"rxstream-tape","version":1,"kind":"bytes"}\n'
 A = encode_line(Line(t=0.5, e=TextDelta(text="a")))
@@ -33,11 +34,12 @@ def test_a_torn_last_line_is_left_out_and_told() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "does not begin with the header"),
+        (b"", "it is empty"),
         (b"data: {}\n", "does not begin with the header"),
         (A, "does not begin with the header"),
-        (HEAD[:30], "header of the tape cannot be read"),
+        (HEAD[:-9] + b"\n", "header of the tape cannot be read"),
         (HEAD.replace(b'"version":1', b'"version":9'), "version 9; this rxstream reads version 1"),
+        (b'{"tape":"rxstream-tape","version":2,"kind":"video"}\n', "version 2; this rxstream reads version 1"),
         (HEAD + b"nonsense\n" + A, "line 2 of the tape cannot be read"),
         (HEAD + A + b'{"no":"time"}\n' + A, "line 3"),
     ],
@@ -85,6 +87,63 @@ def test_files_of_another_recording_are_not_joined(tmp_path: Path) -> None:
     assert load(tmp_path / "a").events == [TextDelta(text="b"), TextDelta(text="c")]
     (tmp_path / "a.2").write_bytes(part(1, "x", "a"))
     assert [event.text for event in load(tmp_path / "a").events if isinstance(event, TextDelta)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("length", [1, 10, 22, 30, len(HEAD) - 2])
+def test_a_torn_header_is_that_of_an_empty_tape(length: int, tmp_path: Path) -> None:
+    """What a full disk leaves: nothing stands behind it."""
+    path = tmp_path / "a"
+    path.write_bytes(HEAD[:length])
+    assert read_any(HEAD[:length]) == load(path) == Tape(Header(tape=FORMAT, version=VERSION, kind="events"), [], True)
+    with pytest.raises(StreamIncomplete, match="half a last line: its recording was cut"):
+        rxstream.tape(path).run()
+
+
+def test_behind_a_file_whose_header_is_torn_is_the_recording_that_went_on_there(tmp_path: Path) -> None:
+    def part(number: int, *lines: Line) -> bytes:
+        head = HEAD.replace(b'"bytes"', b'"events","id":"x","part":%d' % number)
+        return head + b"".join(map(encode_line, lines))
+
+    said = [Line(t=float(number), e=TextDelta(text=str(number))) for number in range(3)]
+    (tmp_path / "a").write_bytes(HEAD[:20])
+    (tmp_path / "a.1").write_bytes(part(2, said[2]))
+    (tmp_path / "a.2").write_bytes(part(1, *said[:2]))
+    tape = load(tmp_path / "a")
+    assert (tape.lines, tape.torn) == (said, True)
+    (tmp_path / "a.1").write_bytes(part(2, said[2], Line(t=3.0, end="completed")))  # that was another one
+    assert load(tmp_path / "a").lines == []
+    (tmp_path / "a.1").write_bytes(HEAD[:20])
+    assert load(tmp_path / "a").lines == []
+
+
+def test_half_a_line_is_a_fault_where_another_file_follows(tmp_path: Path) -> None:
+    head = HEAD.replace(b'"bytes"', b'"events","id":"x","part":%d')
+    (tmp_path / "a").write_bytes(head % 2)
+    (tmp_path / "a.1").write_bytes(head % 1 + A[:-4])
+    with pytest.raises(ConfigurationError, match=r"a: line 2 of the tape cannot be read"):
+        load(tmp_path / "a")
+
+
+def test_a_recording_that_goes_on_to_a_new_file_meanwhile_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def part(number: int) -> bytes:
+        head = HEAD.replace(b'"bytes"', b'"events","id":"x","part":%d' % number)
+        return head + encode_line(Line(t=0.0, e=TextDelta(text=str(number))))
+
+    def rotate() -> int:
+        for number in range(len(list(tmp_path.iterdir())) - 1, -1, -1):
+            (tmp_path / (f"a.{number}" if number else "a")).rename(tmp_path / f"a.{number + 1}")
+        return (tmp_path / "a").write_bytes(part(len(list(tmp_path.iterdir())) + 1))
+
+    (tmp_path / "a").write_bytes(part(1))
+    rotate()
+    stat, rotations = Path.stat, iter([rotate, rotate])
+    monkeypatch.setattr(Path, "stat", lambda path: (next(rotations, int)(), stat(path))[1])
+    assert [event.text for event in load(tmp_path / "a").events if isinstance(event, TextDelta)] == ["1", "2", "3", "4"]
+    monkeypatch.setattr(Path, "stat", lambda path: (rotate(), stat(path))[1])
+    with pytest.raises(ConfigurationError, match="goes on to a new file faster"):
+        load(tmp_path / "a")
 
 
 def test_whether_it_is_one() -> None:
