@@ -5,22 +5,37 @@ Rules of this module:
 * A field has the provider's own name and meaning, and goes into the body of the request as it is; what is not set, or None, is not sent.
 * What `rxstream.stream` has an argument for is refused here, with that argument's name: two ways to say one thing would contradict
   each other.
-* An unknown key is refused with the nearest name. Only a provider whose fields we do not know takes any.
+* An unknown key is refused with the nearest name. Only a provider whose fields we do not know takes any. What is too new to be
+  known, or needs a header besides (Anthropic's betas), is said for a stream: ``extra=`` takes anything.
 
-The fields are those of the official SDKs' request types (a test compares them), and for servers without an SDK of their own
-those of their documentation.
+The fields are those of the official SDKs' request types (a test compares them and their types), and for servers without an SDK of
+their own those of their documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict
 
 from rxstream._check import show
-from rxstream._fixed import fixed, plain
-from rxstream._input import Input, check_json, hint, is_mapping
+from rxstream._input import hint
+from rxstream._request_fields import (
+    Count,
+    Few,
+    Flag,
+    Number,
+    Object,
+    Penalty,
+    Positive,
+    ProviderOptions,
+    Sampling,
+    Share,
+    Text,
+    Whole,
+    Words,
+)
 from rxstream.errors import ConfigurationError
 from rxstream.providers import PROVIDERS
 
@@ -42,275 +57,233 @@ __all__ = [
     "provider_name",
 ]
 
-_Flag: TypeAlias = Annotated[bool, Field(strict=True)] | None
-_Number: TypeAlias = Annotated[float, Field(strict=True)] | None
-_Positive: TypeAlias = Annotated[float, Field(gt=0, strict=True)] | None
-_Share: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)] | None
-_Penalty: TypeAlias = Annotated[float, Field(ge=-2, le=2, strict=True)] | None
-_Count: TypeAlias = Annotated[int, Field(ge=0, strict=True)] | None
-_Whole: TypeAlias = Annotated[int, Field(strict=True)] | None
-_Text: TypeAlias = str | None
-_Object: TypeAlias = dict[str, Any] | None
-_Words: TypeAlias = list[str] | None
-_Few: TypeAlias = Annotated[int, Field(ge=0, le=20, strict=True)] | None
-
-_OURS: Final = {
-    "max_tokens": "max_tokens",
-    "max_output_tokens": "max_tokens",
-    "max_completion_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "stop": "stop",
-    "stop_sequences": "stop",
-    "seed": "seed",
-    "random_seed": "seed",
-    "n": "n",
-    "system": "system",
-    "instructions": "system",
-    "tools": "tools",
-    "functions": "tools",
-    "tool_choice": "tool_choice",
-    "function_call": "tool_choice",
-    "parallel_tool_calls": "parallel_tool_calls",
-    "reasoning_effort": "reasoning",
-    "response_format": "response_format",
-    "model": "target",
-    "messages": "prompt",
-    "input": "prompt",
-}
-"""A provider's word for what `rxstream.stream` has an argument for."""
-
-
-class ProviderOptions(Input):
-    """Base of the options: fields of one provider's request body."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        for name in data if is_mapping(data) else ():
-            if name == "stream":
-                raise ValueError("stream: is always true here")
-            if name in cls.model_fields:
-                continue
-            if name in _OURS:
-                raise ValueError(f"{name}: is the argument {_OURS[name]}= of stream()")
-            if cls.model_config.get("extra") != "allow":
-                raise ValueError(f"unknown option {show(name)}{hint(str(name), cls.model_fields)}")
-        return {name: value for name, value in data.items() if value is not None} if is_mapping(data) else data
-
-    @model_validator(mode="after")
-    def _is_json(self) -> ProviderOptions:
-        held: Any
-        for held in (self.__dict__, self.__pydantic_extra__ or {}):
-            held.update({name: fixed(value) for name, value in held.items()})
-        check_json(self.body(), type(self).__name__)
-        return self
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in write(self).items() if name in self.model_fields_set}
-
-    def body(self) -> dict[str, Any]:
-        """What goes into the body of the request: the fields that were set, in a dict of your own."""
-        return {name: plain(getattr(self, name)) for name in sorted(self.model_fields_set)}
-
-    def __repr_args__(self) -> Iterable[tuple[str, Any]]:
-        return self.body().items()
-
 
 class AnthropicOptions(ProviderOptions):
     """Anthropic's Messages API."""
 
-    cache_control: _Object = None
+    cache_control: Object = None
     container: str | dict[str, Any] | None = None
-    diagnostics: _Object = None
-    inference_geo: _Text = None
-    metadata: _Object = None
-    output_config: _Object = None
+    diagnostics: Object = None
+    inference_geo: Text = None
+    metadata: Object = None
+    output_config: Object = None
     service_tier: Literal["auto", "standard_only"] | None = None
     speed: Literal["standard", "fast"] | None = None
-    thinking: _Object = None
-    top_k: _Count = None
+    thinking: Object = None
+    top_k: Count = None
     """Of models before 4.6; the SDK has it no more."""
-    user_profile_id: _Text = None
-    workspace_id: _Text = None
+    user_profile_id: Text = None
+    workspace_id: Text = None
 
 
 class OpenAIOptions(ProviderOptions):
     """OpenAI's Responses API."""
 
-    access_programs: Any = None
-    background: _Flag = None
+    access_programs: Object = None
+    background: Flag = None
     context_management: list[dict[str, Any]] | None = None
     conversation: str | dict[str, Any] | None = None
-    image: Any = None
-    include: _Words = None
-    max_tool_calls: _Count = None
+    image: Object = None
+    include: Words = None
+    max_tool_calls: Count = None
     metadata: dict[str, str] | None = None
-    moderation: _Object = None
-    previous_response_id: _Text = None
-    prompt: _Object = None
-    prompt_cache_key: _Text = None
-    prompt_cache_options: _Object = None
+    moderation: Object = None
+    previous_response_id: Text = None
+    prompt: Object = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
-    reasoning: _Object = None
-    safety_identifier: _Text = None
-    service_tier: _Text = None
-    store: _Flag = None
-    stream_options: _Object = None
-    text: _Object = None
-    top_logprobs: _Few = None
+    reasoning: Object = None
+    safety_identifier: Text = None
+    service_tier: Text = None
+    store: Flag = None
+    stream_options: Object = None
+    text: Object = None
+    top_logprobs: Few = None
     truncation: Literal["auto", "disabled"] | None = None
-    user: _Text = None
+    user: Text = None
 
 
-class _Sampling(ProviderOptions):
-    """What all who speak Chat Completions know."""
-
-    frequency_penalty: _Penalty = None
-    logit_bias: dict[str, float] | None = None
-    logprobs: _Flag = None
-    presence_penalty: _Penalty = None
-    stream_options: _Object = None
-    top_logprobs: _Few = None
-    user: _Text = None
-
-
-class ChatOptions(_Sampling):
+class ChatOptions(Sampling):
     """OpenAI's Chat Completions API, at OpenAI and in Azure."""
 
-    audio: _Object = None
+    audio: Object = None
     metadata: dict[str, str] | None = None
     modalities: list[Literal["text", "audio"]] | None = None
-    moderation: _Object = None
-    prediction: _Object = None
-    prompt_cache_key: _Text = None
-    prompt_cache_options: _Object = None
+    moderation: Object = None
+    prediction: Object = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
-    safety_identifier: _Text = None
+    safety_identifier: Text = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    store: _Flag = None
+    store: Flag = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    web_search_options: _Object = None
+    web_search_options: Object = None
 
 
-class XAIOptions(_Sampling):
+class XAIOptions(Sampling):
     """xAI's Chat Completions."""
 
-    search_parameters: _Object = None
-    service_tier: _Text = None
+    search_parameters: Object = None
+    service_tier: Text = None
+    web_search_options: Object = None
 
 
 class XAIResponsesOptions(OpenAIOptions):
     """xAI's Responses API."""
 
-    search_parameters: _Object = None
+    logprobs: Flag = None
+    max_turns: Count = None
+    search_parameters: Object = None
 
 
-class LlamaCppOptions(_Sampling):
+class LlamaCppOptions(Sampling):
     """llama.cpp's server, which is also that of the local model."""
 
-    cache_prompt: _Flag = None
-    chat_template_kwargs: _Object = None
-    dry_allowed_length: _Whole = None
-    dry_base: _Number = None
-    dry_multiplier: _Number = None
-    dry_penalty_last_n: _Whole = None
-    dry_sequence_breakers: _Words = None
-    dynatemp_exponent: _Number = None
-    dynatemp_range: _Number = None
-    grammar: _Text = None
-    id_slot: _Whole = None
-    ignore_eos: _Flag = None
-    json_schema: _Object = None
-    min_p: _Share = None
+    adaptive_decay: Number = None
+    adaptive_target: Number = None
+    cache_prompt: Flag = None
+    chat_template_kwargs: Object = None
+    dry_allowed_length: Whole = None
+    dry_base: Number = None
+    dry_multiplier: Number = None
+    dry_penalty_last_n: Whole = None
+    dry_sequence_breakers: Words = None
+    dynatemp_exponent: Number = None
+    dynatemp_range: Number = None
+    grammar: Text = None
+    id_slot: Whole = None
+    ignore_eos: Flag = None
+    json_schema: Object = None
+    logit_bias: dict[str, float] | list[Any] | None = None  # type: ignore[assignment]
+    lora: list[dict[str, Any]] | None = None
+    min_keep: Count = None
+    min_p: Share = None
     mirostat: Literal[0, 1, 2] | None = None
-    mirostat_eta: _Number = None
-    mirostat_tau: _Number = None
-    n_keep: _Whole = None
-    n_probs: _Count = None
-    reasoning_format: _Text = None
-    repeat_last_n: _Whole = None
-    repeat_penalty: _Positive = None
-    return_progress: _Flag = None
-    samplers: _Words = None
-    t_max_predict_ms: _Whole = None
-    timings_per_token: _Flag = None
-    top_k: _Whole = None
-    typical_p: _Share = None
-    xtc_probability: _Share = None
-    xtc_threshold: _Share = None
+    mirostat_eta: Number = None
+    mirostat_tau: Number = None
+    n_cache_reuse: Count = None
+    n_discard: Whole = None
+    n_keep: Whole = None
+    n_probs: Count = None
+    post_sampling_probs: Flag = None
+    reasoning_format: Text = None
+    repeat_last_n: Whole = None
+    repeat_penalty: Positive = None
+    return_progress: Flag = None
+    return_tokens: Flag = None
+    samplers: Words = None
+    sse_ping_interval: Whole = None
+    t_max_predict_ms: Whole = None
+    thinking_budget_tokens: Whole = None
+    timings_per_token: Flag = None
+    top_k: Whole = None
+    top_n_sigma: Number = None
+    typical_p: Share = None
+    xtc_probability: Share = None
+    xtc_threshold: Share = None
 
 
-class OllamaOptions(_Sampling):
+class OllamaOptions(Sampling):
     """Ollama's own endpoint for Chat Completions, which knows few of them; the rest is set in the model's file."""
 
 
-class VLLMOptions(_Sampling):
+class VLLMOptions(Sampling):
     """vLLM's server."""
 
-    add_generation_prompt: _Flag = None
+    add_generation_prompt: Flag = None
+    add_special_tokens: Flag = None
     allowed_token_ids: list[int] | None = None
-    bad_words: _Words = None
-    cache_salt: _Text = None
-    chat_template: _Text = None
-    chat_template_kwargs: _Object = None
-    continue_final_message: _Flag = None
+    bad_words: Words = None
+    cache_salt: Text = None
+    chat_template: Text = None
+    chat_template_kwargs: Object = None
+    continue_final_message: Flag = None
     documents: list[dict[str, str]] | None = None
-    echo: _Flag = None
-    ignore_eos: _Flag = None
-    include_stop_str_in_output: _Flag = None
-    length_penalty: _Number = None
-    min_p: _Share = None
-    min_tokens: _Count = None
-    priority: _Whole = None
-    prompt_logprobs: _Count = None
-    repetition_penalty: _Positive = None
-    request_id: _Text = None
-    skip_special_tokens: _Flag = None
-    spaces_between_special_tokens: _Flag = None
+    echo: Flag = None
+    ignore_eos: Flag = None
+    include_reasoning: Flag = None
+    include_stop_str_in_output: Flag = None
+    kv_transfer_params: Object = None
+    length_penalty: Number = None
+    logprob_token_ids: list[int] | None = None
+    media_io_kwargs: Object = None
+    min_p: Share = None
+    min_tokens: Count = None
+    mm_processor_kwargs: Object = None
+    priority: Whole = None
+    prompt_logprobs: Whole = None
+    repetition_detection: Object = None
+    repetition_penalty: Positive = None
+    request_id: Text = None
+    return_token_ids: Flag = None
+    return_tokens_as_token_ids: Flag = None
+    session_id: Text = None
+    skip_special_tokens: Flag = None
+    spaces_between_special_tokens: Flag = None
     stop_token_ids: list[int] | None = None
-    structured_outputs: _Object = None
-    top_k: _Whole = None
-    truncate_prompt_tokens: _Whole = None
-    use_beam_search: _Flag = None
+    stream_interval: Count = None
+    structured_outputs: Object = None
+    thinking_token_budget: Whole = None
+    top_k: Whole = None
+    top_logprobs: Whole = None
+    truncate_prompt_tokens: Whole = None
+    truncation_side: Literal["left", "right"] | None = None
+    use_beam_search: Flag = None
+    vllm_xargs: Object = None
 
 
-class OpenRouterOptions(_Sampling):
+class OpenRouterOptions(Sampling):
     """OpenRouter."""
 
-    max_price: _Object = None
-    min_p: _Share = None
-    models: _Words = None
+    cache_control: Object = None
+    debug: Object = None
+    image_config: Object = None
+    max_price: Object = None
+    metadata: dict[str, str] | None = None
+    min_p: Share = None
+    modalities: Words = None
+    models: Words = None
     plugins: list[dict[str, Any]] | None = None
-    prediction: _Object = None
-    provider: _Object = None
-    reasoning: _Object = None
-    repetition_penalty: _Positive = None
-    route: _Text = None
-    top_a: _Share = None
-    top_k: _Count = None
-    transforms: _Words = None
-    usage: _Object = None
+    prediction: Object = None
+    prompt_cache_key: Text = None
+    prompt_cache_options: Object = None
+    provider: Object = None
+    reasoning: Object = None
+    repetition_penalty: Positive = None
+    route: Text = None
+    service_tier: Text = None
+    session_id: Text = None
+    stop_server_tools_when: list[dict[str, Any]] | None = None
+    top_a: Share = None
+    top_k: Count = None
+    trace: Object = None
+    transforms: Words = None
+    usage: Object = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    web_search_options: _Object = None
+    web_search_options: Object = None
 
 
-class DeepSeekOptions(_Sampling):
+class DeepSeekOptions(Sampling):
     """DeepSeek."""
 
-    thinking: _Object = None
+    thinking: Object = None
+    user_id: Text = None
 
 
 class MistralOptions(ProviderOptions):
     """Mistral, which refuses fields that it does not know."""
 
-    frequency_penalty: _Penalty = None
-    metadata: _Object = None
-    prediction: _Object = None
-    presence_penalty: _Penalty = None
+    frequency_penalty: Penalty = None
+    guardrails: list[dict[str, Any]] | None = None
+    metadata: Object = None
+    prediction: Object = None
+    presence_penalty: Penalty = None
+    prompt_cache_key: Text = None
     prompt_mode: Literal["reasoning"] | None = None
-    safe_prompt: _Flag = None
+    safe_prompt: Flag = None
+    service_tier: Text = None
 
 
 class AnyOptions(ProviderOptions):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from rxstream import provider_options
+from rxstream._request_fields import OURS
 from rxstream.errors import ConfigurationError
 from rxstream.provider_options import (
     AnthropicOptions,
@@ -26,15 +28,11 @@ OLDER = {"top_k"}
 """Of Anthropic's older models: the SDK has it no more."""
 NOT_STREAMED = {"background_options"}
 """For requests that are not streamed."""
-TRIED = {"openai": "3.54.0", "anthropic": "2.11.0"}
+TRIED = {"openai": ("3.52.0", "3.54.0"), "anthropic": ("2.11.0",)}
 """Of later SDKs what is new has not been looked at; until then ``extra=`` takes it."""
 
 
-def sdk_fields(module: str, name: str) -> set[str]:
-    return set(getattr(pytest.importorskip(module), name).__annotations__)
-
-
-@pytest.mark.parametrize(
+SDKS = pytest.mark.parametrize(
     ("kind", "module", "name"),
     [
         (AnthropicOptions, "anthropic.types.message_create_params", "MessageCreateParamsBase"),
@@ -42,17 +40,62 @@ def sdk_fields(module: str, name: str) -> set[str]:
         (ChatOptions, "openai.types.chat.completion_create_params", "CompletionCreateParamsBase"),
     ],
 )
+
+
+def later(module: str) -> bool:
+    sdk = module.partition(".")[0]
+    return version(sdk) not in TRIED[sdk]
+
+
+@SDKS
 def test_the_fields_are_those_of_the_sdk(kind: type[ProviderOptions], module: str, name: str) -> None:
     """Each is an option, or is said by an argument of `stream`."""
-    fields = sdk_fields(module, name)
-    ours = set(provider_options._OURS)
+    fields = set(getattr(pytest.importorskip(module), name).__annotations__)
+    ours = set(OURS)
     assert set(kind.model_fields) - fields <= OLDER
     assert not set(kind.model_fields) & ours
     new = fields - set(kind.model_fields) - ours - NOT_STREAMED
-    sdk = module.partition(".")[0]
-    if new and version(sdk) != TRIED[sdk]:
-        pytest.skip(f"{sdk} {version(sdk)} has new fields: {', '.join(sorted(new))}")
+    if new and later(module):
+        pytest.skip(f"{version(module.partition('.')[0])} has new fields: {', '.join(sorted(new))}")
     assert not new
+
+
+@SDKS
+def test_what_the_sdk_takes_is_taken(kind: type[ProviderOptions], module: str, name: str) -> None:
+    """Each word of a list of words, and a value of each type."""
+    hints = get_type_hints(getattr(pytest.importorskip(module), name))
+    refused: list[str] = []
+    for field in kind.model_fields.keys() & hints.keys():
+        for value in samples(hints[field]):
+            try:
+                assert kind.checked({field: value}).body() == ({} if value is None else {field: value})
+            except ConfigurationError as error:
+                refused.append(str(error))
+    if refused and later(module):
+        pytest.skip(f"{version(module.partition('.')[0])} takes more: {refused}")
+    assert not refused
+
+
+def samples(kind: Any) -> list[Any]:
+    """Values of a type of the SDK."""
+    origin, within = get_origin(kind), get_args(kind)
+    if origin in (Required, NotRequired, Annotated):
+        return samples(within[0])
+    if origin is Literal:
+        return list(within)
+    if origin in (Union, UnionType):
+        return [value for each in within for value in samples(each)]
+    if origin in (list, Iterable):
+        return [[], samples(within[0])]
+    if origin is dict:
+        return [{}, {"a": samples(within[1])[0]}]
+    plain: dict[Any, Any] = {str: "a", bool: True, int: 1, float: 0.5, NoneType: None}
+    return [plain[kind]] if kind in plain else [{}]
+
+
+def test_what_no_option_is_like_is_for_extra() -> None:
+    with pytest.raises(ConfigurationError, match=r"allowed: cache_control, .*; extra= of stream\(\) takes any$"):
+        options_of("anthropic", {"betas": []})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import rxstream
 from rxstream import StreamConfig
+from rxstream._request_fields import OURS
 from rxstream._settings import to_toml
 from rxstream.errors import ConfigurationError, MissingDependency
 from rxstream.policy import Retry
@@ -216,7 +217,7 @@ clocks = st.dictionaries(
     st.none() | st.floats(1e-3, 1e9),
 )
 options = st.dictionaries(
-    st.text(min_size=1).filter(lambda name: name not in rxstream.provider_options._OURS and name != "stream"),
+    st.text(min_size=1).filter(lambda name: name not in OURS and name != "stream"),
     st.recursive(st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=5),
     max_size=4,
 )  # fmt: skip
