@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 from reactivex import Observable, Observer, abc
 
+from rxstream._blame import because_of
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
@@ -269,7 +270,8 @@ class StreamSession:
         with self._lock:
             self._subscription = subscription
         if self._over:
-            subscription.dispose()
+            with because_of(self._error):
+                subscription.dispose()
 
     @property
     def _over(self) -> bool:
@@ -297,6 +299,7 @@ class StreamSession:
 
     def _on_error(self, error: Exception) -> None:
         if self._end("error", error):
+            self._leave()
             call_last(self._observer.on_error, error)
 
     def _on_completed(self) -> None:
@@ -350,7 +353,8 @@ class StreamSession:
 
     def _leave(self) -> None:
         if self._subscription is not None:
-            self._subscription.dispose()
+            with because_of(self._error):
+                self._subscription.dispose()
 
     def _since_start(self, at: float | None) -> float | None:
         return None if at is None else at - self._started

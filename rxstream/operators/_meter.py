@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -16,6 +15,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, asking_of, label_of, request_of, through
+from rxstream._blame import blamed
 from rxstream._check import instance, positive
 from rxstream._probe import Place
 from rxstream.aggregate import Answers
@@ -36,11 +36,11 @@ from rxstream.events import (
 )
 from rxstream.events import Cancelled as Left
 from rxstream.loop import LoopScheduler, call_on, running_loop
-from rxstream.metrics import Measurement, MetricsSink, Retried, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
+from rxstream.metrics import Measurement, MetricsSink, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
+from rxstream.operators._course import Course
 from rxstream.operators._outside import Outside
 from rxstream.operators._spells import Spells
 from rxstream.sketch import SMALLEST, Sketch
-from rxstream.usage import Usage
 
 if TYPE_CHECKING:
     from rxstream.response import Response
@@ -50,7 +50,7 @@ __all__ = ["meter"]
 _CONTENT: Final = frozenset(CONTENT_EVENTS)
 _OURS: Final = frozenset({Failed, Left, Retracted, Retrying, Seam, UsageReported})
 """What is told, by us, of an attempt that failed or a track that was left; and what it used."""
-_RETRIES_KEPT: Final = 100
+_TELLING: Final = frozenset({Started, Finished, Failed, Left, Retracted, Retrying, UsageReported})
 _numbers = itertools.count(1)
 
 
@@ -147,21 +147,13 @@ class _Meter:
         self._buckets, self._scale, self._shift = self._gaps.buckets, self._gaps.scale, self._gaps.shift
         self._stall = stall
         self._longest = -1.0  # a longer gap is looked at: a stall; the first output; what comes after a pause
-        self._events = self._outputs = self._stalls = self._retracted = 0
+        self._events = self._outputs = self._stalls = 0
         self._first_event: float | None = None
         self._first_chunk: float | None = None
         self._first_output: float | None = None
         self._stalled = self._left_out = 0.0
-        self._started: Started | None = None
-        self._finished: Finished | None = None
-        self._usages: dict[
-            tuple[str, int, int], Usage
-        ] = {}  # by source, attempt, and how often the source had finished
-        self._answers_of: Counter[str] = Counter()  # how often a source has finished
-        self._answering: dict[str, int] = {}  # sources that have begun and not finished, and the attempt of each
+        self._course = Course()
         self._thought = False
-        self._retries = 0
-        self._retried: list[Retried] = []
         self._queue = Spells()
         self._queue.total = on.turn.waited
         self._pause = Spells()
@@ -260,12 +252,8 @@ class _Meter:
         kind = type(event)
         if self._first_chunk is None and (self._first_event is None or kind not in _OURS):
             self._note_first(event)
-        if type(event) is UsageReported:
-            self._usages[event.source, event.attempt, self._answers_of[event.source]] = event.usage
-        elif kind is Retracted:
-            self._retracted += 1
-        elif kind in (Started, Finished, Failed, Left, Retrying):
-            self._note_answer(event)
+        if kind in _TELLING:
+            self._course.note(event, self._time() - self._begun)
         return True
 
     def _note_first(self, event: EventBase) -> None:
@@ -275,23 +263,6 @@ class _Meter:
             self._first_event = after
         if type(event) not in _OURS:
             self._first_chunk = max(0.0, after - self._queue.total)
-
-    def _note_answer(self, event: EventBase) -> None:
-        """An answer begins, ends, or fails. In one answer of several sources, who comes later has a higher attempt."""
-        if isinstance(event, Started):
-            self._started = event
-            self._answering = {who: attempt for who, attempt in self._answering.items() if attempt >= event.attempt}
-            self._answering[event.source] = event.attempt
-            return
-        self._answering.pop(event.source, None)
-        if isinstance(event, Finished):
-            self._finished = event
-            self._answers_of[event.source] += 1
-        elif isinstance(event, Retrying):
-            self._retries += 1
-            if len(self._retried) < _RETRIES_KEPT:
-                at = self._time() - self._begun
-                self._retried.append(Retried(at=at, error=event.error, delay=event.delay, how=event.how))
 
     # --- where it waits -------------------------------------------------------------------------------------------------------
 
@@ -334,9 +305,11 @@ class _Meter:
         self._fail(error)
 
     def _dispose(self) -> None:
+        """From any thread. Whoever leaves has cancelled, but for an error of his own, or where the answer is whole."""
+        error = blamed()
         self._upstream.dispose()
         loop = self._on.loop
-        end = partial(self._end, "completed" if self._finished is not None and not self._answering else "cancelled")
+        end = partial(self._end, "failed" if error else "completed" if self._course.whole else "cancelled", error)
         if not loop.is_running() or running_loop() is loop:
             end()  # also where no loop is there to do it on
         else:
@@ -353,14 +326,14 @@ class _Meter:
         self._tell(self._metrics(outcome, error, now))
 
     def _metrics(self, outcome: StreamOutcome, error: Exception | None, now: float) -> StreamMetrics:
-        started, finished = self._started or Started(), self._finished
-        first, opened = self._first_output, self._opened
+        course, first, opened = self._course, self._first_output, self._opened
+        started = course.started or Started()
         return StreamMetrics(
             opened=opened,
             outcome=outcome,
             duration=now - self._begun,
             error=None if error is None else error_info(error),
-            finish_reason=None if finished is None else finished.reason,
+            finish_reason=None if course.finished is None else course.finished.reason,
             response_id=started.id,
             response_model=started.model,
             provider=started.provider or opened.provider,
@@ -372,15 +345,15 @@ class _Meter:
             events=self._events,
             outputs=self._outputs,
             thought=self._thought,
-            usage=sum(self._usages.values(), Usage()) if self._usages else None,
+            usage=course.usage,
             queue=self._queue.total,
             pauses=self._pause.times,
             paused=self._pause.total,
             stalls=self._stalls,
             stalled=self._stalled,
-            retries=self._retries,
-            retried=tuple(self._retried),
-            retracted=self._retracted,
+            retries=course.retries,
+            retried=tuple(course.retried),
+            retracted=course.retracted,
             response=self._answer(),
         )
 

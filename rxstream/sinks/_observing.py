@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reactivex import Subject
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxstream._blame import because_of
 from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -122,5 +123,6 @@ class Observing:
             raise ConfigurationError(f"a handler {what}") from None
 
     def _leave(self, error: Exception) -> None:
-        self.subscription.dispose()
+        with because_of(error):
+            self.subscription.dispose()
         self.on_error(error)

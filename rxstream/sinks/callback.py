@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._blame import because_of
 from rxstream._log import facts, log
 from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler, call_on
@@ -68,7 +69,8 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
         try:
             self._next(value)
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
-            self.subscription.dispose()
+            with because_of(error):
+                self.subscription.dispose()
             self.on_error(error)
 
     def on_error(self, error: Exception) -> None:
@@ -76,7 +78,8 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
         if not self._stopped:
             self._stopped = True
             call_last(self._error, error)
-            self.subscription.dispose()  # which holds us
+            with because_of(error):
+                self.subscription.dispose()  # which holds us
 
     def on_completed(self) -> None:
         """Hand on, once; what the callback itself raises is logged."""

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable
 
+from rxstream._blame import because_of
 from rxstream.errors import raisable
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler, call_on, refuse_to_block, shared_loop
@@ -215,8 +216,9 @@ class AsyncItems(_Edge[T]):
     async def __aenter__(self) -> AsyncItems[T]:
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        with because_of(error):
+            await self.aclose()
 
 
 class Items(_Edge[T]):
@@ -278,5 +280,6 @@ class Items(_Edge[T]):
     def __enter__(self) -> Items[T]:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        with because_of(error):
+            self.close()

@@ -27,6 +27,7 @@ from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
 from rxstream.operators import meter
+from rxstream.sinks.iterator import to_async_iterable
 from rxstream.telemetry.memory import MemorySink
 from rxstream.testing.virtual import VirtualLoop, settle, virtual_time
 from tests.support.contests import Field, Told, reported, started, watchers
@@ -335,6 +336,80 @@ async def test_a_session_that_is_cancelled_has_cancelled() -> None:
     session.cancel()
     await settle()
     assert (sink.metrics.outcome, sink.metrics.duration) == ("cancelled", 3)
+
+
+@virtual_time
+async def test_what_a_subscribers_code_raises_is_a_failure_of_its_kind() -> None:
+    """Of a callback, a coroutine function, a stock operator, a session's observer, a handler, or in the block of an iterator."""
+
+    def bad(_: object) -> None:
+        raise LookupError("mine")
+
+    async def worse(_: object) -> None:
+        raise LookupError("mine")
+
+    class Handler(rxstream.StreamHandler):
+        def on_token_received(self, token: str, index: int) -> None:
+            bad(token)
+
+    async def consumed(stream: rxstream.Stream[Event]) -> None:
+        async with to_async_iterable(stream) as events:
+            async for event in events:
+                bad(event)
+
+    async def leave(stream: rxstream.Stream[Event]) -> None:
+        with pytest.raises(LookupError):
+            await consumed(stream)
+
+    async def drained(stream: Observable[None]) -> None:
+        with pytest.raises(LookupError):
+            await anext(to_async_iterable(stream))
+
+    def ignore(*_: object) -> None: ...
+
+    ways: list[Callable[[rxstream.Stream[Event]], object]] = [
+        lambda stream: stream.subscribe(bad, ignore),
+        lambda stream: stream.subscribe(worse, ignore),
+        lambda stream: stream.pipe(ops.map(bad)).subscribe(ignore, ignore),
+        lambda stream: stream.pipe(ops.do_action(bad)).start(on_error=ignore),
+        lambda stream: stream.start(bad, ignore),
+        lambda stream: stream.start(Handler()),
+        lambda stream: stream.subscribe(Handler()),
+        lambda stream: asyncio.ensure_future(leave(stream)),
+        lambda stream: asyncio.ensure_future(drained(stream.pipe(ops.map(bad)))),
+    ]
+    for way in ways:
+        sink = Sink()
+        kept = way(Field().track("a", 1, "a", HANG).pipe(meter(sink)))
+        await asyncio.sleep(5)
+        found = sink.metrics
+        assert found.error is not None
+        assert (found.outcome, found.error.kind, found.duration) == ("failed", "LookupError", found.first_event)
+        del kept
+
+
+@virtual_time
+async def test_an_error_is_blamed_for_what_is_left_because_of_it_alone() -> None:
+    """Not for a stream that its last callback begins, nor for a task of that time."""
+    sink, other = Sink(), Sink()
+    inner = Field().track("b", 1, "b", HANG).pipe(meter(other))
+    tasks: list[asyncio.Task[None]] = []
+
+    async def later() -> None:
+        subscription = inner.subscribe(lambda _: None)
+        await asyncio.sleep(2)
+        subscription.dispose()
+
+    def begin() -> None:
+        tasks.append(asyncio.ensure_future(later()))
+
+    def bad(_: object) -> None:
+        raise LookupError("mine")
+
+    stream = Field().track("a", 1, "a", HANG).pipe(meter(sink), ops.finally_action(begin))
+    stream.subscribe(bad, lambda _: None)
+    await asyncio.sleep(5)
+    assert (sink.metrics.outcome, other.metrics.outcome) == ("failed", "cancelled")
 
 
 @virtual_time

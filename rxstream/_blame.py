@@ -1,0 +1,44 @@
+"""Because of what a subscription is disposed, for those upstream who tell how it ended: Rx's ``dispose`` takes no reason.
+
+Who disposes since an error came from below, a callback's or an operator's, says so for the time of that call alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from rxstream.errors import Cancelled
+
+__all__ = ["because_of", "blamed"]
+
+
+class _Blame:
+    """Copies of the context outlive the call; that there is something to blame does not."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error if isinstance(error, Exception) and not isinstance(error, Cancelled) else None
+
+
+_blame: ContextVar[_Blame | None] = ContextVar("rxstream_blame", default=None)
+
+
+@contextmanager
+def because_of(error: BaseException | None) -> Generator[None]:
+    """What is disposed in here is disposed because of `error`; of none, or of a cancellation, for no reason."""
+    blame = _Blame(error)
+    token = _blame.set(blame)
+    try:
+        yield
+    finally:
+        blame.error = None
+        _blame.reset(token)
+
+
+def blamed() -> Exception | None:
+    """The error because of which we are being disposed, if any."""
+    blame = _blame.get()
+    return None if blame is None else blame.error
