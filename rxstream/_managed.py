@@ -25,13 +25,14 @@ import msgspec
 from msgspec.structs import replace
 from reactivex import Observable, Subject, abc
 
+from rxstream._check import at_least
 from rxstream._log import facts, log
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
 from rxstream._rests import Rest
 from rxstream.errors import error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
-from rxstream.loop import LoopScheduler
+from rxstream.loop import LoopScheduler, refuse_to_block
 from rxstream.manager_events import (
     Lifecycle,
     StreamEnded,
@@ -156,6 +157,24 @@ class Managed(abc.ObserverBase[Event]):
         self.metadata = replace(self.metadata, started_at=time.time())
         context, self._context = self._context, contextvars.Context()
         context.run(self.session.start, waited=self._queue_time)
+
+    def answer(self, timeout: float | None) -> Response:
+        """Its result, waited for in another thread than the loop's.
+
+        Raises:
+            TimeoutError: it has not ended in `timeout` seconds.
+            ConfigurationError: `timeout` is no number of seconds, or we are on the loop.
+        """
+        if timeout is not None:
+            at_least("timeout", timeout)
+        if not self.result.done():
+            refuse_to_block(self._loop, "use `await manager.wait(stream_id)`")
+        try:
+            return self.result.result(timeout)
+        except TimeoutError:
+            if self.result.done():  # the stream's own
+                raise
+            raise TimeoutError(f"stream {self.id!r} has not ended after {timeout} s") from None
 
     async def wait(self) -> Response:
         """Its result, for coroutines on any loop; to give up the wait changes nothing."""

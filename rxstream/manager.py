@@ -22,14 +22,14 @@ from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from rxstream._check import count, instance
+from rxstream._check import at_least, count, instance
 from rxstream._intake import handlers_of, ids_of, metadata_of, stream_of, token_of
 from rxstream._managed import Board, Managed
 from rxstream._registry import Registered, Registry, Wanted
 from rxstream._rests import Rest, Rests
 from rxstream._roster import Roster
 from rxstream.errors import LoopShutDown
-from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
+from rxstream.loop import LoopScheduler, call_on, current_loop, running_loop
 from rxstream.manager_events import StreamEvent
 from rxstream.manager_statistics import ManagerStatistics, StreamStatistics
 from rxstream.observable import Stream
@@ -318,12 +318,9 @@ class StreamManager:
             UnknownStream: there is none of this id.
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
             TimeoutError: it has not ended yet; it goes on.
-            ConfigurationError: called on the manager's own loop; await `wait` there.
+            ConfigurationError: called on the manager's own loop; await `wait` there. Or `timeout` is no number of seconds.
         """
-        result = self._roster.find(stream_id).result
-        if not result.done():
-            refuse_to_block(self.loop, "use `await manager.wait(stream_id)`")
-        return result.result(timeout)
+        return self._roster.find(stream_id).answer(timeout)
 
     async def wait(self, stream_id: str) -> Response:
         """`get_result` for coroutines, on any loop. Cancelling the wait does not cancel the stream.
@@ -353,6 +350,7 @@ class StreamManager:
             await asyncio.wrap_future(closing)
 
     def _close(self, timeout: float) -> Future[None] | None:
+        at_least("timeout", timeout)
         for managed in self._roster.close():
             managed.session.cancel("its manager was closed")
         if self.loop.is_closed() or not self.loop.is_running():
@@ -376,7 +374,7 @@ class StreamManager:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<StreamManager {self._roster!r}>"
+        return f"<{type(self).__name__} {self._roster!r}>"
 
     # --- on the loop ------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from rxstream._check import instance, show
+from rxstream._input import is_mapping
+from rxstream.errors import ConfigurationError
 from rxstream.loop import refuse_to_block
 from rxstream.manager import StreamManager
 from rxstream.providers import PROVIDERS, provider
@@ -53,6 +56,7 @@ class APIModelManager(StreamManager):
         keep: int = 1000,
         replay: int = 0,
     ) -> None:
+        instance("default_provider", default_provider, str)
         self.default_provider = None if default_provider is None else provider(default_provider).name
         """Whose model is meant by a name that names no provider."""
         super().__init__(config, max_streams=max_streams, max_waiting=max_waiting, keep=keep, replay=replay)
@@ -115,7 +119,7 @@ class APIModelManager(StreamManager):
         refuse_to_block(self.loop, "use `await manager.agenerate(…)`")
         managed = self._start(self._ask(prompt, model_id, params), None, handlers, None)
         try:
-            return managed.result.result(timeout)
+            return managed.answer(timeout)
         finally:
             managed.session.cancel("nobody waits for it any more")
 
@@ -140,7 +144,10 @@ class APIModelManager(StreamManager):
             managed.session.cancel("nobody waits for it any more")
 
     def _ask(self, prompt: Prompt, model_id: str | None, params: Mapping[str, Any] | None) -> Stream[Event]:
-        options = cast("StreamOptions", dict(params or {}))
+        if not is_mapping(given := {} if params is None else params):
+            raise ConfigurationError(f"params={show(params)}: must be a dict")
+        instance("model_id", model_id, str)
+        options = cast("StreamOptions", dict(given))
         return self.config.stream(self._target(model_id), prompt, **options)
 
     def _target(self, model_id: str | None) -> str | None:

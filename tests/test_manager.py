@@ -9,6 +9,7 @@ import weakref
 from typing import Any
 
 import pytest
+import reactivex as rx
 
 from rxstream.errors import (
     Cancelled,
@@ -83,9 +84,19 @@ def test_from_plain_code_with_the_shared_loop() -> None:
         name = manager.start_stream(["to ", "be"])
         assert manager.get_result(name, timeout=5).text == "to be"
         assert set(places) == {"rxstream-loop"}
-        with pytest.raises(TimeoutError):
-            manager.get_result(manager.start_stream(Stream.of(Scripted([HANG]).events())), timeout=0.01)
-    assert set(manager.streams().values()) == {"completed", "cancelled"}
+        hangs = manager.start_stream(Stream.of(Scripted([HANG]).events()))
+        with pytest.raises(TimeoutError, match=r"'stream-2' has not ended after 0\.01 s"):
+            manager.get_result(hangs, timeout=0.01)
+        for wrong in ("5", -1, float("nan")):
+            with pytest.raises(ConfigurationError, match="timeout="):
+                manager.get_result(hangs, timeout=wrong)  # type: ignore[arg-type]
+            with pytest.raises(ConfigurationError, match="timeout="):
+                manager.close(wrong)  # type: ignore[arg-type]
+        assert manager.get_stream_status(hangs) == "active"
+        late = manager.start_stream(rx.throw(TimeoutError("mine")))
+        with pytest.raises(TimeoutError, match="mine"):
+            manager.get_result(late, timeout=5)
+    assert set(manager.streams().values()) == {"completed", "cancelled", "error"}
     assert threading.active_count() <= threads + 1  # the shared loop's own
 
 

@@ -86,6 +86,8 @@ def test_a_whole_answer_is_there_though_nothing_is_kept() -> None:
 def test_what_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigurationError, match="antropic"):
         APIModelManager(default_provider="antropic")
+    with pytest.raises(ConfigurationError, match="default_provider=5: must be a str"):
+        APIModelManager(default_provider=5)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="config"):
         APIModelManager({"mode": "word"})  # type: ignore[arg-type]
     with APIModelManager() as models:
@@ -93,6 +95,12 @@ def test_what_is_wrong_is_said_at_once() -> None:
             models.generate("hello")
         with pytest.raises(ConfigurationError, match="did you mean 'max_tokens'"):
             models.generate("hello", "openai:x", params={"max_token": 3})
+        for wrong in ([1], "ab", 0):
+            with pytest.raises(ConfigurationError, match="params="):
+                models.generate("hello", "openai:x", params=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="model_id=5: must be a str"):
+            models.generate("hello", 5)  # type: ignore[arg-type]
+        assert repr(models) == "<APIModelManager 0 running, 0 waiting, 0 over>"
         assert models.streams() == {}
     assert asked == []
 
@@ -114,7 +122,7 @@ def test_the_configuration_s_handlers_mode_and_bound() -> None:
 
 def test_who_gives_up_waiting_for_a_whole_answer_closes_its_request(cloud: ScriptedServer) -> None:
     with APIModelManager(default_provider="openai") as models:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"'stream-1' has not ended after 0\.3 s"):
             models.generate("wait", "x", timeout=0.3)
         assert set(models.streams().values()) == {"cancelled"}
 
