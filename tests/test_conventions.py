@@ -436,7 +436,9 @@ def test_every_test_file_has_its_module() -> None:
         if relative.parts[0] in OF_THE_WHOLE:
             continue
         name = relative.stem.removeprefix("test_")
-        homes = (PACKAGE / relative.parent / f"{name}.py", PACKAGE / relative.parent / f"_{name}.py")
+        homes = [PACKAGE / relative.parent / f"{name}.py", PACKAGE / relative.parent / f"_{name}.py"]
+        folder = PACKAGE / relative.parent  # of a long one, by ideas: called as its module is
+        homes += (folder.with_name(f"{folder.name}.py"), folder.with_name(f"_{folder.name}.py"))
         if not any(home.exists() for home in homes) and not (PACKAGE / relative.parent / name).is_dir():
             orphans[test.relative_to(PROJECT).as_posix()] = "tests no module of that name"
     holds(orphans, WITHOUT_MODULE)

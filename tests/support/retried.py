@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import reactivex as rx
 from reactivex import Observable, abc
 
+from rxstream import operators as rxo
 from rxstream._asking import Asked, Continuation, Conversation, ModelKey
 from rxstream.errors import Disconnected, Overloaded, StreamError
 from rxstream.events import Event, Finished, Retracted, Retrying, Seam, TextDelta, UsageReported
 from rxstream.sources._pump import pump
-from tests.support.contests import Told
-from tests.support.scripted import Scripted, Step
+from tests.support.contests import Told, started
+from tests.support.scripted import DONE, Scripted, Step
 
-__all__ = ["Fickle", "Model", "busy", "lost", "most", "steps", "story"]
+__all__ = ["HELLO", "Fickle", "Model", "busy", "lost", "most", "retry", "steps", "story"]
+
+HELLO = (started(), "Hel", "lo", DONE)
 
 
 def most(seconds: float) -> float:
     """No jitter: the longest delay."""
     return seconds
+
+
+def retry(source: Observable[Event], **options: Any) -> Told:
+    """A subscriber of it, without jitter and without a budget where nothing else is said."""
+    return Told(source.pipe(rxo.retry_stream(**{"jitter": most, "budget": None, **options})))
 
 
 def busy(retry_after: float | None = None) -> Overloaded:
