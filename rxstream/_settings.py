@@ -33,6 +33,8 @@ _OTHERS: Final = ("LOCAL_MODEL", "CERTIFY_", "RECORDINGS", "LONG", "PROMETHEUS",
 """How the names of our variables begin that are no settings: the local model's file, `rxstream.testing.certify`, our own tests."""
 _NEAR: Final = 0.7
 """So much a variable of the environment looks like one of ours that it is a slip: others may have our prefix, too."""
+_WIDEST: Final = 32
+"""Characters of a cell that is kept in its column, so that a table fits into a terminal of 80."""
 _LONGEST: Final = 100
 """Lines of one value in a file: where a longer one stands is not looked for."""
 
@@ -178,8 +180,8 @@ def _words(value: Any) -> Any:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` as lines, their columns under each other."""
-    *wide, _ = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """`rows` as lines, their columns under each other; only a long cell, and what follows it, stands further right."""
+    *wide, _ = [max(len(cell) for cell in column if len(cell) <= _WIDEST) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]) for row in rows
     )

@@ -20,6 +20,7 @@ from rxstream._request_fields import OURS
 from rxstream._settings import to_toml
 from rxstream.errors import ConfigurationError, MissingDependency
 from rxstream.policy import Retry
+from rxstream.profiles import PROFILES
 from rxstream.stream_config import Mode, RateLimit
 from tests.support.configs import PLANTED, again
 
@@ -265,3 +266,17 @@ def test_a_table_of_where_each_value_came_from() -> None:
     assert rows["limits.events"] == ["None", "default"]
     assert rows["handlers"] == ["0", "default"]
     assert len({line.rindex(line.split(maxsplit=2)[2]) for line in lines}) == 1  # a column
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_table_fits_into_a_terminal(tmp_path: Path, name: str) -> None:
+    """All but the lines of values that are long themselves."""
+    file = tmp_path / "rxstream.toml"
+    long = "a-model-whose-name-does-not-fit-into-a-column-of-any-table"
+    file.write_text(
+        f"default_target = 'openai:{long}'\n[provider_options.anthropic]\ncache_control = {{type = 'ephemeral'}}\n"
+    )
+    env = {"RXSTREAM_API_KEYS__ANTHROPIC": PLANTED, "RXSTREAM_LIMITS__STREAM_BYTES": str(2**40)}
+    lines = StreamConfig.load(profile=name, path=file, env=env, handlers=[print]).explain().splitlines()
+    assert [line.split()[0] for line in lines if len(line) > 80] == ["default_target"]
+    assert lines[1].split() == ["default_target", f"'openai:{long}'", "rxstream.toml"]
