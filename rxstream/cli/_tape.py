@@ -1,6 +1,7 @@
 """``rxstream tape``: see, play, convert and compare recorded streams.
 
-Exit codes: 0; for ``diff`` 0 where the tapes say the same, else 1; for ``play`` 1 where the recorded stream failed.
+Exit codes: 0; for ``diff`` 0 where the tapes say the same, else 1; for ``play`` 1 where the recorded stream failed, or was cut; 1 where
+the output cannot be written, and 2 where the command cannot be carried out as it was put.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def run_tape(arguments: Sequence[str]) -> int:
         case "convert":
             return _convert(options)
         case _:
-            lines = differences(_read(options.one), _read(options.other), exact=options.exact)
+            names, tapes = (options.one, options.other), (_read(options.one), _read(options.other))
+            lines = differences(*tapes, exact=options.exact, request=options.request, names=names)
             for line in lines:
                 print(_line(line))
             return 1 if lines else 0
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("one")
     diff.add_argument("other")
     diff.add_argument("--exact", action="store_true", help="also in which pieces it came")
+    diff.add_argument("--request", type=int, metavar="NUMBER", help="which, of a tape that has several")
     return parser
 
 
@@ -218,7 +221,11 @@ def _convert(options: argparse.Namespace) -> int:
             with open(options.output, "wb", opener=_owners) as file:
                 file.write(data)
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{options.output}: {getattr(error, 'strerror', None) or error}") from None
+            why = f"{options.output}: {getattr(error, 'strerror', None) or error}"
+            if not isinstance(error, OSError) or error.filename is not None:  # it could not be opened
+                raise ConfigurationError(why) from None
+            print(printable(f"rxstream: {why}"), file=sys.stderr)
+            return 1
         return 0
     if sys.stdout.isatty():
         print(printable(data.decode("utf-8", "replace")))

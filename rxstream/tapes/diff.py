@@ -27,20 +27,33 @@ _AT: Final[float] = dict(zip(EventBase.__struct_fields__, EventBase.__struct_def
 _JOINED: Final = (TextDelta, ThinkingDelta, RefusalDelta, ToolCallDelta)
 
 
-def differences(one: Tape, other: Tape, *, exact: bool = False) -> list[str]:
+def differences(
+    one: Tape,
+    other: Tape,
+    *,
+    exact: bool = False,
+    request: int | None = None,
+    names: tuple[str, str] = ("one", "other"),
+) -> list[str]:
     """The lines of a unified diff of two tapes; none where they say the same.
 
     Args:
         one: A tape.
         other: Another one.
         exact: Also in which pieces it came, and its heartbeats.
+        request: Which, of a tape of bytes that has several.
+        names: What the two are called in the diff.
+
+    Raises:
+        ConfigurationError: a tape has several requests, and not this one.
     """
-    before, after = _said(decoded(one), exact=exact), _said(decoded(other), exact=exact)
-    return list(difflib.unified_diff(before, after, "one", "other", lineterm="", n=2))
+    before, after = (_said(tape, exact=exact, request=request) for tape in (one, other))
+    return list(difflib.unified_diff(before, after, *names, lineterm="", n=2))
 
 
-def _said(tape: Tape, *, exact: bool) -> list[str]:
+def _said(tape: Tape, *, exact: bool, request: int | None) -> list[str]:
     """A line for each event, without what only its recording knows; and the end."""
+    tape = decoded(tape, request if len(tape.requests) > 1 else None)
     events: Iterable[Event] = (msgspec.structs.replace(event, seq=0, at=_AT, raw=None) for event in tape.events)
     kept = list(events) if exact else _joined(events)
     return [*(encode(event).decode() for event in kept), _ending(tape.end)]

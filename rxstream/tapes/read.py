@@ -113,7 +113,9 @@ class Tape:
         if not requests:
             raise ConfigurationError("there is no request on the tape")
         if number is None and len(requests) > 1:
-            raise ConfigurationError(f"there are {len(requests)} requests on the tape: say which, by request=")
+            raise ConfigurationError(
+                f"there are {len(requests)} requests on the tape: say which, by its number as request"
+            )
         chosen = next(iter(requests)) if number is None else number
         if chosen not in requests:
             raise ConfigurationError(f"request={chosen}: on the tape are {', '.join(map(str, requests))}")

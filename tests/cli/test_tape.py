@@ -125,8 +125,9 @@ def test_convert(tape: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[
 def test_diff(tape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tape", "diff", tape, tape]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["tape", "diff", tape, write(tmp_path / "b.tape", dump(of_body(BODY)))]) == 1
-    assert "+" in capsys.readouterr().out
+    other = write(tmp_path / "b.tape", dump(of_body(BODY)))
+    assert main(["tape", "diff", tape, other, "--request", "1"]) == 1
+    assert capsys.readouterr().out.startswith(f"--- {tape}\n+++ {other}\n@@ ")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,12 @@ def test_what_a_tape_says_does_not_look_like_what_is_said_of_it(
     out = capsys.readouterr().out
     assert [line[:10] for line in out.splitlines()] == ["a tape of ", "  a 2 line", "     1.000", "1 line in "]
     assert not set("\x1b\x9b\u202e\r") & set(out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk at hand")
+def test_what_cannot_be_written_is_told(tape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tape", "convert", tape, "--to", "text", "-o", "/dev/full"]) == 1
+    assert capsys.readouterr().err == "rxstream: /dev/full: No space left on device\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")

@@ -180,7 +180,7 @@ async def test_a_provider_that_is_not_known_speaks_its_dialect() -> None:
 
 def test_what_cannot_be_played_is_refused(tmp_path: Path) -> None:
     two = body(rest=[Line(t=3.0, r=2, asked=Asked(provider="openai-chat"))])
-    with pytest.raises(ConfigurationError, match="2 requests on the tape: say which, by request="):
+    with pytest.raises(ConfigurationError, match="2 requests on the tape: say which, by its number as request"):
         tape(two)
     assert tape(two, request=2).provider == "openai-chat"
     with pytest.raises(ConfigurationError, match="request=3: on the tape are 1, 2"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rxstream.errors import ConfigurationError
 from rxstream.events import ErrorInfo, Event, Finished, Heartbeat, TextDelta, ToolCallDelta
 from rxstream.tapes.convert import of_body, of_events
 from rxstream.tapes.diff import differences
@@ -62,3 +65,12 @@ def test_bytes_are_compared_with_events() -> None:
     tape = of_body(body)
     assert differences(tape, tape) == []
     assert differences(tape, of_events([TextDelta(text="b"), DONE]))
+
+
+def test_of_several_requests_one_is_compared() -> None:
+    body = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    tape = of_body(body)
+    twice = Tape(tape.header, [*tape.lines, *(msgspec.structs.replace(line, r=2) for line in tape.lines)])
+    assert differences(tape, twice, request=2) == []
+    with pytest.raises(ConfigurationError, match="2 requests on the tape: say which, by its number as request"):
+        differences(tape, twice)
