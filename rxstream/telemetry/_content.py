@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rxstream.config import Request
     from rxstream.response import Response
 
-__all__ = ["asked", "instructed", "said"]
+__all__ = ["asked", "instructed", "offered", "said"]
 
 
 def asked(request: Request) -> str:
@@ -29,6 +29,19 @@ def instructed(request: Request) -> str:
     """What the system says in `request`; empty where it says nothing."""
     parts = [part for message in request.messages if message.role == "system" for part in _parts(message.content)]
     return _json(parts) if parts else ""
+
+
+def offered(request: Request) -> str:
+    """The tools that `request` lets the model call; empty where it names none. Of those that the provider runs, the kind: there may
+    be keys in the rest.
+    """
+    tools = [
+        {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        if tool.native is None
+        else {"type": str(tool.native.get("type", "native")), "name": tool.name}
+        for tool in request.tools
+    ]
+    return _json(tools) if tools else ""
 
 
 def said(response: Response) -> str:

@@ -47,10 +47,12 @@ REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 SYSTEM: Final = "gen_ai.system_instructions"
+TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - no token of that kind
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 ERROR_TYPE: Final = "error.type"
+HTTP_STATUS: Final = "http.response.status_code"
 
 OUTCOME: Final = "rxstream.outcome"
 LABEL: Final = "rxstream.label"
@@ -104,6 +106,8 @@ class Names(NamedTuple):
     """One histogram for both directions, told apart by `TOKEN_TYPE`; None where there is one for each."""
     input_tokens: str = ""
     output_tokens: str = ""
+    reasoning_level: str = ""
+    """How hard the model is asked to think; empty where there is no name for it."""
     error_reason: bool = False
     """Whether a stream without a proper end has the finish reason ``error``."""
 
@@ -123,6 +127,7 @@ LATEST: Final = Names(
     token_usage=None,
     input_tokens="gen_ai.client.inference.operation.input_tokens",
     output_tokens="gen_ai.client.inference.operation.output_tokens",
+    reasoning_level="gen_ai.request.reasoning.level",
     error_reason=True,
 )
 

@@ -11,6 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -83,8 +84,9 @@ class OpenTelemetrySink:
         self._trace = trace
         self._names = {"released": names.RELEASED, "latest": names.LATEST}.get(conventions or "") or names.chosen()
         self._content = spans and (names.content_wanted() if content is None else content)
-        self._tracer: Tracer | None = trace.get_tracer("rxstream", tracer_provider=tracer_provider) if spans else None
-        meter = otel_metrics.get_meter("rxstream", meter_provider=meter_provider) if metrics else None
+        ours = ("rxstream", _version())
+        self._tracer: Tracer | None = trace.get_tracer(*ours, tracer_provider=tracer_provider) if spans else None
+        meter = otel_metrics.get_meter(*ours, meter_provider=meter_provider) if metrics else None
         self._instruments = None if meter is None else Instruments(meter, self._names)
         self._lock = threading.Lock()
         self._open: dict[int, Span] = {}
@@ -125,6 +127,8 @@ class OpenTelemetrySink:
         attributes = _who(opened) | _wanted(opened.request) | {names.REQUEST_STREAM: True}
         if opened.label:
             attributes[names.LABEL] = opened.label
+        if self._names.reasoning_level and opened.request is not None and opened.request.reasoning is not None:
+            attributes[self._names.reasoning_level] = opened.request.reasoning
         span = tracer.start_span(
             f"chat {opened.model}".rstrip(),
             kind=self._trace.SpanKind.CLIENT if opened.model else self._trace.SpanKind.INTERNAL,
@@ -137,6 +141,8 @@ class OpenTelemetrySink:
             span.set_attribute(names.INPUT_MESSAGES, content.asked(opened.request))
             if instructions := content.instructed(opened.request):
                 span.set_attribute(names.SYSTEM, instructions)
+            if tools := content.offered(opened.request):
+                span.set_attribute(names.TOOL_DEFINITIONS, tools)
 
     def _end(self, span: Span, told: StreamMetrics) -> None:
         try:
@@ -163,9 +169,11 @@ class OpenTelemetrySink:
     def _attributes(self, told: StreamMetrics) -> dict[str, Any]:
         usage = told.usage
         reason = told.finish_reason or ("error" if self._names.error_reason else None)
+        error = told.error if told.outcome == "failed" else None
         return {
             names.OUTCOME: told.outcome,
-            names.ERROR_TYPE: told.error.kind if told.outcome == "failed" and told.error is not None else None,
+            names.ERROR_TYPE: None if error is None else error.kind,
+            names.HTTP_STATUS: None if error is None else error.status,
             names.FINISH_REASONS: None if reason is None else [reason],
             names.RESPONSE_ID: told.response_id or None,
             names.RESPONSE_MODEL: told.response_model or None,
@@ -182,6 +190,13 @@ class OpenTelemetrySink:
             names.STALLS: told.stalls,
             names.RETRIES: told.retries,
         }
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("rxstream")
+    except importlib.metadata.PackageNotFoundError:  # it runs out of its source tree
+        return ""
 
 
 def _who(opened: StreamOpened) -> dict[str, Any]:

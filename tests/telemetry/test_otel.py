@@ -291,6 +291,54 @@ async def test_content_comes_by_its_opt_in(monkeypatch: pytest.MonkeyPatch, word
     assert "sk-secret" not in collected.span.to_json()
 
 
+async def test_tools_are_content_too_and_a_key_in_one_is_never_told() -> None:
+    def look_up(city: str) -> str:
+        """The WEATHER of a city."""
+        return city
+
+    tools = [look_up, {"type": "mcp", "authorization": "sk-secret"}]
+    without, with_content = Collected(), Collected(content=True)
+    for collected in (without, with_content):
+        await ask(collected, tools=tools)
+    assert "WEATHER" not in without.span.to_json()
+    ours, native = json.loads(attributes(with_content.span)["gen_ai.tool.definitions"])
+    assert (ours["type"], ours["name"], ours["description"]) == ("function", "look_up", "The WEATHER of a city.")
+    assert list(ours["parameters"]["properties"]) == ["city"]
+    assert native["type"] == "mcp"
+    assert "sk-secret" not in with_content.span.to_json()
+
+
+@virtual_time
+async def test_an_error_that_says_the_prompt_back_is_not_told_by_what_it_says() -> None:
+    """Not of the end, of an attempt, of a cancellation, nor of what a callback raised; but the status of the answer is."""
+    collected = Collected()
+
+    def bad(_: object) -> None:
+        raise LookupError(PROMPT)
+
+    refused = Overloaded(PROMPT, status=529, code=PROMPT)
+    Told(Field().track("a", 1, refused).pipe(rxo.retry_stream(attempts=2), rxo.meter(collected.sink)))
+    Field().track("b", 1, "b", HANG).pipe(rxo.meter(collected.sink)).subscribe(bad, lambda _: None)
+    session = Field().track("c", 1, "c", HANG).pipe(rxo.meter(collected.sink)).start()
+    await asyncio.sleep(30)
+    session.cancel(PROMPT)
+    await settle()
+    told, broken, left = sorted(collected.spans, key=lambda span: str(attributes(span).get("rxstream.label")))
+    assert (attributes(told)["error.type"], attributes(told)["http.response.status_code"]) == ("Overloaded", 529)
+    assert attributes(broken)["error.type"] == "LookupError"
+    assert attributes(left)["rxstream.outcome"] == "cancelled"
+    assert len(told.events) == 1
+    assert PROMPT not in "".join(span.to_json() for span in collected.spans) + str(collected.points)
+
+
+async def test_how_hard_it_is_to_think_has_a_name_in_the_newer_conventions_alone() -> None:
+    released, latest = Collected(), Collected(conventions="latest")
+    for collected in (released, latest):
+        await ask(collected, reasoning="low")
+    assert attributes(latest.span)["gen_ai.request.reasoning.level"] == "low"
+    assert "gen_ai.request.reasoning.level" not in attributes(released.span)
+
+
 def test_of_messages_all_is_written_down_that_a_reader_understands() -> None:
     parts: list[Any] = [
         TextPart(text="a"),
