@@ -151,9 +151,9 @@ class Managed(abc.ObserverBase[Event]):
         """Its id."""
         return self.metadata.stream_id
 
-    def start(self) -> None:
-        """Its turn has come."""
-        self._begun = self._loop.time()
+    def start(self, *, at_once: bool = False) -> None:
+        """Its turn has come, or there was no need to wait for one."""
+        self._begun = self._queued if at_once else self._loop.time()
         self.metadata = replace(self.metadata, started_at=time.time())
         context, self._context = self._context, contextvars.Context()
         context.run(self.session.start, waited=self._queue_time)

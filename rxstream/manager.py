@@ -225,7 +225,7 @@ class StreamManager:
 
         managed, runs = self._roster.enter(name, make)
         if runs:
-            managed.start()
+            managed.start(at_once=True)
         return managed
 
     def pause_stream(self, stream_id: str) -> bool:

@@ -83,6 +83,7 @@ def test_from_plain_code_with_the_shared_loop() -> None:
         manager.register_handler(handler(on_token_received=lambda *_: places.append(threading.current_thread().name)))
         name = manager.start_stream(["to ", "be"])
         assert manager.get_result(name, timeout=5).text == "to be"
+        assert manager.get_statistics(name).queue_time == 0  # it did not wait
         assert set(places) == {"rxstream-loop"}
         hangs = manager.start_stream(Stream.of(Scripted([HANG]).events()))
         with pytest.raises(TimeoutError, match=r"'stream-2' has not ended after 0\.01 s"):

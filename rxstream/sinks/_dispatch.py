@@ -95,7 +95,10 @@ class Dispatch:
     # --- who ------------------------------------------------------------------------------------------------------------
 
     def add(self, handler_id: str, handler: Hooks, policy: HandlerPolicy = _DEFAULT) -> bool:
-        """Tell `handler`, too, from now on; of a stream that runs it is told the start at once. False: the stream is over.
+        """Tell `handler`, too, from now on; of a stream that runs it is told the start at once, and that it is paused, if it is.
+
+        Returns:
+            False if the stream is over.
 
         Raises:
             ConfigurationError: `handler_id` is taken.
@@ -108,6 +111,8 @@ class Dispatch:
         if self._begun:
             self._open(lane)
             self._rows.clear()
+            if self._paused:
+                self._tell(lane, "on_pause")
         return True
 
     def remove(self, handler_id: str) -> bool:

@@ -292,6 +292,8 @@ class Streams(RuleBasedStateMachine):
         for stream in self.known.values():
             if stream.status in ("active", "paused"):
                 audience.begin(stream.name)
+            if stream.status == "paused":
+                audience.hear(stream.name, "pause")
 
     @precondition(lambda self: self.audiences)
     @rule(data=st.data())
