@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import reactivex
 
 import rxstream
-from rxstream import StreamConfig
+from rxstream import StreamConfig, manager, stream_config
+from rxstream._relief import Backpressure
+from rxstream._roster import Roster
 from rxstream._stream_options import ConfigFields, StreamOptions
 from rxstream.bulkhead import Bulkhead
+from rxstream.config import Limits, Timeouts
 from rxstream.errors import BulkheadFull, ConfigurationError, LimitExceeded
 from rxstream.guards import acquired
 from rxstream.limiter import TokenBucket
+from rxstream.observable import Stream
 from rxstream.profiles import PROFILES
 from rxstream.quota import RateLimiter
+from rxstream.stream_config import Mode
 from tests.support.asking import KEY
-from tests.support.configs import again
+from tests.support.configs import PLANTED, again
+from tests.support.flow import Flow
+from tests.support.scripted import Scripted, numbered
 from tests.support.server import CLOSE, HANG, ScriptedServer, chat, messages, page
 from tests.support.until import until
+from tests.support.virtual_loop import settle, virtual_time
 
 # --- the streams it makes --------------------------------------------------------------------------------------------
 
@@ -143,6 +155,142 @@ async def test_a_bulkhead_is_shared_by_the_streams() -> None:
 
 
 # --- the whole of it -------------------------------------------------------------------------------------------------
+
+
+# --- nothing in it is without effect -----------------------------------------------------------------------------------
+
+FAILOVER: Any = {"action": "failover", "to": ["local:a", "local:b"], "retry": {}}
+RATES: Any = {"requests_per_minute": 5}
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "default_target": ({}, {"default_target": "local:other"}),
+    "mode": ({"handlers": [print]}, {"mode": "word"}),
+    "backpressure": ({}, {"backpressure": "buffer"}),
+    "buffer": ({"backpressure": "buffer"}, {"buffer": 2}),
+    "buffer_unit": ({"backpressure": "buffer", "buffer": 5}, {"buffer_unit": "bytes"}),
+    **{f"timeouts.{name}": ({}, {"timeouts": {name: 5}}) for name in Timeouts.model_fields},
+    **{f"limits.{name}": ({}, {"limits": {name: 5}}) for name in Limits.model_fields},
+    "on_error.action": ({"on_error": FAILOVER}, {"on_error": {**FAILOVER, "action": "complete_partial"}}),
+    "on_error.to": ({"on_error": FAILOVER}, {"on_error": {"to": ["local:b", "local:a"]}}),
+    "on_error.after_output": ({"on_error": FAILOVER}, {"on_error": {"after_output": "restart"}}),
+    "on_error.on_finish": ({"on_error": FAILOVER}, {"on_error": {"on_finish": ["length"]}}),
+    **{
+        f"on_error.retry.{name}": ({"on_error": FAILOVER}, {"on_error": {"retry": {name: value}}})
+        for name, value in {"attempts": 9, "after_output": "restart", "delay": 9, "max_delay": 9, "max_retry_after": 9}.items()
+    },
+    "rate_limits.requests_per_minute": ({}, {"rate_limits": {"requests_per_minute": 5}}),
+    "rate_limits.tokens_per_minute": ({}, {"rate_limits": {"tokens_per_minute": 5}}),
+    "rate_limits.max_wait": ({"rate_limits": RATES}, {"rate_limits": {"max_wait": 5}}),
+    "max_concurrent": ({}, {"max_concurrent": 2}),
+    "max_waiting": ({"max_concurrent": 2}, {"max_waiting": 5}),
+    "handlers": ({}, {"handlers": [print, repr]}),
+    "provider_options.local.top_k": ({}, {"provider_options": {"local": {"top_k": 5}}}),
+    "api_keys.local": ({}, {"api_keys": {"local": PLANTED}}),
+}  # fmt: skip
+"""Of each value: what is said besides, and what it is changed to."""
+
+
+def documented() -> dict[str, set[str]]:
+    """Who applies which field, as the page says it."""
+    page = (Path(rxstream.__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = page.partition("| given to |")[2].partition("\n\n")[0]
+    return {row.split("`")[1]: set(re.findall(r"`(\w+)`", row.split("|")[2])) for row in table.splitlines()[2:5]}
+
+
+def asked(config: StreamConfig, monkeypatch: pytest.MonkeyPatch) -> object:
+    """What `config.stream` makes a stream of."""
+    told: list[object] = []
+
+    def record(name: str, made: Any) -> None:
+        def recording(*given: Any, **options: Any) -> Any:
+            guards = [{n: v for n, v in vars(guard).items() if n[0] != "_"} for guard in options.pop("guards", ())]
+            told.append((name, [each for each in given if isinstance(each, str)], options, guards))
+            return made
+
+        monkeypatch.setattr(stream_config, name, recording)
+
+    record("stream", Stream.of(reactivex.never()))
+    record("failover", Stream.of(reactivex.never()))
+    record("on_error_complete", lambda source: source)
+    config.stream(None, "hi")
+    return told
+
+
+def consumed(config: StreamConfig, _: object) -> object:
+    """What a consumer of `config.apply` gets, and how far the source runs on while he is paused."""
+    told: list[object] = []
+
+    @virtual_time
+    async def run() -> None:
+        script = Scripted(numbered(9))
+        flow = Flow(config.apply, script.events())
+        flow.hold()
+        await settle()
+        told.append(script.given)
+        await flow.release()
+        told.extend(str(item) for item in flow.items)
+
+    run()
+    return told
+
+
+def managed(config: StreamConfig, monkeypatch: pytest.MonkeyPatch) -> object:
+    """What a `StreamManager` is made of."""
+    told: list[object] = []
+
+    class Recording(Roster):
+        def __init__(self, **options: Any) -> None:
+            told.append(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr(manager, "Roster", Recording)
+    monkeypatch.setattr(
+        manager.StreamManager, "register_handler", lambda *given, **policy: told.append((given[1:], policy))
+    )
+    manager.StreamManager(config)
+    return told
+
+
+EFFECTS: dict[str, Callable[[StreamConfig, pytest.MonkeyPatch], object]] = {
+    "config.stream": asked,
+    "config.apply": consumed,
+    "StreamManager": managed,
+}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_each_value_has_the_effect_that_the_page_says(path: str) -> None:
+    """On what is asked, on what is consumed, or on a manager; and on nothing else."""
+    besides, change = CHANGES[path]
+    before = StreamConfig(**{"default_target": "local:smollm2", **besides})
+    after = before.replace(**change)
+    changed: set[str] = set()
+    for name, effect in EFFECTS.items():
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            changed |= {name} if effect(before, monkeypatch) != effect(after, monkeypatch) else set()
+    assert changed == {name for name, fields in documented().items() if path.partition(".")[0] in fields}
+
+
+def test_all_values_are_tried() -> None:
+    """And the page names all fields."""
+    full = StreamConfig(
+        on_error=FAILOVER, rate_limits=RATES, provider_options={"local": {"top_k": 5}}, api_keys={"local": PLANTED}
+    )
+    assert set(full.origins) == set(CHANGES)
+    assert set.union(*documented().values()) == set(StreamConfig.model_fields)
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_mode_with_every_backpressure(mode: Mode) -> None:
+    """A consumer that keeps up gets everything, in pieces that make up the answer, whatever would be done about a slow one."""
+    with ScriptedServer(*[chat("One two. ", "Three!\n\nFo", "ur.")] * len(get_args(Backpressure))) as server:
+        for backpressure in get_args(Backpressure):
+            config = StreamConfig(mode=mode, backpressure=backpressure)
+            source = config.stream("openai-chat:m", "hi", base_url=f"{server.url}/v1", api_key=KEY)
+            items: list[Any] = list(config.apply(source))
+            assert "".join(item if isinstance(item, str) else getattr(item, "text", "") for item in items) == (
+                "One two. Three!\n\nFour."
+            )
+            assert all(isinstance(item, str) for item in items) == (mode != "event")
 
 
 @pytest.mark.local
