@@ -147,3 +147,15 @@ def test_every_error_and_every_event_is_on_its_page() -> None:
         for kind in get_args(events.Event)
         if f"\n| `{kind.__name__}` | `{kind.__struct_config__.tag}` |" not in page
     ]
+
+
+@needs_docs
+def test_the_design_names_every_module() -> None:
+    """Of the root, and no other: who looks for a thing finds where it is."""
+    page = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
+    picture = page[page.index("## 2. ") : page.index("## 3. ")]
+    root = Path(rxstream.__file__).parent
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", picture))
+    there = {path.name + "/" * path.is_dir() for path in root.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not there - named - {"__init__.py", "__main__.py", "__pycache__/"}
+    assert not [name for name in named if not any(root.rglob(name.rstrip("/"))) and name != "_name.py"]
