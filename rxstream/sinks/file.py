@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import threading
@@ -45,9 +46,10 @@ class FileStreamHandler(StreamHandler):
         _fill(self._template, StreamMetadata())
 
     def for_stream(self, metadata: StreamMetadata) -> FileStreamHandler:
-        """One with a file of its own, or that appends to the same."""
-        served = FileStreamHandler(self._template, flush=self._flush)
-        served.path = self.path = _fill(self._template, metadata)
+        """A copy with a file of its own, or that appends to the same."""
+        self.path = _fill(self._template, metadata)
+        served = copy.copy(self)
+        served._lock, served._file = threading.Lock(), None
         return served
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -36,13 +37,13 @@ class LoggingStreamHandler(StreamHandler):
         self._tokens = 0
 
     def for_stream(self, metadata: StreamMetadata) -> LoggingStreamHandler:  # noqa: ARG002 - whichever it is
-        """One of its own: streams do not mix."""
-        return LoggingStreamHandler(self._logger, level=self._level)
+        """A copy: streams do not mix."""
+        return copy.copy(self)
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:
         """Log it."""
         self._metadata = metadata
-        self._began = time.monotonic()
+        self._began, self._tokens = time.monotonic(), 0
         self._log(self._level, "started")
 
     def on_token_received(self, token: str, index: int) -> None:  # noqa: ARG002 - never what it says

@@ -112,6 +112,25 @@ async def test_streams_that_append_to_one_file_cut_no_line_of_another(tmp_path: 
 
 
 @virtual_time
+async def test_a_class_made_of_it_serves_streams_too(tmp_path: Path) -> None:
+    class Mine(FileStreamHandler):
+        def __init__(self) -> None:
+            super().__init__(tmp_path / "{stream_id}.jsonl")
+
+        def on_event(self, event: Event) -> None:
+            if not isinstance(event, Finished):
+                super().on_event(event)
+
+    handler = Mine()
+    runs = [stream(handler, stream_id=name) for name in "ab"]
+    for run in runs:
+        for event in EVENTS:
+            run.on_next(event)
+        run.on_completed(rxstream.Response())
+    assert [read(tmp_path / f"{name}.jsonl") for name in "ab"] == [EVENTS[:2]] * 2
+
+
+@virtual_time
 async def test_a_field_that_is_empty_moves_no_file(tmp_path: Path) -> None:
     run = stream(FileStreamHandler(tmp_path / "{provider}{model}" / "{label}.jsonl"))
     run.on_next(EVENTS[0])

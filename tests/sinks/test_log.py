@@ -70,6 +70,20 @@ def test_a_logger_and_level_of_ones_own(caplog: pytest.LogCaptureFixture) -> Non
     assert {(record.name, record.levelname) for record in caplog.records} == {("mine", "DEBUG")}
 
 
+def test_a_class_made_of_it_serves_streams_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Mine(LoggingStreamHandler):
+        def __init__(self) -> None:
+            super().__init__(level=logging.INFO)
+
+        def on_token_received(self, token: str, index: int) -> None:
+            super().on_token_received(token, index)
+            logging.getLogger("mine").info("a piece")
+
+    caplog.set_level(logging.INFO)
+    rxstream.from_iterable(["to ", "be"]).start(Mine()).result(20)
+    assert [record.name for record in caplog.records][:3] == ["rxstream.streams", "mine", "mine"]
+
+
 def test_what_is_no_logger_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"^logger="):
         LoggingStreamHandler("mine")  # type: ignore[arg-type]
