@@ -5,6 +5,7 @@ Every method may be called from any thread; nobody is called while the lock is h
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Roster:
         self._max_waiting = count("max_waiting", max_waiting, least=0)
         self._keep = count("keep", keep, least=0)
         self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
         self._all: dict[str, Managed] = {}
         self._running: dict[Managed, None] = {}
         self._waiting: deque[Managed] = deque()
@@ -43,8 +45,12 @@ class Roster:
         self._totals = Totals()
         self._closed = False
 
-    def enter(self, stream_id: str, make: Callable[[Callable[[str], Managed | None]], Managed]) -> tuple[Managed, bool]:
-        """The stream that `make` makes, which may look at others, and whether it runs; otherwise it waits.
+    def enter(
+        self, stream_id: str, make: Callable[[str, Callable[[str], Managed | None]], Managed]
+    ) -> tuple[Managed, bool]:
+        """The stream that `make` makes of its id and a look at others, and whether it runs; otherwise it waits.
+
+        An id that is empty is a number that nobody has.
 
         Raises:
             ConfigurationError: the id is taken, or the roster is closed.
@@ -58,7 +64,8 @@ class Roster:
             runs = self._has_room and not self._waiting  # who waits is before it
             if not runs and len(self._waiting) >= self._max_waiting:
                 raise BulkheadFull(f"{self._max_streams} streams run already, and {self._max_waiting} more wait")
-            managed = self._all[stream_id] = make(self._all.get)
+            name = stream_id or next(free for n in self._numbers if (free := f"stream-{n}") not in self._all)
+            managed = self._all[name] = make(name, self._all.get)
             if runs:
                 self._running[managed] = None
             else:
@@ -84,6 +91,14 @@ class Roster:
             managed = self._waiting.popleft()
             self._running[managed] = None
             return managed
+
+    def abandon(self) -> list[Managed]:
+        """Those that wait for a turn that will not come: nobody waits any more."""
+        with self._lock:
+            waiting = [*self._waiting]
+            self._waiting.clear()
+            self._running.update(dict.fromkeys(waiting))
+            return waiting
 
     def ended(self, managed: Managed, statistics: StreamStatistics) -> bool:
         """It is over. Whether others wait."""
@@ -123,12 +138,6 @@ class Roster:
         """Those that run."""
         with self._lock:
             return list(self._running)
-
-    @property
-    def waiting(self) -> list[Managed]:
-        """Those that wait for their turn."""
-        with self._lock:
-            return list(self._waiting)
 
     @property
     def statuses(self) -> dict[str, SessionStatus]:

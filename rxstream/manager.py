@@ -11,7 +11,6 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -85,7 +84,6 @@ class StreamManager:
         known = config or StreamConfig()
         self.loop = current_loop()
         self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
         self._registry = Registry()
         self._roster = Roster(
             max_streams=known.max_concurrent if max_streams is None else max_streams,
@@ -208,10 +206,9 @@ class StreamManager:
         events = stream_of(source)
         told = handlers_of(handlers)
         known = metadata_of(metadata, events, stream_id)
-        name = known.stream_id or f"stream-{next(self._numbers)}"
-        own = [Registered.own(f"{name}/{number}", handler) for number, handler in enumerate(told, 1)]
 
-        def make(find: Callable[[str], Managed | None]) -> Managed:
+        def make(name: str, find: Callable[[str], Managed | None]) -> Managed:
+            own = [Registered.own(f"{name}/{number}", handler) for number, handler in enumerate(told, 1)]
             parent = find(known.parent_id)
             trace_id = known.trace_id or (parent.metadata.trace_id if parent else uuid.uuid4().hex)
             return Managed(
@@ -223,7 +220,7 @@ class StreamManager:
                 ended=self._ended,
             )
 
-        managed, runs = self._roster.enter(name, make)
+        managed, runs = self._roster.enter(known.stream_id, make)
         if runs:
             managed.start(at_once=True)
         return managed
@@ -382,7 +379,7 @@ class StreamManager:
         """All have been told that it is over."""
         self._rests.add(rest)
         if isinstance(managed.session.error, LoopShutDown):  # no turn will come
-            for waiting in self._roster.waiting:
+            for waiting in self._roster.abandon():
                 waiting.session.fail(LoopShutDown())
         if self._roster.ended(managed, managed.statistics):
             self.loop.call_soon(self._start_next)  # not here: a row of streams that end at once would pile up

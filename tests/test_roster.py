@@ -95,7 +95,7 @@ async def test_finished_streams_are_kept_up_to_a_number() -> None:
 def test_who_waits_for_a_turn_on_a_loop_that_goes_down_fails_too() -> None:
     async def main() -> tuple[StreamManager, list[str]]:
         manager = StreamManager(max_streams=1)
-        names = [manager.start_stream(Stream.of(Scripted([HANG]).events())) for _ in range(3)]
+        names = [manager.start_stream(Stream.of(Scripted([HANG]).events())) for _ in range(500)]
         await settle()
         return manager, names
 
@@ -103,7 +103,8 @@ def test_who_waits_for_a_turn_on_a_loop_that_goes_down_fails_too() -> None:
     for name in names:
         with pytest.raises(LoopShutDown):
             manager.get_result(name, timeout=5)
-    assert list(manager.streams().values()) == ["error"] * 3
+    assert list(manager.streams().values()) == ["error"] * 500
+    assert repr(manager) == "<StreamManager 0 running, 0 waiting, 500 over>"
 
 
 @virtual_time
@@ -120,3 +121,12 @@ async def test_nobody_overtakes_who_waits() -> None:
         begun = [manager.get_statistics(name).started_at or 0.0 for name in (first, second, late[0])]
         assert begun == sorted(begun)
         assert list(manager.streams().values()) == ["completed"] * 3
+
+
+@virtual_time
+async def test_a_number_that_is_given_is_nobody_else_s_id() -> None:
+    async with StreamManager() as manager:
+        names = [manager.start_stream(["a"], stream_id=name) for name in ("stream-2", "", "", "mine", "")]
+        assert names == ["stream-2", "stream-1", "stream-3", "mine", "stream-4"]
+        for name in names:
+            await manager.wait(name)
