@@ -21,7 +21,7 @@ from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block
+from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
 from rxstream.sinks.callback import call_last
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class StreamSession:
         self._lock = threading.RLock()
         self._status: SessionStatus = "inactive"
         self._answers = Answers()
+        self._outcome: Response | Exception | None = None  # until the observer has been told
         self._result: Future[Response] = Future()
         self._subscription: abc.DisposableBase | None = None
         self._scheduler = LoopScheduler(self.loop, gate=self.gate)
@@ -224,7 +225,7 @@ class StreamSession:
     # --- its result -------------------------------------------------------------------------------------------------------
 
     def result(self, timeout: float | None = None) -> Response:
-        """Wait, at most `timeout` seconds, for the end, and give the answer.
+        """Wait, at most `timeout` seconds, for the end, and give the answer; the observer's plain functions know it by then.
 
         Raises:
             StreamError: the stream failed or was cancelled; ``partial`` holds what arrived.
@@ -232,6 +233,8 @@ class StreamSession:
             ConfigurationError: called on the stream's own loop; await the session there. Or the stream holds the answers
                 of several tracks; see `responses`.
         """
+        if running_loop() is self.loop:  # in the observer's last callback it is known
+            self._settle()
         if not self._result.done():
             refuse_to_block(self.loop, "use `await session`")
         return self._result.result(timeout)
@@ -287,7 +290,7 @@ class StreamSession:
         except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
             if self._end("error", error):
                 self._dispose()
-                call_last(self._observer.on_error, error)
+                self._tell_last(self._observer.on_error, error)
 
     def _add(self, event: Event) -> None:
         try:
@@ -300,11 +303,18 @@ class StreamSession:
     def _on_error(self, error: Exception) -> None:
         if self._end("error", error):
             self._leave()
-            call_last(self._observer.on_error, error)
+            self._tell_last(self._observer.on_error, error)
 
     def _on_completed(self) -> None:
         if self._end("completed", None):
-            call_last(self._observer.on_completed)
+            self._tell_last(self._observer.on_completed)
+
+    def _tell_last(self, callback: Callable[..., Any], *arguments: Exception) -> None:
+        """The end; who waits for the result in another thread goes on after that."""
+        try:
+            call_last(callback, *arguments)
+        finally:
+            self._settle()
 
     def _count(self, event: Event) -> None:
         now = event.at or self.loop.time()
@@ -329,14 +339,11 @@ class StreamSession:
         try:
             response = self._answers.response()
         except ConfigurationError as several:
-            self._result.set_exception(raisable(error or several))
+            self._outcome = raisable(error or several)
         else:
             if isinstance(error, StreamError) and error.partial is None:
                 error.partial = response
-            if error is None:
-                self._result.set_result(response)
-            else:
-                self._result.set_exception(raisable(error))
+            self._outcome = response if error is None else raisable(error)
         self.gate.release(_PAUSE)
         return True
 
@@ -345,7 +352,17 @@ class StreamSession:
             return False
         self._dispose()
         call_on(self.loop, partial(call_last, self._observer.on_error, error))
+        self._settle()  # in another thread at once: the loop may never come round to telling
         return True
+
+    def _settle(self) -> None:
+        """The result is there, if the stream is over."""
+        with self._lock:
+            outcome, self._outcome = self._outcome, None
+            if isinstance(outcome, Exception):
+                self._result.set_exception(outcome)
+            elif outcome is not None:
+                self._result.set_result(outcome)
 
     def _dispose(self) -> None:
         self._outlet.dispose()

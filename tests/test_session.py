@@ -840,3 +840,42 @@ async def test_an_error_that_cannot_be_raised_into_a_wait_hangs_none() -> None:
     source: Stream[Event] = Stream.of(rx.throw(StopIteration()))
     with pytest.raises(RuntimeError, match="StopIteration"):
         await asyncio.wait_for(source.start(), 5)
+
+
+@pytest.mark.parametrize("failure", [None, Disconnected("cut")])
+def test_who_waits_for_the_result_goes_on_when_the_observer_has_been_told(failure: Exception | None) -> None:
+    """So what it writes last is written, and what it keeps is kept."""
+    told, go = threading.Event(), threading.Event()
+
+    def last(*_error: Exception) -> None:
+        told.set()
+        assert go.wait(20)
+
+    script = Scripted(["a", DONE if failure is None else failure])
+    session = Stream.of(script.events()).start(None, last, last)
+    assert told.wait(20)
+    assert status(session) == ("completed" if failure is None else "error")
+    with pytest.raises(TimeoutError):
+        session.result(timeout=0.01)
+    go.set()
+    if failure is None:
+        assert session.result(20).text == "a"
+    else:
+        with pytest.raises(Disconnected):
+            session.result(20)
+
+
+@pytest.mark.parametrize("failure", [None, Disconnected("cut")])
+@virtual_time
+async def test_the_observer_s_last_callback_may_ask_for_the_result(failure: Exception | None) -> None:
+    found: list[Any] = []
+
+    def last(*_error: Exception) -> None:
+        try:
+            found.append(session.result().text)
+        except Disconnected as error:
+            found.append(error)
+
+    session = Stream.of(Scripted(["a", DONE if failure is None else failure]).events()).start(None, last, last)
+    await settle()
+    assert found == ["a" if failure is None else failure]
