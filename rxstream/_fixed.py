@@ -18,6 +18,9 @@ def _refuse(_self: object, *_given: object, **_named: object) -> NoReturn:
 class Fixed(dict[str, Any]):
     """A dict that cannot be changed once it is made."""
 
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
     def __reduce__(self) -> tuple[type[Fixed], tuple[dict[str, Any]]]:
         return Fixed, (dict(self),)
 
@@ -28,6 +31,9 @@ class Fixed(dict[str, Any]):
 
 class FixedList(list[Any]):
     """A list that cannot be changed once it is made."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self))
 
     def __reduce__(self) -> tuple[type[FixedList], tuple[list[Any]]]:
         return FixedList, (list(self),)

@@ -85,7 +85,7 @@ class Input(BaseModel):
         if is_mapping(data):
             for key in data:
                 if key not in cls.model_fields:
-                    what = cls.__name__.lower()
+                    what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
                     raise ValueError(f"unknown key {show(key)} in {what}{hint(str(key), cls.model_fields)}")
         return data
 

@@ -103,9 +103,9 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
     made = create_model("Settings", __base__=package.BaseSettings, **described)
     source: Any = _reader(package, named)(made, env_prefix=PREFIX, env_nested_delimiter=_APART, env_ignore_empty=True)
     read: Values = source()
-    return Layer(
-        "environment", {name: value if name == "api_keys" else _words(value) for name, value in read.items()}, find
-    )
+    said = {name: value if name == "api_keys" else _words(value) for name, value in read.items()}
+    nothing = {name: None for name in fields if named.get(f"{PREFIX}{name.upper()}", "").strip() == "null"}
+    return Layer("environment", {**said, **nothing}, find)  # what is null is not read
 
 
 def _variable_of(named: Collection[str], way: Way) -> str | None:

@@ -134,6 +134,13 @@ def test_variables_of_the_environment(env: dict[str, str], values: dict[str, Any
     assert StreamConfig.load(env=env) == StreamConfig(**values)
 
 
+def test_a_variable_takes_back_what_the_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("default_target = 'openai:m'\nmax_concurrent = 2\nprovider_options.local.top_k = 3\n")
+    env = {"RXSTREAM_DEFAULT_TARGET": "null", "RXSTREAM_MAX_CONCURRENT": "off", "RXSTREAM_PROVIDER_OPTIONS": "null"}
+    assert StreamConfig.load(path=file, env=env) == StreamConfig()
+
+
 @pytest.mark.parametrize(
     ("name", "right"),
     [

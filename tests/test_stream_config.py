@@ -37,6 +37,17 @@ def test_what_it_holds_by_provider_or_in_lists_cannot_be_changed_either() -> Non
     assert again(config) == copy.deepcopy(config) == config
 
 
+def test_equal_ones_are_found_in_a_dict() -> None:
+    values: Any = {"provider_options": {"groq": {"x": [1, {"a": [2]}]}}, "api_keys": {"openai": PLANTED}, "timeouts": 3}
+    made, other = StreamConfig(**values), StreamConfig(**values)
+    assert {made: 1}[other] == 1
+    assert {made: 1, StreamConfig(): 2, made.replace(mode="word"): 3, copy.deepcopy(made): 4} == {
+        other: 4,
+        StreamConfig(): 2,
+        again(made).replace(mode="word"): 3,
+    }
+
+
 def test_nor_can_what_is_within() -> None:
     """Neither by him who gave it."""
     given: Any = {"a": [{"b": 1}, (2, 3)]}
@@ -91,7 +102,7 @@ def test_who_tries_to_change_it_is_not_shown_the_key_that_he_gave() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"timeout": 3}, "unknown key 'timeout' in streamconfig; did you mean 'timeouts'?"),
+        ({"timeout": 3}, "unknown key 'timeout' in stream config; did you mean 'timeouts'?"),
         ({"timeouts": {"idel": 3}}, "timeouts: unknown key 'idel' in timeouts; did you mean 'idle'?"),
         ({"timeouts": {"idle": -3}}, "timeouts.idle: "),
         ({"timeouts": "soon"}, "timeouts.total: must be a number, not 'soon'"),
