@@ -30,7 +30,7 @@ from rxstream._log import facts, log
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
 from rxstream._rests import Rest
-from rxstream.errors import error_info, raisable
+from rxstream.errors import ConfigurationError, error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
 from rxstream.loop import LoopScheduler, refuse_to_block
 from rxstream.manager_events import (
@@ -356,9 +356,10 @@ class Managed(abc.ObserverBase[Event]):
 
 def _whole(session: StreamSession) -> Response:
     """The answer; of a combination of tracks all of theirs, each as one choice, in the order in which they began."""
-    answers = session.responses
-    if len(answers) <= 1:
-        return session.partial
+    try:
+        return session.result()
+    except ConfigurationError:  # of several tracks
+        answers = session.responses
     choices = [answer.choices[0] for answer in answers.values() if answer.choices]
     return Response(
         choices=[choice.model_copy(update={"index": number}) for number, choice in enumerate(choices)],

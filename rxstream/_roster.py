@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from rxstream._check import count, show
@@ -40,7 +40,7 @@ class Roster:
         self._numbers = itertools.count(1)
         self._all: dict[str, Managed] = {}
         self._running: dict[Managed, None] = {}
-        self._waiting: deque[Managed] = deque()
+        self._waiting: OrderedDict[Managed, None] = OrderedDict()
         self._over: dict[Managed, None] = {}
         self._totals = Totals()
         self._closed = False
@@ -69,7 +69,7 @@ class Roster:
             if runs:
                 self._running[managed] = None
             else:
-                self._waiting.append(managed)
+                self._waiting[managed] = None
             return managed, runs
 
     def find(self, stream_id: str) -> Managed:
@@ -88,16 +88,16 @@ class Roster:
         with self._lock:
             if not self._waiting or not self._has_room:
                 return None
-            managed = self._waiting.popleft()
+            managed, _ = self._waiting.popitem(last=False)
             self._running[managed] = None
             return managed
 
     def abandon(self) -> list[Managed]:
         """Those that wait for a turn that will not come: nobody waits any more."""
         with self._lock:
-            waiting = [*self._waiting]
+            waiting = list(self._waiting)
+            self._running.update(self._waiting)
             self._waiting.clear()
-            self._running.update(dict.fromkeys(waiting))
             return waiting
 
     def ended(self, managed: Managed, statistics: StreamStatistics) -> bool:
@@ -106,7 +106,7 @@ class Roster:
             if managed in self._running:
                 del self._running[managed]
             else:
-                self._waiting.remove(managed)
+                del self._waiting[managed]
             self._totals.add(statistics)
             self._over[managed] = None
             while len(self._over) > self._keep:
