@@ -127,7 +127,8 @@ def instance(name: str, value: object, kind: type) -> None:
         ConfigurationError: it is neither.
     """
     if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name}={show(value)}: must be a {kind.__name__}")
+        article = "an" if kind.__name__.startswith(tuple("AEIOU")) else "a"
+        raise ConfigurationError(f"{name}={show(value)}: must be {article} {kind.__name__}")
 
 
 def at_least_one(**options: object) -> None:

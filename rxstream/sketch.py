@@ -80,8 +80,10 @@ class Sketch:
         """Count all that `other` has counted.
 
         Raises:
-            ConfigurationError: it is of another `error`.
+            ConfigurationError: it is no sketch, or of another `error`.
         """
+        if not isinstance(other, Sketch):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"merge() gets a {type(other).__name__}: must be a Sketch")
         if other.error != self.error:
             raise ConfigurationError(f"a sketch of error {other.error:g} cannot be merged into one of {self.error:g}")
         self.zeros += other.zeros
@@ -109,7 +111,10 @@ class Sketch:
         total = self.count
         if not total:
             return None
-        rank = max(1, math.ceil(share * total)) - self.zeros
+        rank = max(1, math.ceil(share * total))
+        if (rank - 1) / total >= share > 0:  # 0.07 of a hundred are seven, though a float makes it a little more
+            rank -= 1
+        rank -= self.zeros
         if rank <= 0:
             return 0.0
         counted = itertools.accumulate(many for _, many in self.values())

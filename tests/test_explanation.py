@@ -17,7 +17,7 @@ from rxstream import operators as rxo
 from rxstream.errors import ConfigurationError, Overloaded
 from rxstream.events import Event, TextDelta
 from rxstream.explanation import Explained, Explanation, explain
-from rxstream.guards import acquired
+from rxstream.guards import Ticket, acquired
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.testing.chaos import ChaosServer
@@ -186,6 +186,70 @@ def test_all_of_the_time_is_somewhere(times: list[tuple[int, int, int]]) -> None
         found = places(explained)
         assert found.get("operators", 0) == sum(b for _, b, _ in times)
         assert found.get("consumer", 0) == sum(c for _, _, c in times)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+class Slow:
+    """A guard that lets each request wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def enter(self, _: Ticket) -> None:
+        await asyncio.sleep(self._seconds)
+
+    def leave(self, _: Ticket) -> None: ...
+
+
+FEW = st.integers(0, 5)
+TRACK = st.tuples(FEW, FEW, st.lists(st.tuples(FEW, FEW), max_size=5), st.booleans())
+
+
+@given(
+    tracks=st.lists(TRACK, min_size=1, max_size=3),
+    pauses=st.lists(st.tuples(st.integers(0, 20), FEW), max_size=3),
+    handling=st.lists(FEW, max_size=10),
+    leaves=st.none() | st.integers(0, 30),
+)
+def test_whatever_happens_the_places_add_up(
+    tracks: list[tuple[int, int, list[tuple[int, int]], bool]],
+    pauses: list[tuple[int, int]],
+    handling: list[int],
+    leaves: int | None,
+) -> None:
+    """Guards, slow headers, slow models, operators and callbacks that block, failures that are made again, pauses, and who leaves."""
+
+    async def run() -> None:
+        field, made = Field(), []
+        for number, (queue, network, steps, fails) in enumerate(tracks):
+            script: list[Step] = [step for seconds, _ in steps for step in (float(seconds), "x")]
+            works = iter([work for _, work in steps])
+            track = field.track(f"{number}", *script, Overloaded("busy") if fails else DONE, connect=[float(network)])
+            busy = ops.do_action(lambda _, works=works: loop().advance(next(works, 0)))  # type: ignore[misc]
+            made.append(track.pipe(rxo.guard(Slow(queue)), rxo.retry_stream(attempts=2, after_output="restart"), busy))
+        explained, handle = explain(rxstream.tracks.merge(*made)), iter(handling)
+        began, ended, on = loop().time(), 0.0, LoopScheduler()
+
+        def end(*_: object) -> None:
+            nonlocal ended
+            ended = loop().time()
+
+        taken = explained.pipe(ops.do_action(lambda _: loop().advance(next(handle, 0))))
+        subscription = taken.pipe(ops.finally_action(end)).subscribe(lambda _: None, lambda _: None, scheduler=on)
+        for number, (at, lasts) in enumerate(pauses):
+            loop().call_later(at, on.gate.hold, f"{number}")
+            loop().call_later(at + lasts + 0.5, on.gate.release, f"{number}")
+        if leaves is not None:
+            loop().call_later(leaves, subscription.dispose)
+        await asyncio.sleep(1000)
+        found = places(explained)
+        assert min(found.values(), default=0) >= 0
+        assert explained.explanation is not None
+        assert explained.explanation.total == pytest.approx(ended - began)
+        if not pauses and leaves is None and len(tracks) == 1 and not tracks[0][3]:
+            assert (found.get("queue", 0), found.get("network", 0)) == tracks[0][:2]
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(run())

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from rxstream.errors import ConfigurationError
 from rxstream.sketch import LARGEST, SMALLEST, Sketch
 
-NUMBERS = st.lists(st.floats(min_value=2 * SMALLEST, max_value=LARGEST / 2), min_size=1, max_size=200)
-SHARES = st.floats(min_value=0, max_value=1)
+LEAST, GROWTH = math.nextafter(SMALLEST, 1), Sketch()._growth
+EDGES = st.integers(0, 1726).map(lambda bucket: min(max(SMALLEST * GROWTH**bucket, LEAST), LARGEST))
+"""Between two buckets, where rounding decides."""
+NUMBERS = st.lists(st.floats(LEAST, LARGEST) | EDGES, min_size=1, max_size=200)
+SHARES = st.floats(min_value=0, max_value=1) | st.integers(0, 200).map(lambda part: part / 200)
 
 
 def filled(numbers: list[float], error: float = 0.01) -> Sketch:
@@ -24,7 +27,8 @@ def filled(numbers: list[float], error: float = 0.01) -> Sketch:
 
 @given(NUMBERS, SHARES, st.sampled_from([0.001, 0.01, 0.1]))
 def test_a_quantile_is_within_its_error(numbers: list[float], share: float, error: float) -> None:
-    exact = sorted(numbers)[max(1, math.ceil(share * len(numbers))) - 1]
+    many = len(numbers)
+    exact = next(one for rank, one in enumerate(sorted(numbers), 1) if rank / many >= share)
     found = filled(numbers, error).quantile(share)
     assert found is not None
     assert abs(found - exact) <= error * exact * (1 + 1e-6)
@@ -71,6 +75,11 @@ def test_zero_is_zero_and_what_is_no_time_is_left_out() -> None:
     assert sketch.count == 4
 
 
+def test_every_percent_of_a_hundred_is_one_more() -> None:
+    sketch = filled([float(number) for number in range(1, 101)], error=0.001)
+    assert [round(sketch.quantile(part / 100) or 0) for part in range(1, 101)] == list(range(1, 101))
+
+
 def test_nothing_is_known_of_none() -> None:
     assert (Sketch().quantile(0.5), Sketch().mean, Sketch().count) == (None, None, 0)
 
@@ -92,4 +101,6 @@ def test_what_makes_no_sense_is_refused() -> None:
         Sketch().quantile(1.1)
     with pytest.raises(ConfigurationError, match="cannot be merged"):
         Sketch(0.1).merge(Sketch())
+    with pytest.raises(ConfigurationError, match="must be a Sketch"):
+        Sketch().merge([1.0])  # type: ignore[arg-type]
     assert repr(filled([1.0])).startswith("<Sketch of 1, median 0.99")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from rxstream._check import count, instance
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
 
 __all__ = ["LoggingSink", "figures"]
@@ -26,14 +27,18 @@ class LoggingSink:
         logger: Where to; ``rxstream.metrics`` if not given.
         level: Of streams that completed or were cancelled.
         failed: Of those that failed.
+
+    Raises:
+        ConfigurationError: `logger` is no logger, or a level no number of one.
     """
 
     def __init__(
         self, logger: logging.Logger | None = None, *, level: int = logging.INFO, failed: int = logging.WARNING
     ) -> None:
+        instance("logger", logger, logging.Logger)
         self._logger = logger or logging.getLogger("rxstream.metrics")
-        self._level = level
-        self._failed = failed
+        self._level = count("level", level, least=0)
+        self._failed = count("failed", failed, least=0)
 
     def record(self, measurement: Measurement, /) -> None:
         """Write it down, if it is the end of a stream."""

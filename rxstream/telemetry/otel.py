@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from rxstream._check import flag, one_of
-from rxstream.errors import MissingDependency
+from rxstream._check import flag, one_of, show
+from rxstream.errors import ConfigurationError, MissingDependency
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
 from rxstream.telemetry import _content as content
 from rxstream.telemetry import _names as names
@@ -76,6 +76,12 @@ class OpenTelemetrySink:
             one_of("conventions", conventions, ("released", "latest"))
         if content is not None:
             flag("content", content)
+        for name, given, method in (
+            ("tracer_provider", tracer_provider, "get_tracer"),
+            ("meter_provider", meter_provider, "get_meter"),
+        ):
+            if given is not None and not callable(getattr(given, method, None)):
+                raise ConfigurationError(f"{name}={show(given)}: must have a method {method}")
         try:
             from opentelemetry import metrics as otel_metrics  # noqa: PLC0415 - optional
             from opentelemetry import trace  # noqa: PLC0415

@@ -10,7 +10,7 @@ import pytest
 
 import rxstream
 from rxstream import operators as rxo
-from rxstream.errors import Overloaded, StreamError
+from rxstream.errors import ConfigurationError, Overloaded, StreamError
 from rxstream.telemetry.logs import LoggingSink
 
 PROMPT = "the prompt that nobody may read"
@@ -45,3 +45,12 @@ def test_what_is_not_wanted_costs_nothing(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.WARNING)
     rxstream.from_iterable(["a"]).pipe(rxo.meter(LoggingSink())).run()
     assert not caplog.records
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="logger"):
+        LoggingSink("my.app")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="level='INFO'"):
+        LoggingSink(level="INFO")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="failed"):
+        LoggingSink(failed="ERROR")  # type: ignore[arg-type]

@@ -565,7 +565,13 @@ async def test_either_can_be_left_out(option: str, left: str) -> None:
 
 
 def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong: list[dict[str, Any]] = [{"conventions": "newest"}, {"spans": 1}, {"content": "yes"}]
+    wrong: list[dict[str, Any]] = [
+        {"conventions": "newest"},
+        {"spans": 1},
+        {"content": "yes"},
+        {"tracer_provider": "the default one"},
+        {"meter_provider": 3},
+    ]
     for options in wrong:
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             OpenTelemetrySink(**options)
