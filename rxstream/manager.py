@@ -11,11 +11,12 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Literal, Self
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msgspec.structs import replace
 from reactivex import Observable, abc
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from rxstream.response import Response
 
 __all__ = ["StreamManager"]
+
+_PATIENCE: Final = 0.25
+"""Seconds more than what was allowed for the loop to say that it is closed."""
 
 
 class StreamManager:
@@ -338,13 +342,14 @@ class StreamManager:
         """
         closing = self._close(timeout)
         if closing is not None and running_loop() is not self.loop:
-            closing.result()
+            with contextlib.suppress(TimeoutError, CancelledError):  # the loop stands still, or goes down meanwhile
+                closing.result(timeout + _PATIENCE)
 
     async def aclose(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - it ends otherwise then, and raises nothing
         """`close` for coroutines, on any loop."""
         closing = self._close(timeout)
         if closing is not None:
-            await asyncio.wrap_future(closing)
+            await asyncio.wait([asyncio.wrap_future(closing)], timeout=timeout + _PATIENCE)
 
     def _close(self, timeout: float) -> Future[None] | None:
         at_least("timeout", timeout)

@@ -23,6 +23,7 @@ from rxstream.observable import Stream
 from rxstream.sinks.handler import StreamHandler
 from tests.support.managing import Diary, check_order, handler, scripted
 from tests.support.scripted import HANG, Scripted, numbered
+from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -205,3 +206,31 @@ def test_a_forgotten_stream_is_garbage() -> None:
             assert (result.text, there()) == ("0 1 2 ", None)
 
     asyncio.run(main())
+
+
+def test_closing_waits_no_longer_than_was_said_for_a_loop_that_stands_still_or_goes_down() -> None:
+    go_on = threading.Event()
+    manager = StreamManager()
+    manager.start_stream(rx.never())
+    manager.loop.call_soon_threadsafe(go_on.wait, 60)
+    manager.close(0.01)
+    asyncio.run(manager.aclose(0.01))
+    go_on.set()
+    manager.close()
+
+    async def main() -> threading.Thread:
+        manager = StreamManager()
+        closing = threading.Thread(target=manager.close)
+        manager.register_handler(never_ready)
+        manager.start_stream(["a"])
+        await settle()
+        closing.start()
+        await until(lambda: manager._roster._closed)
+        return closing
+
+    async def never_ready(_event: object) -> None:
+        await asyncio.Event().wait()
+
+    closing = asyncio.run(main())
+    closing.join(30)
+    assert not closing.is_alive()
