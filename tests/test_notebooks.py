@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,39 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-@pytest.mark.local
-def test_it_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a kernel of its own, without an error, and each cell prints what it printed when it was committed, or as much."""
+async def executed(path: Path, turn: asyncio.Semaphore) -> Any:
+    """The notebook as it runs now, in a kernel of its own."""
     notebook = read(path)
+    make = importlib.import_module("nbclient").NotebookClient
+    async with turn:
+        await make(notebook, timeout=120, kernel_name="python3", shutdown_kernel="immediate").async_execute()
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def ran() -> Mapping[Path, Any]:
+    """What came of each notebook. Much of their time is waiting: two run at once."""
     if (lacking := missing()) is not None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
-    printed = [bool(cell.outputs) for cell in code_cells(notebook)]
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    client = importlib.import_module("nbclient").NotebookClient(notebook, timeout=120, kernel_name="python3")
-    client.execute()
-    assert [bool(cell.outputs) for cell in code_cells(notebook)] == printed
-    assert "stderr" not in {output.get("name") for cell in code_cells(notebook) for output in cell.outputs}
+
+    async def main() -> list[Any]:
+        turn = asyncio.Semaphore(2)
+        return await asyncio.gather(*(executed(path, turn) for path in NOTEBOOKS), return_exceptions=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PROJECT))
+        return dict(zip(NOTEBOOKS, asyncio.run(main()), strict=True))
+
+
+@pytest.mark.local
+def test_it_runs(path: Path, ran: Mapping[Path, Any]) -> None:
+    """From its first cell to its last, without an error, and each cell prints what it printed when it was committed, or as much."""
+    printed = [bool(cell.outputs) for cell in code_cells(read(path))]
+    found = ran[path]
+    if isinstance(found, BaseException):
+        raise found
+    assert [bool(cell.outputs) for cell in code_cells(found)] == printed
+    assert "stderr" not in {output.get("name") for cell in code_cells(found) for output in cell.outputs}
 
 
 def test_it_is_committed_as_it_ran(path: Path) -> None:
