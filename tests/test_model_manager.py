@@ -13,7 +13,9 @@ import pytest
 
 from rxstream import StreamConfig
 from rxstream.errors import Cancelled, ConfigurationError
+from rxstream.events import Started
 from rxstream.manager import StreamManager
+from rxstream.manager_events import StreamEvent, StreamStarted
 from rxstream.model_manager import APIModelManager
 from rxstream.response import Response
 from tests.support.server import Exchange, ScriptedServer, chat, messages, responses
@@ -49,7 +51,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
 def test_asks_the_model_that_is_named_and_tells_the_handlers() -> None:
     tokens: list[str] = []
     complete: list[Response] = []
+    told: list[StreamEvent] = []
     with APIModelManager() as models:
+        models.events.subscribe(told.append)
         name = models.generate_stream_with_handlers(
             "hello",
             "openai-chat:gpt-x",
@@ -61,6 +65,16 @@ def test_asks_the_model_that_is_named_and_tells_the_handlers() -> None:
         models.register_handler(SimpleNamespace(on_stream_complete=complete.append))
         response = models.get_result(name, timeout=30)
         assert (name, response.text, tokens, complete) == ("question", "Hello there.", ["Hello ", "there."], [response])
+    begun, started = told[0].event, told[1].event
+    assert isinstance(begun, StreamStarted)
+    assert isinstance(started, Started)
+    assert (begun.metadata.provider, begun.metadata.model, begun.metadata.extra) == (
+        "openai-chat",
+        "gpt-x",
+        {"user": 7},
+    )
+    assert (started.provider, started.id) == ("openai-chat", response.id)
+    assert [one.request_id for one in told] == ["", *[response.id] * (len(told) - 1)]
     [(path, body)] = asked
     assert path.endswith("/chat/completions")
     assert (body["model"], body["temperature"]) == ("gpt-x", 0)
