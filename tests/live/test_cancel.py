@@ -389,6 +389,8 @@ SCRIPTS: Final[dict[str, Phase]] = {
     "stream.run()": "headers",
     "for event in stream: pass": "text",
     "asyncio.run(iterate())": "text",
+    "manage()": "text",
+    "asyncio.run(amanage())": "text",
 }
 """What a script does, and how far it comes before it is interrupted."""
 
@@ -401,6 +403,21 @@ stream = rxstream.stream("compatible:m", "hello", base_url=sys.argv[1], api_key=
 async def iterate():
     async for event in stream:
         pass
+
+class Slow(rxstream.StreamHandler):
+    async def on_token_received(self, token, index):
+        await asyncio.sleep(0.01)
+
+def handlers():
+    return rxstream.ConsoleStreamHandler(file=sys.stderr), rxstream.BufferedStreamHandler(), Slow()
+
+def manage():
+    with rxstream.StreamManager() as manager:
+        manager.get_result(manager.start_stream(stream, handlers=handlers()))
+
+async def amanage():
+    async with rxstream.StreamManager() as manager:
+        await manager.wait(manager.start_stream(stream, handlers=handlers()))
 
 """
 
@@ -446,4 +463,5 @@ def test_ctrl_c() -> None:
     for script, (_, said) in ends.items():
         assert said.splitlines()[-1] == "KeyboardInterrupt", f"{script}: {said}"
         assert not any(word in said for word in ("never", "destroyed", "ignored", "Warning")), f"{script}: {said}"
+    assert all("its manager was closed" in said for script, (_, said) in ends.items() if "manage" in script), ends
     assert min(seconds for seconds, _ in ends.values()) < CLOSED_WITHIN, ends
