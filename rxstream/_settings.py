@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import create_model
 
 from rxstream._input import is_list, is_mapping
-from rxstream._layers import BY_PROVIDER, SHORT, Layer, Values, Way
+from rxstream._layers import BY_PROVIDER, SHORT, Layer, Way
 from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, MissingDependency
 
@@ -27,6 +27,9 @@ __all__ = ["PREFIX", "read_environment", "read_toml", "table", "to_toml"]
 
 PREFIX: Final = "RXSTREAM_"
 _APART: Final = "__"
+_KEYS: Final = f"{PREFIX}API_KEYS{_APART}"
+_MARK: Final = "\0"
+"""What no value of a variable begins with: it stands for one whose name follows."""
 _NESTED: Final = (*SHORT, "limits", "rate_limits", *BY_PROVIDER)
 """Fields that have fields of their own."""
 _OTHERS: Final = ("LOCAL_MODEL", "CERTIFY_", "RECORDINGS", "LONG", "PROMETHEUS", "LAW_EXAMPLES")
@@ -87,25 +90,38 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
     A value is read as JSON where it is some, else as a string. A variable that is none of ours is told to the log.
 
     Raises:
-        ConfigurationError: a variable looks like one of these, but is none; or a value is nested too deeply.
+        ConfigurationError: a variable looks like one of these, but is none; two say the same; or a value is nested too deeply.
         MissingDependency: pydantic-settings is not installed.
     """
     package = _package()
-    named = {name.upper(): value for name, value in env.items() if name.upper().startswith(PREFIX)}
+    named = {name.upper(): value for name, value in env.items() if value and name.upper().startswith(PREFIX)}
     _check_names(named, fields)
-    find = partial(_variable_of, frozenset(named))
-    for field, total in SHORT.items():
+    _check_twice(named)
+    marked = {name: value if _is_whole(name, value) else f"{_MARK}{name}" for name, value in named.items()}
+    for field, short in SHORT.items():
         name = f"{PREFIX}{field.upper()}"
-        if name in named and not named[name].lstrip().startswith("{"):
-            named.setdefault(f"{name}{_APART}{total.upper()}", named.pop(name))
+        if marked.get(name, "").startswith(_MARK):
+            marked[f"{name}{_APART}{short.upper()}"] = marked.pop(name)
     nested: Any = dict[str, Any] | str
     described: Any = dict.fromkeys(fields, (nested, None))
     made = create_model("Settings", __base__=package.BaseSettings, **described)
-    source: Any = _reader(package, named)(made, env_prefix=PREFIX, env_nested_delimiter=_APART, env_ignore_empty=True)
-    read: Values = source()
-    said = {name: value if name == "api_keys" else _words(value) for name, value in read.items()}
-    nothing = {name: None for name in fields if named.get(f"{PREFIX}{name.upper()}", "").strip() == "null"}
-    return Layer("environment", {**said, **nothing}, find)  # what is null is not read
+    source: Any = _reader(package, marked)(made, env_prefix=PREFIX, env_nested_delimiter=_APART)
+    return Layer("environment", _unmarked(source(), named), partial(_variable_of, frozenset(named)))
+
+
+def _is_whole(name: str, value: str) -> bool:
+    """Whether the variable says all of a field as one JSON object, which others may add to. pydantic-settings reads that."""
+    return _APART not in name and value.lstrip().startswith("{")
+
+
+def _unmarked(read: Any, named: Mapping[str, str]) -> Any:
+    """`read`, with what the variables say in place of their marks: each is read once, and what is within JSON not again."""
+    if is_mapping(read):
+        return {name: _unmarked(each, named) for name, each in read.items()}
+    name = read.removeprefix(_MARK) if isinstance(read, str) and read.startswith(_MARK) else ""
+    if name not in named:
+        return read
+    return named[name] if name.startswith(_KEYS) else _word(named[name])
 
 
 def _variable_of(named: Collection[str], way: Way) -> str | None:
@@ -129,7 +145,7 @@ def _reader(package: Any, env: Mapping[str, str]) -> Callable[..., Any]:
 
     class Reader(package.EnvSettingsSource):  # type: ignore[misc]  # a class of a package that may be missing
         def _load_env_vars(self) -> Mapping[str, str]:
-            return {name.lower(): value for name, value in env.items() if value}
+            return {name.lower(): value for name, value in env.items()}
 
     return Reader
 
@@ -139,7 +155,10 @@ def _check_names(named: Mapping[str, str], fields: Collection[str]) -> None:
     for name, value in named.items():
         field = name[len(PREFIX) :].partition(_APART)[0].lower()
         if field in fields:
-            _check_depth(name, value)
+            try:
+                _word(value)
+            except RecursionError:
+                raise ConfigurationError(f"{name}: is nested too deeply") from None
         elif near := _nearest(field, fields):
             right = name.replace(field.upper(), near.upper(), 1)
             raise ConfigurationError(f"{name}: there is no such variable; did you mean {right}?")
@@ -150,6 +169,15 @@ def _check_names(named: Mapping[str, str], fields: Collection[str]) -> None:
         log.warning("no setting is called %s", names, extra=facts("variables-unknown", variables=names))
 
 
+def _check_twice(named: Collection[str]) -> None:
+    for name in named:
+        short = SHORT.get(name.removeprefix(PREFIX).lower())
+        both = f"{name}{_APART}{short.upper()}" if short else ""
+        for other in named:
+            if other == both or (_APART in name and other.startswith(f"{name}{_APART}")):
+                raise ConfigurationError(f"{other}: {name} says it, too; take one of them out")
+
+
 def _nearest(field: str, fields: Collection[str]) -> str | None:
     """What somebody meant who wrote `field`: one of the `fields`, or of their own, before which one ``_`` is too few."""
     for name in _NESTED:
@@ -158,18 +186,7 @@ def _nearest(field: str, fields: Collection[str]) -> str | None:
     return next(iter(get_close_matches(field, fields, n=1, cutoff=_NEAR)), None)
 
 
-def _check_depth(name: str, value: str) -> None:
-    try:
-        _words(value)
-    except RecursionError:
-        raise ConfigurationError(f"{name}: is nested too deeply") from None
-
-
-def _words(value: Any) -> Any:
-    if is_mapping(value):
-        return {name: _words(each) for name, each in value.items()}
-    if not isinstance(value, str):
-        return value
+def _word(value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:

@@ -127,6 +127,27 @@ def test_the_profile_can_be_named_in_each(
             {"provider_options": {"openai-chat": {"metadata": {"A": "b"}}}},
         ),
         ({"RXSTREAM_API_KEYS__XAI": "123"}, {"api_keys": {"xai": "123"}}),
+        ({"RXSTREAM_PROVIDER_OPTIONS": '{"groq": {"a": "\\u0000b"}}'}, {"provider_options": {"groq": {"a": "\0b"}}}),
+        ({"RXSTREAM_API_KEYS": '{"xai": "123"}'}, {"api_keys": {"xai": "123"}}),
+        (
+            {
+                "RXSTREAM_PROVIDER_OPTIONS": '{"groq": {"a": "1", "b": "true"}}',
+                "RXSTREAM_PROVIDER_OPTIONS__GROQ__C": '"2"',
+            },
+            {"provider_options": {"groq": {"a": "1", "b": "true", "c": "2"}}},
+        ),
+        (
+            {
+                "RXSTREAM_PROVIDER_OPTIONS__LOCAL": '{"grammar": "null"}',
+                "RXSTREAM_PROVIDER_OPTIONS__GROQ__D__E": '["1", {"f": "2"}]',
+            },
+            {"provider_options": {"local": {"grammar": "null"}, "groq": {"d": {"e": ["1", {"f": "2"}]}}}},
+        ),
+        (
+            {"RXSTREAM_TIMEOUTS": '{"idle": 5, "total": 3}', "RXSTREAM_TIMEOUTS__IDLE": "6"},
+            {"timeouts": {"idle": 6, "total": 3}},
+        ),
+        ({"RXSTREAM_ON_ERROR__RETRY": '{"delay": 2}', "RXSTREAM_ON_ERROR": "retry"}, {"on_error": Retry(delay=2)}),
         ({"RXSTREAM_MODE": "", "RXSTREAM_RECORDINGS": "somewhere", "HOME": "x"}, {}),
     ],
 )
