@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 
 import msgspec
 
+from rxstream._shown import shown
 from rxstream.events import ErrorInfo, FinishReason
 from rxstream.sketch import Sketch
 from rxstream.usage import Usage
@@ -46,7 +47,7 @@ class StreamOpened(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Which stream, and of what model; no prompt."""
-        return f"<StreamOpened {self.id} {self.label or self.model}>"
+        return f"<StreamOpened {self.id} {shown(self.label or self.model)}>"
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +110,7 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """How it went; no answer."""
-        return (
-            f"<StreamMetrics {self.opened.id} {self.opened.label or self.model} {self.outcome}, {self.duration:.3f} s>"
-        )
+        return f"<StreamMetrics {self.opened.id} {shown(self.opened.label or self.model)} {self.outcome}, {self.duration:.3f} s>"
 
     @property
     def model(self) -> str:

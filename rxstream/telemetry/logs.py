@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from rxstream._check import count, instance
+from rxstream._shown import shown
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
 
 __all__ = ["LoggingSink", "figures"]
@@ -85,7 +86,7 @@ def figures(told: StreamMetrics) -> dict[str, Any]:
 
 
 def _line(told: StreamMetrics) -> str:
-    who = ":".join(word for word in (told.provider, told.model or told.opened.label) if word) or "a stream"
+    who = shown(told.provider, told.model or told.opened.label) or "a stream"
     error = f" with {told.error.kind}" if told.outcome == "failed" and told.error is not None else ""
     first = "" if told.first_output is None else f", first output after {told.first_output:.3f} s"
     rate = "" if told.rate is None else f", {told.rate:.1f} tokens/s"

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from rxstream._check import count
+from rxstream._shown import shown
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened, StreamOutcome
 from rxstream.sketch import Sketch
 from rxstream.usage import Usage
@@ -168,10 +169,7 @@ class MemorySink:
     def report(self) -> str:
         """A table, for people."""
         with self._lock:
-            rows = [
-                _Row(":".join(word for word in key if word) or "unknown", _cells(totals))
-                for key, totals in self._by_model.items()
-            ]
+            rows = [_Row(shown(*key) or "unknown", _cells(totals)) for key, totals in self._by_model.items()]
             summary = _summary(self._all, len(self._open))
         if not rows:
             return summary
@@ -192,12 +190,14 @@ class MemorySink:
         return "\n".join([summary, *_table([head, *rows])])
 
     def plot(self) -> str:
-        """How the latencies and rates of each model are distributed, as an SVG picture; write it to a file, or show it."""
+        """How the latencies and rates of the six models with the most streams are distributed, as an SVG picture.
+
+        Write it to a file, or show it; in a notebook ``IPython.display.SVG(sink.plot())`` does.
+        """
         with self._lock:
-            named = [
-                (":".join(word for word in key if word) or "unknown", totals) for key, totals in self._by_model.items()
-            ]
-            return _svg(named[: len(_COLOURS)])
+            models = sorted(self._by_model.items(), key=lambda item: -item[1].streams)
+            named = [(shown(*key) or "unknown", totals) for key, totals in models]
+            return _svg(named[: len(_COLOURS)], more=len(named[len(_COLOURS) :]))
 
 
 def _summary(totals: Totals, still_open: int) -> str:
@@ -238,7 +238,9 @@ def _seconds(sketch: Sketch, *shares: float) -> str:
 
 
 def _second(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
+    return (
+        f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms" if value >= 0.00995 else f"{value * 1000:.1f} ms"
+    )
 
 
 def _table(rows: Sequence[_Row]) -> list[str]:
@@ -252,11 +254,11 @@ def _table(rows: Sequence[_Row]) -> list[str]:
     ]
 
 
-def _svg(named: Sequence[tuple[str, Totals]]) -> str:
-    """A panel for each figure: its quantiles from the least to the most, a line for each model."""
+def _svg(named: Sequence[tuple[str, Totals]], *, more: int) -> str:
+    """A panel for each figure: its quantiles from the least to the most, a line for each model; of `more` that they are left out."""
     width, height, left = 620, 110, 80
     rows = len(_PANELS) * (height + 34) + 40
-    size = f'width="{left + width + 20}" height="{rows + 18 * len(named)}"'
+    size = f'width="{left + width + 20}" height="{rows + 18 * (len(named) + 1)}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="white"/>',
@@ -270,8 +272,9 @@ def _svg(named: Sequence[tuple[str, Totals]]) -> str:
             f'<text x="{left}" y="{top - 6}" font-weight="bold">{title}</text>',
             f'<text x="{left - 6}" y="{top + 12}" text-anchor="end">{most:.3g}</text>',
             f'<text x="{left - 6}" y="{top + height}" text-anchor="end">0</text>',
+            f'<text x="{left}" y="{top + height + 14}">least</text>',
             f'<text x="{left + width / 2}" y="{top + height + 14}" text-anchor="middle">median</text>',
-            f'<text x="{left + width}" y="{top + height + 14}" text-anchor="end">slowest or most</text>',
+            f'<text x="{left + width}" y="{top + height + 14}" text-anchor="end">most</text>',
         ]
         for number, line in enumerate(lines):
             points = " ".join(
@@ -286,4 +289,6 @@ def _svg(named: Sequence[tuple[str, Totals]]) -> str:
     for number, (name, totals) in enumerate(named):
         text = escape(f"{name} ({totals.streams} streams)")
         parts.append(f'<text x="{left}" y="{rows + 14 * number}" fill="{_COLOURS[number]}">{text}</text>')
+    if more:
+        parts.append(f'<text x="{left}" y="{rows + 14 * len(named)}">and {more} more, with fewer streams</text>')
     return "\n".join([*parts, "</svg>"])

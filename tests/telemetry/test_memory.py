@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from xml.etree import ElementTree as ET
 
@@ -15,6 +16,7 @@ from rxstream.errors import ConfigurationError
 from rxstream.events import ErrorInfo
 from rxstream.metrics import StreamMetrics, StreamOpened, StreamOutcome
 from rxstream.sketch import Sketch
+from rxstream.telemetry.logs import LoggingSink
 from rxstream.telemetry.memory import MemorySink
 from rxstream.usage import Usage
 
@@ -91,6 +93,35 @@ def test_the_picture_has_a_line_for_each_model_and_figure_and_no_markup_of_their
     root = ET.fromstring(picture)  # noqa: S314 - our own
     assert len(root.findall("{*}polyline")) == 8
     assert "<script>" not in picture
+
+
+@pytest.mark.parametrize(
+    "bad", ["m\x1b[31m", "m\nERROR forged", "m\u202ejpg", "m" * 10_000], ids=["escape", "line", "bidi", "long"]
+)
+def test_a_models_name_is_a_name_and_nothing_else(bad: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A provider says what its model is called: in a terminal, a log, a picture, a repr."""
+    sink, metrics = MemorySink(), told(model=bad)
+    sink.record(metrics)
+    with caplog.at_level(logging.INFO):
+        LoggingSink().record(metrics)
+    ET.fromstring(sink.plot())  # noqa: S314 - our own
+    for text in (sink.report(), sink.plot(), caplog.messages[0], repr(metrics), repr(metrics.opened)):
+        assert all(char.isprintable() for char in text.replace("\n", ""))
+        assert not any(line.startswith("ERROR") for line in text.splitlines())
+        assert len(text) < 5000
+
+
+def test_the_picture_says_of_whom_there_is_no_line() -> None:
+    """Six lines can be told apart: those of the models that were asked most."""
+    sink = MemorySink()
+    for number in range(9):
+        for _ in range(1 + number):
+            sink.record(told(model=f"m-{number}"))
+    picture = sink.plot()
+    names = [f"m-{number}" for number in range(9) if f"m-{number} (" in picture]
+    assert names == ["m-3", "m-4", "m-5", "m-6", "m-7", "m-8"]
+    assert "and 3 more, with fewer streams" in picture
+    assert "more, with" not in MemorySink().plot()
 
 
 def test_what_it_keeps_is_bounded() -> None:
