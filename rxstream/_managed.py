@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from reactivex import Observable, Subject, abc
 
 from rxstream._check import at_least
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace
 from rxstream._outlet import MOST
 from rxstream._registry import Registered
 from rxstream._rests import Rest
@@ -311,7 +311,7 @@ class Managed(abc.ObserverBase[Event]):
             wanted = registered.wants(self.metadata)
         except Exception as error:  # noqa: BLE001 - the user's own function
             told = facts("callback-raised", error=error, handler=registered.id)
-            log.exception("what says which streams %s is for raised", registered.id, extra=told)
+            log.error("what says which streams %s is for raised", registered.id, exc_info=trace(error), extra=told)
             return
         if wanted:
             self._serving.add(registered.id)
@@ -320,22 +320,27 @@ class Managed(abc.ObserverBase[Event]):
     def _finish(self, error: Exception | None) -> None:
         dispatch = self.dispatch or self._begin()  # who waits for the stream learns that it will not come
         self._over = True
+        response = _whole(self.session) if error is None else None
+        with contextlib.ExitStack() as rest:  # the last first, and each, also if one ends the program
+            rest.callback(self._give, response, error)
+            rest.callback(lambda: self._ended(self, Rest.of(self.session.gate, dispatch)))
+            rest.callback(self._tell_end, dispatch, response, error)
+            told = None if error is None else error_info(error)
+            self._tell(StreamEnded(at=self._loop.time(), status=self.session.status, error=told))
+
+    def _tell_end(self, dispatch: Dispatch, response: Response | None, error: Exception | None) -> None:
         if self._progress is not None:
             self._progress.on_completed() if error is None else self._progress.on_error(error)
-        told = None if error is None else error_info(error)
-        self._tell(StreamEnded(at=self._loop.time(), status=self.session.status, error=told))
-        response = _whole(self.session) if error is None else None
-        try:
-            if response is not None:
-                dispatch.on_completed(response)
-            elif error is not None:
-                dispatch.on_error(error)
-        finally:  # also if a handler ends the program
-            self._ended(self, Rest.of(self.session.gate, dispatch))
-            if response is not None:
-                self.result.set_result(response)
-            elif error is not None:
-                self.result.set_exception(raisable(error))
+        if response is not None:
+            dispatch.on_completed(response)
+        elif error is not None:
+            dispatch.on_error(error)
+
+    def _give(self, response: Response | None, error: Exception | None) -> None:
+        if response is not None:
+            self.result.set_result(response)
+        elif error is not None:
+            self.result.set_exception(raisable(error))
 
     def _tell(self, event: Event | Lifecycle) -> None:
         number = self._number

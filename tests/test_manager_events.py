@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import defaultdict
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 
-from rxstream.errors import Cancelled, LimitExceeded
+from rxstream.errors import Cancelled, LimitExceeded, LoopShutDown
 from rxstream.events import Started, TextDelta
 from rxstream.gate import Gate
 from rxstream.loop import LoopScheduler
 from rxstream.manager import StreamManager
 from rxstream.manager_events import StreamEnded, StreamEvent, StreamPaused, StreamResumed, StreamStarted
 from rxstream.observable import Stream
+from tests.support.managing import Diary
 from tests.support.scripted import DONE, Recorder, Scripted, words
 from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
@@ -211,3 +213,46 @@ def test_no_loss_and_no_duplicate_under_load_with_readers_of_any_pace_and_place(
         assert not thread.is_alive()
     for told in seen:
         check(told)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_a_subscriber_that_would_end_the_program_harms_nobody_on_the_shared_loop(kind: type[BaseException]) -> None:
+    def leave(_told: StreamEvent) -> None:
+        raise kind("mine")
+
+    errors: list[Exception] = []
+    told: list[StreamEvent] = []
+    with StreamManager() as manager:
+        manager.events.subscribe(leave, errors.append)
+        manager.events.subscribe(told.append)
+        assert manager.get_result(manager.start_stream(["a"]), timeout=30).text == "a"
+        assert manager.get_result(manager.start_stream(["b"]), timeout=30).text == "b"
+    assert [f"{kind.__name__} was raised: mine"] == [str(error) for error in errors]
+    assert len(told) == 10
+
+
+@pytest.mark.parametrize("last", [StreamStarted, TextDelta, StreamEnded])
+def test_on_a_loop_of_the_program_it_ends_the_program_and_nobody_waits_in_vain(last: type) -> None:
+    made: list[StreamManager] = []
+    diary = Diary()
+
+    def leave(told: StreamEvent) -> None:
+        if isinstance(told.event, last):
+            sys.exit(3)
+
+    async def main() -> None:
+        manager = StreamManager()
+        made.append(manager)
+        manager.events.subscribe(leave)
+        await manager.wait(manager.start_stream(["a"], handlers=[diary], stream_id="s"))
+
+    with pytest.raises(SystemExit, match="3"):
+        asyncio.run(main())
+    [manager] = made
+    if last is StreamEnded:
+        assert manager.get_result("s", timeout=30).text == "a"
+    else:
+        with pytest.raises(LoopShutDown):
+            manager.get_result("s", timeout=30)
+    assert diary.told[-1][0] in ("complete", "error")
+    manager.close()

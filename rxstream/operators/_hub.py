@@ -28,7 +28,7 @@ from rxstream._outlet import Outlet, shut_down, too_many
 from rxstream.errors import Cancelled
 from rxstream.events import Event, EventBase, encode
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler, call_on, running_loop
+from rxstream.loop import LoopScheduler, call_on, contain, running_loop
 
 __all__ = ["End", "Hub", "Member", "Sharing", "Window"]
 
@@ -297,8 +297,8 @@ class Member(Outlet[T]):
         """Emit what waits; what the observer raises is its own affair."""
         try:
             super().flush()
-        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
-            self._raised(error)
+        except BaseException as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self._raised(contain(error))
         if self.late and self._hub.count - self.place <= self._hub.low:
             self._hub.weigh()
 
@@ -326,8 +326,8 @@ class Member(Outlet[T]):
         self._busy = True
         try:
             self._emit(node.item)
-        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
-            self._raised(error)
+        except BaseException as error:  # noqa: BLE001 - the observer's own: it gets it back
+            self._raised(contain(error))
         finally:
             self._busy = False
         if node.next is not None or self._last is not None:
@@ -338,9 +338,9 @@ class Member(Outlet[T]):
             if self.over:
                 raise error  # noqa: TRY301 - it has been told its end, or has left: there is nobody else to tell
             self._tell(error)
-        except Exception as raised:  # noqa: BLE001 - the observer's own
+        except BaseException as raised:  # noqa: BLE001 - the observer's own
             message = "an observer of a shared stream raised an exception"
-            self._loop.call_exception_handler({"message": message, "exception": raised})
+            self._loop.call_exception_handler({"message": message, "exception": contain(raised)})
 
     def _lose(self, error: Exception) -> None:
         while (node := self._node.next) is not None:
