@@ -26,7 +26,7 @@ from reactivex.disposable import Disposable
 
 from rxstream._check import at_least as not_less
 from rxstream._check import count, function, instance, positive
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace
 from rxstream.errors import (
     CircuitOpen,
     ConfigurationError,
@@ -237,7 +237,8 @@ class CircuitBreaker:
             try:
                 observer.on_error(error)
             except Exception as fault:  # noqa: BLE001 - there is no on_error, or it raises, too
-                log.exception("an observer of a circuit breaker raised", extra=facts("callback-raised", error=fault))
+                told = facts("callback-raised", error=fault)
+                log.error("an observer of a circuit breaker raised", exc_info=trace(fault), extra=told)
 
     def _next_change(self) -> CircuitChange | None:
         with self._lock:

@@ -103,7 +103,7 @@ async def test_what_a_handler_raises_is_its_own_end(how: str, later: bool, caplo
     if how == "start":
         assert session.status == "error"
     assert [record.getMessage() for record in caplog.records] == [
-        f"handler {type(handler).__name__} raised; its stream ends"
+        f"handler {type(handler).__name__} raised KeyError; its stream ends"
     ]
 
 

@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,22 @@ import reactivex
 import rxstream
 from rxstream import CircuitBreaker
 from rxstream import operators as rxo
-from rxstream._log import facts, log
-from rxstream.errors import Disconnected, Overloaded, RateLimited, StreamError
+from rxstream._log import facts, log, trace, words
+from rxstream.errors import (
+    BadRequest,
+    Cancelled,
+    Disconnected,
+    Overloaded,
+    RateLimited,
+    ServerFault,
+    StreamError,
+    TracksFailed,
+    error_of,
+)
+from rxstream.events import TextDelta
 from rxstream.observable import Stream
+from rxstream.providers._openai_errors import classify
+from rxstream.providers.anthropic.errors import classify as anthropic_classify
 from tests.support.scripted import DONE, Scripted
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -44,6 +57,16 @@ def test_every_record_has_its_facts() -> None:
     found = dict(calls())
     assert found
     assert not [place for place, call in found.items() if "facts(" not in ast.unparse(call) and not named(call)]
+
+
+def test_no_record_has_a_traceback_that_was_not_looked_at() -> None:
+    """A provider may speak in it."""
+    said = {place: ast.unparse(call) for place, call in calls()}
+    assert not [
+        place
+        for place, call in said.items()
+        if "log.exception(" in call or ("exc_info" in call and "exc_info=trace(" not in call)
+    ]
 
 
 def named(call: ast.Call) -> bool:
@@ -148,3 +171,97 @@ async def test_a_circuit_that_changes(caplog: pytest.LogCaptureFixture) -> None:
         ("INFO", "half_open", "closed"),
     ]
     assert {record["model"] for _, record in told(caplog)} == {"mine"}
+
+
+# --- not a word of the prompt -----------------------------------------------------------------------------------------------
+
+PROMPT = "why does my neighbour hate me?"
+QUOTES: list[StreamError] = [
+    classify(status=400, body=b'{"error": {"message": "bad prompt: %s", "type": "invalid"}}' % PROMPT.encode()),
+    classify(status=None, body=b'{"error": {"message": "%s"}}' % PROMPT.encode()),
+    anthropic_classify(status=None, body=b'{"type": "error", "error": {"message": "%s"}}' % PROMPT.encode()),
+    TracksFailed({"a": BadRequest(PROMPT, status=400)}),
+    Cancelled(PROMPT),
+    ServerFault(f"the source raised ValueError: {PROMPT}"),
+    error_of(BadRequest(PROMPT, status=400).info()),
+]
+"""What says the prompt, or may."""
+
+
+class Again(rxstream.StreamHandler):
+    """Raises the stream's error once more, as many do."""
+
+    def on_stream_error(self, error: Exception) -> None:
+        raise RuntimeError("my stream failed") from error
+
+
+class AgainLater(rxstream.StreamHandler):
+    """… in a coroutine function."""
+
+    async def on_stream_error(self, error: Exception) -> None:
+        raise error
+
+
+def again(error: Exception) -> None:
+    raise error
+
+
+async def again_later(error: Exception) -> None:
+    raise error
+
+
+async def later(_event: object) -> None:
+    return None
+
+
+WAYS: dict[str, Callable[[Stream[Any]], object]] = {
+    "nobody takes it": lambda source: source.subscribe(list[object]().append),
+    "nobody takes it from a coroutine function": lambda source: source.subscribe(later),
+    "on_error raises it again": lambda source: source.subscribe(list[object]().append, again),
+    "a coroutine function raises it again": lambda source: source.subscribe(later, again_later),
+    "of a session": lambda source: source.start(list[object]().append, again),
+    "a handler raises it again": lambda source: source.subscribe(Again()),
+    "a handler raises it again later": lambda source: source.start(AgainLater()),
+    "a handler that is detached": lambda source: rxstream.StreamManager().start_stream(
+        source, handlers=[Again(), rxstream.LoggingStreamHandler()]
+    ),
+    "asked again": lambda source: source.pipe(rxo.retry_stream(attempts=2, when=lambda _: True, budget=None)).subscribe(
+        list[object]().append
+    ),
+    "measured": lambda source: source.pipe(rxo.meter(rxstream.LoggingSink())).subscribe(list[object]().append),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("error", QUOTES, ids=lambda error: type(error).__name__)
+@virtual_time
+async def test_what_a_provider_says_is_not_in_the_log(
+    way: str, error: StreamError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """He may repeat the prompt; neither sentence nor traceback nor facts have it, only what kind of error it is."""
+    caplog.set_level(logging.DEBUG)
+    WAYS[way](Stream.of(Scripted([TextDelta(text=PROMPT), error]).events()))
+    await asyncio.sleep(100)
+    ours = [record for record in caplog.records if record.name.startswith("rxstream")]
+    assert ours
+    for record in ours:
+        assert PROMPT not in logging.Formatter().format(record)
+        assert PROMPT not in str(vars(record))
+
+
+class OfAnSDK(Exception):
+    """Has what theirs have."""
+
+    body: object = None
+
+
+def test_what_a_function_of_the_program_raises_is_logged_whole(caplog: pytest.LogCaptureFixture) -> None:
+    error = KeyError("mine")
+    assert (trace(error), words(error)) == (error, "KeyError: 'mine'")
+    source = ServerFault("the source raised KeyError: 'mine'")
+    source.__cause__ = error
+    assert (trace(source), words(source)) == (source, "ServerFault: the source raised KeyError: 'mine'")
+    source.__cause__ = OfAnSDK(PROMPT)
+    assert (trace(source), words(source)) == (None, "ServerFault")
+    assert trace(ExceptionGroup("some", [error])) is not None
+    assert trace(ExceptionGroup("some", [error, QUOTES[0]])) is None

@@ -571,7 +571,7 @@ async def test_what_the_last_callback_raises_is_logged_and_the_session_ends_all_
     await asyncio.sleep(10)
     session.resume()
     await asyncio.sleep(10)
-    assert [record.getMessage() for record in caplog.records] == ["an observer's last callback raised"]
+    assert [record.getMessage() for record in caplog.records] == ["an observer's last callback raised ValueError"]
     expected = {"completed": "completed", "cancelled": "cancelled", "held back": "completed"}
     assert session.status == expected.get(how, "error")
     assert script.closed == 1

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace
 from rxstream._pieces import Pieces
 from rxstream.errors import Cancelled, ConfigurationError, HandlerDetached, LimitExceeded, LoopShutDown
 from rxstream.events import Cancelled as TrackCancelled
@@ -362,7 +362,8 @@ class Dispatch:
         if lane.failures == 1:
             known = facts("handler-raised", error=error, handler=lane.id)
             then = "its stream ends" if policy.on_failure == "raise" else "further failures of it are only counted"
-            log.error("handler %s raised; %s", lane.id, then, exc_info=error, extra=known)
+            kind = type(error).__name__
+            log.error("handler %s raised %s; %s", lane.id, kind, then, exc_info=trace(error), extra=known)
         if policy.on_failure == "raise":
             self._raise(error)
         elif policy.on_failure == "detach" and lane.failures >= policy.failures and not lane.over:

@@ -20,7 +20,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._blame import because_of
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace, words
 from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.sinks.iterator import AsyncItems
@@ -36,7 +36,7 @@ def log_error(error: Exception) -> None:
     """What becomes of an error when the subscriber gave no ``on_error``; that a loop was shut down is no alarm."""
     level = logging.INFO if isinstance(error, Cancelled) else logging.ERROR
     told = facts("error-unhandled", error=error)
-    log.log(level, "a stream failed and nobody took the error: %s: %s", type(error).__name__, error, extra=told)
+    log.log(level, "a stream failed and nobody took the error: %s", words(error), extra=told)
 
 
 def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
@@ -44,7 +44,12 @@ def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
     try:
         callback(*arguments)
     except Exception as error:  # noqa: BLE001 - the observer's own
-        log.exception("an observer's last callback raised", extra=facts("callback-raised", error=error))
+        _log_raised(error)
+
+
+def _log_raised(error: Exception) -> None:
+    told = facts("callback-raised", error=error)
+    log.error("an observer's last callback raised %s", type(error).__name__, exc_info=trace(error), extra=told)
 
 
 class SafeObserver(abc.ObserverBase[T], Generic[T]):
@@ -136,7 +141,7 @@ async def _last(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments
     try:
         await _maybe(callback, *arguments)
     except Exception as error:  # noqa: BLE001 - the observer's own
-        log.exception("an observer's last callback raised", extra=facts("callback-raised", error=error))
+        _log_raised(error)
 
 
 async def _maybe(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:

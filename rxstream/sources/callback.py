@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from rxstream._check import count, function, instance
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.events import Finished, FinishReason
 from rxstream.loop import call_on
@@ -255,5 +255,5 @@ class _Call:
             return self._undo() if callable(self._undo) else None
         except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
             log.warning(
-                "undoing a stream's registration failed", exc_info=True, extra=facts("undo-failed", error=error)
+                "undoing a stream's registration failed", exc_info=trace(error), extra=facts("undo-failed", error=error)
             )

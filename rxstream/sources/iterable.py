@@ -27,7 +27,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from rxstream._check import function, instance
-from rxstream._log import facts, log
+from rxstream._log import facts, log, trace
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
 from rxstream.sources._source import Source
@@ -265,7 +265,9 @@ def _close_all(held: list[Any]) -> None:
                 close()
             except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
                 log.warning(
-                    "closing a stream's iterator failed", exc_info=True, extra=facts("close-failed", error=error)
+                    "closing a stream's iterator failed",
+                    exc_info=trace(error),
+                    extra=facts("close-failed", error=error),
                 )
 
 
@@ -280,7 +282,9 @@ async def _aclose_all(held: list[Any]) -> None:
                     await closed
             except Exception as error:  # noqa: BLE001 - the stream has ended, and not because of this
                 log.warning(
-                    "closing a stream's iterator failed", exc_info=True, extra=facts("close-failed", error=error)
+                    "closing a stream's iterator failed",
+                    exc_info=trace(error),
+                    extra=facts("close-failed", error=error),
                 )
 
 

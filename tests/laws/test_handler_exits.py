@@ -96,8 +96,8 @@ def test_on_the_shared_loop_it_is_its_own_failure(
     assert raises.said[-1] == ("error", RuntimeError)
     assert manager.get_statistics("first").handlers["handler-1"].failures == 1
     assert {record.getMessage() for record in caplog.records} == {
-        "handler handler-1 raised; further failures of it are only counted",
-        "handler handler-2 raised; its stream ends",
+        "handler handler-1 raised RuntimeError; further failures of it are only counted",
+        "handler handler-2 raised RuntimeError; its stream ends",
     }
 
 

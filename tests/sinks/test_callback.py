@@ -212,7 +212,7 @@ async def test_what_the_last_coroutine_raises_is_logged(steps: list[Step], caplo
 
     subscribe_async(Scripted(steps).events(), None, fail, fail, scheduler=LoopScheduler())
     await asyncio.sleep(10)
-    assert [record.getMessage() for record in caplog.records] == ["an observer's last callback raised"]
+    assert [record.getMessage() for record in caplog.records] == ["an observer's last callback raised ValueError"]
     assert "ValueError: mine" in caplog.text
 
 

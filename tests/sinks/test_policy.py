@@ -29,7 +29,7 @@ async def test_isolated_it_is_logged_once_and_the_others_go_on(caplog: pytest.Lo
     figures = stream.figures()["bad"]
     assert (figures.failures, figures.delivered, figures.detached) == (3, 2, False)
     assert [record.getMessage() for record in caplog.records] == [
-        "handler bad raised; further failures of it are only counted"
+        "handler bad raised ValueError; further failures of it are only counted"
     ]
 
 
