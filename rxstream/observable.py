@@ -303,8 +303,8 @@ class _Collector:
         def end() -> None:
             try:
                 outcome = self._outcome()
-            except ConfigurationError as several:
-                fail(several)
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits
+                fail(error)
             else:
                 settle(outcome)
 

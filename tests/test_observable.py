@@ -314,6 +314,18 @@ async def test_awaited_any_other_stream_is_its_last_item() -> None:
 
 
 @virtual_time
+async def test_whatever_becomes_of_the_answer_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a process has no file left for what is imported only then."""
+
+    def fails(_answers: object) -> Response:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr("rxstream.observable.Answers.response", fails)
+    with pytest.raises(OSError, match="too many"):
+        await asyncio.wait_for(stream(words("a"))[1], 60)
+
+
+@virtual_time
 async def test_awaiting_raises_the_error_with_what_arrived() -> None:
     with pytest.raises(Disconnected) as caught:
         await stream(["a", raising(Disconnected("gone"))])[1]

@@ -56,6 +56,8 @@ def tape(
             recorded stream ended, and `rxstream.errors.StreamIncomplete` where the recording itself was cut.
     """
     if speed != "max":
+        if not isinstance(speed, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"speed={speed!r}: must be a number, or 'max'")
         positive("speed", speed)
         if math.isinf(1.0 / speed):
             raise ConfigurationError("speed: is so small that nothing would ever come")

@@ -207,8 +207,11 @@ def opened(path: str | os.PathLike[str]) -> Reading:
     Raises:
         ConfigurationError: it cannot be read, or is no tape. So do the lines.
     """
+    try:
+        newest = Path(path)
+    except TypeError:
+        raise ConfigurationError(f"path: must be a path, not a {type(path).__name__}") from None
     flush()
-    newest = Path(path)
     try:
         for _ in range(_TRIES):
             with ExitStack() as files:
@@ -261,7 +264,7 @@ def _begin(file: BinaryIO) -> Header:
     """The header of the tape in `file`, which is read."""
     line = file.readline(HEAD)
     if not line:
-        raise ConfigurationError("is no tape: it is empty")
+        raise ConfigurationError("is no tape: it is empty, as a full disk may leave one")
     if not may_be_tape(line):  # then it may be of any size
         raise ConfigurationError("is no tape: it does not begin with the header of one")
     if not line.endswith(b"\n"):

@@ -55,6 +55,9 @@ def test_what_is_no_tape_is_refused(data: bytes, why: str, tmp_path: Path) -> No
 def test_a_file_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         load("nothing.tape")
+    for path in (None, 3, b"a.tape"):
+        with pytest.raises(ConfigurationError, match="path: must be a path, not a "):
+            load(path)  # type: ignore[arg-type]  # what it is for
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:
