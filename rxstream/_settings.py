@@ -32,7 +32,7 @@ _MARK: Final = "\0"
 """What no value of a variable begins with: it stands for one whose name follows."""
 _NESTED: Final = (*SHORT, "limits", "rate_limits", *BY_PROVIDER)
 """Fields that have fields of their own."""
-_OTHERS: Final = ("LOCAL_MODEL", "CERTIFY_", "RECORDINGS", "LONG", "PROMETHEUS", "LAW_EXAMPLES")
+_OTHERS: Final = ("LOCAL_MODEL", "CERTIFY_", "RECORDINGS", "LONG", "LAW_EXAMPLES")
 """How the names of our variables begin that are no settings: the local model's file, `rxstream.testing.certify`, our own tests."""
 _NEAR: Final = 0.7
 """So much a variable of the environment looks like one of ours that it is a slip: others may have our prefix, too."""
