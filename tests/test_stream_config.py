@@ -76,7 +76,7 @@ def test_nor_can_what_is_within() -> None:
         assert config == made.replace(mode=config.mode)
 
 
-@pytest.mark.parametrize("depth", [101, 400, 700, 100_000])
+@pytest.mark.parametrize("depth", [101, 400, 700, 5_000])
 @pytest.mark.parametrize("load", [StreamConfig, StreamConfig().replace, partial(StreamConfig.load, env={})])
 def test_what_is_nested_too_deeply_is_refused(load: Callable[..., StreamConfig], depth: int) -> None:
     in_lists: Any = 1
