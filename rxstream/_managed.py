@@ -32,7 +32,7 @@ from rxstream._registry import Registered
 from rxstream._rests import Rest
 from rxstream.errors import ConfigurationError, error_info, raisable
 from rxstream.events import Event, Failed, Retrying, Started
-from rxstream.loop import LoopScheduler, refuse_to_block
+from rxstream.loop import LoopScheduler, contain, refuse_to_block
 from rxstream.manager_events import (
     Lifecycle,
     StreamEnded,
@@ -309,7 +309,8 @@ class Managed(abc.ObserverBase[Event]):
             return
         try:
             wanted = registered.wants(self.metadata)
-        except Exception as error:  # noqa: BLE001 - the user's own function
+        except BaseException as raised:  # noqa: BLE001 - the user's own function
+            error = contain(raised)
             told = facts("callback-raised", error=error, handler=registered.id)
             log.error("what says which streams %s is for raised", registered.id, exc_info=trace(error), extra=told)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -141,3 +142,11 @@ def test_one_that_is_on_its_way_to_the_loop_when_a_stream_begins_serves_it_once(
         return diary.told
 
     assert asyncio.run(main()) == [("start", "stream-1"), ("a", 0), ("complete", "a")]
+
+
+def test_what_says_which_streams_it_is_for_may_raise_anything_on_the_shared_loop() -> None:
+    with StreamManager() as manager:
+        diary = Diary()
+        manager.register_handler(diary, streams=lambda _: sys.exit(3))
+        assert manager.get_result(manager.start_stream(["a"]), timeout=30).text == "a"
+    assert diary.told == []
