@@ -18,10 +18,10 @@ from reactivex import Observable, Observer, abc
 from rxstream._blame import because_of
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
-from rxstream.errors import Cancelled, ConfigurationError, StreamError, raisable
+from rxstream.errors import Cancelled, ConfigurationError, StreamError, plain_error, raisable
 from rxstream.events import CONTENT_EVENTS, Event, TextDelta
 from rxstream.gate import Gate
-from rxstream.loop import LoopScheduler, call_on, current_loop, refuse_to_block, running_loop
+from rxstream.loop import LoopScheduler, call_on, contain, current_loop, refuse_to_block, running_loop
 from rxstream.sinks.callback import call_last
 
 if TYPE_CHECKING:
@@ -263,12 +263,17 @@ class StreamSession:
             self._changed(status)
 
     def _subscribe(self) -> None:
-        if self._status == "cancelled":  # on the way here
+        if self._status in ("cancelled", "error"):  # on the way here
             return
         outlet = self._outlet
-        subscription = self._source.subscribe(
-            outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
-        )
+        try:
+            subscription = self._source.subscribe(
+                outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
+            )
+        except BaseException as raised:  # noqa: BLE001 - the source's own; what is no exception comes through Rx
+            self.fail(plain_error(raised))
+            contain(raised)
+            return
         self._scheduler.turn.waited = 0.0
         with self._lock:
             self._subscription = subscription

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from reactivex.disposable import Disposable
 
 import rxstream
 from rxstream.errors import (
@@ -195,3 +196,29 @@ def test_a_cancellation_that_a_handler_raises_is_no_end_of_the_stream() -> None:
         stream_id = manager.start_stream(["a"])
         assert manager.get_result(stream_id, timeout=5).text == "a"
         assert manager.statistics.handler_failures == 3
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, ValueError])
+def test_a_source_that_raises_anything_when_it_is_asked_has_failed(kind: type[BaseException]) -> None:
+    def subscribe(_observer: object, _scheduler: object = None) -> Any:
+        raise kind("mine")
+
+    with StreamManager(max_streams=1) as manager:
+        bad, good = manager.start_stream(rx.create(subscribe)), manager.start_stream(["a"])
+        with pytest.raises((RuntimeError, ValueError), match="mine"):
+            manager.get_result(bad, timeout=30)
+        assert manager.get_result(good, timeout=30).text == "a"
+
+
+def test_one_that_fails_at_its_start_is_not_asked_for() -> None:
+    asked: list[object] = []
+
+    def subscribe(observer: Any, _scheduler: object = None) -> Any:
+        asked.append(observer)
+        return Disposable()
+
+    with StreamManager() as manager:
+        manager.register_handler(handler(on_stream_start=lambda _: 1 / 0), on_failure="raise")
+        with pytest.raises(ZeroDivisionError):
+            manager.get_result(manager.start_stream(rx.create(subscribe)), timeout=30)
+    assert asked == []
