@@ -87,8 +87,10 @@ def understood(values: Mapping[str, Any]) -> Values:
     """What somebody has written down, as fields take it: `spelt_out`, and without what is said to be off.
 
     Raises:
-        ConfigurationError: a provider is not known, or an ``on_error`` does not fit together.
+        ConfigurationError: a provider is not known, an ``on_error`` does not fit together, or a ``retry`` stands beside it.
     """
+    if "retry" in values:
+        raise ConfigurationError("retry: is part of on_error: {'action': 'retry', 'retry': {…}}")
     plain = {name: value if name in BY_PROVIDER else _off(value) for name, value in spelt_out(values).items()}
     for name in set(BY_PROVIDER) & plain.keys():  # None takes a provider out
         given: Any = {} if plain[name] is None else plain[name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -53,7 +54,9 @@ def read_toml(path: Path) -> Layer:
     try:
         source = package.TomlConfigSettingsSource(package.BaseSettings, toml_file=path)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{path.name}: cannot be read: {error}") from None
+        marked = isinstance(error, tomllib.TOMLDecodeError) and path.read_bytes().startswith(BOM_UTF8)
+        why = "it begins with a byte order mark; save it as UTF-8 without one" if marked else error
+        raise ConfigurationError(f"{path.name}: cannot be read: {why}") from None
     except RecursionError:
         raise ConfigurationError(f"{path.name}: cannot be read: it is nested too deeply") from None
     return Layer(path.name, dict(source.toml_data), partial(_line_of, path))
@@ -180,6 +183,8 @@ def _check_twice(named: Collection[str]) -> None:
 
 def _nearest(field: str, fields: Collection[str]) -> str | None:
     """What somebody meant who wrote `field`: one of the `fields`, or of their own, before which one ``_`` is too few."""
+    if field == "retry":
+        return f"on_error{_APART}retry"
     for name in _NESTED:
         if field.startswith(f"{name}_"):
             return f"{name}{_APART}{field.removeprefix(name + '_')}"

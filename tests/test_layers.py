@@ -60,6 +60,11 @@ def refused(**options: Any) -> str:
         ("[[provider_options.openrouter.plugins]]\nid = 'web'\n[timeouts]\nidle = 0", "line 4: timeouts.idle: "),
         ("api_keys = 5", "line 1: api_keys: must be a dict"),
         ('mode = """\n' + "x\n" * 200 + '"""', "mine.toml: mode: "),
+        ("[retry]\nattempts = 2", "line 2: retry: is part of on_error: {'action': 'retry', 'retry': {…}}"),
+        (
+            "\ufeffmode = 'word'",
+            "mine.toml: cannot be read: it begins with a byte order mark; save it as UTF-8 without one",
+        ),
         ("mode = 'word'\n\nmode = = 5", "mine.toml: cannot be read: Invalid value (at line 3, column 8)"),
         ("a = " + "[" * 5000 + "]" * 5000, "mine.toml: cannot be read: it is nested too deeply"),
         ("mode = ", "mine.toml: cannot be read: "),
@@ -67,7 +72,7 @@ def refused(**options: Any) -> str:
 )
 def test_what_is_wrong_in_a_file_is_told_by_its_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     assert refused(path=file, env={}).startswith(said if said.startswith("mine") else f"mine.toml, {said}")
 
 

@@ -170,6 +170,7 @@ def test_a_variable_takes_back_what_the_file_says(tmp_path: Path) -> None:
         ("TIMEOUTS_IDLE", "TIMEOUTS__IDLE"),
         ("ON_ERROR_RETRY__ATTEMPTS", "ON_ERROR__RETRY__ATTEMPTS"),
         ("ONERROR", "ON_ERROR"),
+        ("RETRY__ATTEMPTS", "ON_ERROR__RETRY__ATTEMPTS"),
         ("PROVIDER_OPTIONS_LOCAL__TOP_K", "PROVIDER_OPTIONS__LOCAL__TOP_K"),
         ("API_KEY__OPENAI", "API_KEYS__OPENAI"),
         ("MAX_CONCURENT", "MAX_CONCURRENT"),
@@ -188,11 +189,11 @@ def test_another_variable_with_our_prefix_is_told_to_the_log(caplog: pytest.LogC
         "SERVICE_HOST": "10.0.0.1",
         "PORT": "tcp://10.0.0.1:80",
         "PORT_80_TCP_ADDR": "10.0.0.1",
-        "RETRY__ATTEMPTS": PLANTED,
+        "MY_OWN": PLANTED,
     }
     assert StreamConfig.load(env={f"RXSTREAM_{name}": value for name, value in env.items()}) == StreamConfig()
     (record,) = caplog.records
-    names = "RXSTREAM_PORT, RXSTREAM_PORT_80_TCP_ADDR, RXSTREAM_RETRY__ATTEMPTS, RXSTREAM_SERVICE_HOST"
+    names = "RXSTREAM_MY_OWN, RXSTREAM_PORT, RXSTREAM_PORT_80_TCP_ADDR, RXSTREAM_SERVICE_HOST"
     assert record.getMessage() == f"no setting is called {names}"
     assert vars(record)["rxstream"] == {"what": "variables-unknown", "variables": names}
 

@@ -117,6 +117,7 @@ def test_who_tries_to_change_it_is_not_shown_the_key_that_he_gave() -> None:
         ({"buffer": 9}, "buffer: backpressure='hold' has none; 'buffer' and others have"),
         ({"backpressure": "latest", "buffer_unit": "bytes"}, "buffer: backpressure='latest' has none"),
         ({"on_error": "explode"}, "on_error"),
+        ({"retry": {"attempts": 2}}, "retry: is part of on_error: {'action': 'retry', 'retry': {…}}"),
         ({"on_error": {"acton": "retry"}}, "did you mean 'action'"),
         ({"on_error": {"action": "retry", "attempts": 2}}, "attempts is for retry"),
         ({"on_error": {"action": "failover", "to": ["antropic:claude"]}}, "anthropic"),
