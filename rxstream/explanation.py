@@ -9,7 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
@@ -18,11 +18,14 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from rxstream._asking import label_of
 from rxstream._check import instance
 from rxstream._probe import Place
-from rxstream.events import Event, is_content
+from rxstream.events import Event, EventBase, is_content
 from rxstream.loop import LoopScheduler, call_on
 from rxstream.observable import Stream
 
 __all__ = ["Explained", "Explanation", "explain"]
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 _Where: TypeAlias = Place | Literal["operators", "consumer"]
 
@@ -59,6 +62,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     first_output: float | None = None
     """Seconds to the first content, as the consumer got it."""
     events: int = 0
+    """Items, whatever they are."""
 
     def __str__(self) -> str:
         """A table with bars."""
@@ -72,17 +76,18 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-class Explained(Stream[Event]):
+class Explained(Stream[T_co]):
     """A stream that knows, when it is over, where its time went."""
 
     explanation: Explanation | None = None
     """Of the subscription that ended last, however it ended; None before the first end."""
 
 
-def explain(stream: Observable[Event]) -> Explained:
+def explain(stream: Observable[T]) -> Explained[T]:
     """`stream`, to be consumed as ever; its ``explanation`` says afterwards where each millisecond went.
 
-    What is upstream of here is told apart by places; what comes after is the consumer. So put it where you consume.
+    What is upstream of here is told apart by places; what comes after is the consumer. So put it where you consume. A ``for`` or
+    ``async for`` reads behind a buffer of 64 items: its body is the consumer's time only while that is full.
 
     Example:
         >>> import rxstream
@@ -93,19 +98,24 @@ def explain(stream: Observable[Event]) -> Explained:
         4 events
 
     Args:
-        stream: Any stream of events; combinations, too.
+        stream: Any stream: of events, of what operators make of them; a combination.
 
     Raises:
         ConfigurationError: `stream` is no Observable.
     """
     instance("stream", stream, Observable)
 
-    def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         return _Timeline(explained, observer, LoopScheduler.of(scheduler)).start(stream)
 
-    explained = Explained(subscribe)
+    explained: Explained[T] = Explained(subscribe)
     explained.label = label_of(stream)
     return explained
+
+
+def _is_output(item: Any) -> bool:
+    """Of what is no event, all but an empty text, or a chunk of one."""
+    return is_content(cast("Event", item)) if isinstance(item, EventBase) else getattr(item, "content", item) != ""
 
 
 class _Timeline:
@@ -113,7 +123,7 @@ class _Timeline:
 
     detailed = True
 
-    def __init__(self, told: Explained, observer: abc.ObserverBase[Event], on: LoopScheduler) -> None:
+    def __init__(self, told: Explained[Any], observer: abc.ObserverBase[Any], on: LoopScheduler) -> None:
         self._told, self._observer, self._on = told, observer, on
         self._emit = observer.on_next
         self._time = on.loop.time
@@ -128,7 +138,7 @@ class _Timeline:
         self._events = 0
         self._first_output: float | None = None
 
-    def start(self, source: Observable[Event]) -> abc.DisposableBase:
+    def start(self, source: Observable[Any]) -> abc.DisposableBase:
         self._on.gate.watch(self._gate_changed)
         self._upstream.disposable = source.subscribe(
             self.on_next, self._fail, self._complete, scheduler=self._on.with_probe(self)
@@ -172,10 +182,10 @@ class _Timeline:
 
     # --- events -----------------------------------------------------------------------------------------------------------------
 
-    def on_next(self, event: Event) -> None:
+    def on_next(self, event: Any) -> None:
         self._events += 1
         self._account()
-        if self._first_output is None and is_content(event):
+        if self._first_output is None and _is_output(event):
             self._first_output = self._since - self._begun
         within, self._inside = self._inside, True  # a callback may have made the source emit
         try:

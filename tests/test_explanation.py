@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import reactivex as rx
@@ -22,13 +22,13 @@ from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.testing.chaos import ChaosServer
 from rxstream.testing.virtual import VirtualLoop, virtual_time
-from tests.support.contests import Field, Told, watchers
+from tests.support.contests import Field, Told, started, watchers
 from tests.support.scripted import DONE, HANG, Step
 
 PLACES = ("queue", "setup", "network", "provider", "decoding", "operators", "consumer")
 
 
-def places(explained: Explained) -> dict[str, float]:
+def places(explained: Explained[Any]) -> dict[str, float]:
     """The places where any time went; all of them add up."""
     told = explained.explanation
     assert told is not None
@@ -267,6 +267,22 @@ async def test_over_a_socket() -> None:
     assert found["provider"] > 0.5 * (told.total - told.setup - told.network)
     assert found["network"] > 0
     assert found["decoding"] > 0
+
+
+@virtual_time
+async def test_what_operators_make_of_events_is_output_too() -> None:
+    ways: list[tuple[Any, float | None]] = [
+        (rxo.text(), 3),
+        (rxo.chunks(), 3),
+        (ops.map(lambda _: 7), 1),
+        (ops.map(lambda _: ""), None),
+    ]
+    for op, first in ways:
+        explained: Explained[Any] = explain(Field().track("a", 1, started(), 1, "", 1, "a", 1, DONE).pipe(op))
+        Told(explained)
+        await asyncio.sleep(5)
+        assert explained.explanation is not None
+        assert explained.explanation.first_output == first
 
 
 @pytest.mark.local

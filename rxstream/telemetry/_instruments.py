@@ -56,7 +56,7 @@ class Instruments:
             description="Tokens a second, from the first output to the last.",
             explicit_bucket_boundaries_advisory=list(_RATES),
         )
-        self._queue = seconds(names.STREAM_QUEUE, "Time that guards let the stream wait.")
+        self._queue = seconds(names.STREAM_QUEUE, "Time that guards, or a manager, let the stream wait.")
         self._paused = seconds(names.STREAM_PAUSED, "Time that the subscriber's gate was closed.")
         self._active = meter.create_up_down_counter(names.ACTIVE, "{stream}", "Streams that are not over.")
         self._ended = meter.create_counter(names.ENDED, "{stream}", "Streams that are over.")

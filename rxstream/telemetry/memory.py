@@ -12,6 +12,8 @@ from html import escape
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from rxstream._check import count
 from rxstream._shown import shown
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened, StreamOutcome
@@ -100,7 +102,7 @@ class _Row(NamedTuple):
 class MemorySink:
     """Keeps what ``meter`` measured, for a look at it: a test, a notebook, a page of one's own.
 
-    Any thread may ask. What it gives is a copy or does not change.
+    Any thread may ask. What it gives is a copy or does not change. Neither prompts nor answers are kept.
 
     Example:
         >>> import rxstream
@@ -136,7 +138,8 @@ class MemorySink:
                 self._open.add(measurement.id)
                 return
             self._open.discard(measurement.opened.id)
-            self._last.append(measurement)
+            opened = structs.replace(measurement.opened, request=None)  # what was asked may be very long
+            self._last.append(structs.replace(measurement, opened=opened, response=None))
             self._all.add(measurement)
             key = (measurement.provider, measurement.model or measurement.opened.label)
             if key not in self._by_model and len(self._by_model) >= self._models:

@@ -9,11 +9,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 import rxstream
 from rxstream import operators as rxo
 from rxstream.errors import ConfigurationError
 from rxstream.events import ErrorInfo
+from rxstream.messages import Message
 from rxstream.metrics import StreamMetrics, StreamOpened, StreamOutcome
 from rxstream.sketch import Sketch
 from rxstream.telemetry.logs import LoggingSink
@@ -122,6 +124,15 @@ def test_the_picture_says_of_whom_there_is_no_line() -> None:
     assert names == ["m-3", "m-4", "m-5", "m-6", "m-7", "m-8"]
     assert "and 3 more, with fewer streams" in picture
     assert "more, with" not in MemorySink().plot()
+
+
+def test_it_keeps_neither_requests_nor_answers() -> None:
+    sink = MemorySink()
+    request = rxstream.Request(provider="p", model="m", messages=[Message(role="user", content="a very long prompt")])
+    opened = StreamOpened(id=1, model="m", request=request)
+    sink.record(structs.replace(told(), opened=opened, response=rxstream.Response()))
+    (kept,) = sink.streams
+    assert (kept.opened.id, kept.opened.request, kept.response) == (1, None, None)
 
 
 def test_what_it_keeps_is_bounded() -> None:
