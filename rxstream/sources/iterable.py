@@ -12,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import (
     AsyncGenerator,
@@ -30,6 +31,7 @@ from rxstream._check import function, instance
 from rxstream._log import facts, log, trace
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
+from rxstream.loop import contain
 from rxstream.sources._source import Source
 from rxstream.sources._worker import Worker
 from rxstream.usage import Usage
@@ -241,6 +243,11 @@ async def _stepper(
                 return shaped(await anext(source))
             except StopAsyncIteration:
                 return END
+            except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as raised:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # it is we who are left
+                    raise
+                raise contain(raised) from None
 
         return step
 

@@ -396,6 +396,29 @@ async def test_an_iterator_cannot_end_the_program(error: BaseException) -> None:
         await stream(from_iterable(failing(error, asynchronous=False)))
 
 
+async def test_a_cancellation_of_an_asynchronous_iterator_s_own_is_its_failure() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        lost = asyncio.ensure_future(asyncio.sleep(60))
+        lost.cancel()
+        await lost
+
+    with pytest.raises(ServerFault, match="CancelledError") as caught:
+        await stream(from_iterable(pieces))
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "a"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_nor_can_an_asynchronous_one_on_the_shared_loop(error: BaseException) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "a"
+        raise error
+
+    with pytest.raises(ServerFault, match=type(error).__name__):
+        stream(from_iterable(pieces)).run()
+
+
 async def test_a_function_that_raises() -> None:
     """The one that makes the iterator, and `text`: `StopIteration` out of it is not taken for the end."""
 
