@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -531,6 +533,25 @@ def test_a_loop_that_goes_down_ends_it_too() -> None:
     asyncio.run(leave())
     assert sink.metrics.error is not None
     assert (sink.metrics.outcome, sink.metrics.error.kind) == ("cancelled", "LoopShutDown")
+
+
+def test_the_end_of_the_program_ends_it_too() -> None:
+    program = """
+import asyncio, rxstream
+from rxstream import operators as rxo
+
+async def words():
+    yield "to "
+    await asyncio.Event().wait()
+
+class Sink:
+    def record(self, told):
+        print(getattr(told, "outcome", "opened"))
+
+rxstream.from_iterable(words()).pipe(rxo.meter(Sink())).subscribe(lambda event: None, lambda error: None)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["opened", "cancelled"]
 
 
 @virtual_time

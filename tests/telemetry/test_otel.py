@@ -387,6 +387,24 @@ async def test_its_parent_is_what_is_current_at_the_subscription_and_nothing_is_
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
+def test_a_loop_that_goes_down_ends_the_spans_of_all_that_runs_or_is_paused_on_it() -> None:
+    collected = Collected()
+
+    async def run() -> None:
+        field = Field()
+        running, paused, waiting = (
+            field.track(label, 0, "a", HANG).pipe(rxo.meter(collected.sink)).start() for label in "abc"
+        )
+        waiting.pause()
+        await asyncio.sleep(0.01)
+        paused.pause()
+        assert (running.status, paused.status, waiting.status) == ("active", "paused", "paused")
+
+    asyncio.run(run())
+    assert [attributes(span)["rxstream.outcome"] for span in collected.spans] == ["cancelled"] * 3
+    assert total(collected.points["rxstream.streams.active"]) == 0
+
+
 @virtual_time
 async def test_spans_of_attempts_are_siblings() -> None:
     """Another attempt is made in the midst of the failure of the one before."""
