@@ -39,7 +39,7 @@ SHORT: Final = {"timeouts": "total", "on_error": "action"}
 BY_PROVIDER: Final = ("provider_options", "api_keys")
 """Fields in which there is something for each provider."""
 _DEEPEST: Final = 100
-"""Further down it is one value: none that is nested so deeply is taken."""
+"""Dicts in each other: more are not taken."""
 
 Values: TypeAlias = dict[str, Any]
 Way: TypeAlias = tuple[str, ...]
@@ -107,11 +107,13 @@ def _off(value: Any) -> Any:
     return None if isinstance(value, str) and value == "off" else value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise RecursionError
     if isinstance(value, Input):
         extra: Mapping[str, Any] = value.model_extra or {}
         return {name: _plain(extra.get(name, getattr(value, name))) for name in sorted(value.model_fields_set)}
-    return {str(name): _plain(each) for name, each in value.items()} if is_mapping(value) else value
+    return {str(name): _plain(each, depth + 1) for name, each in value.items()} if is_mapping(value) else value
 
 
 def merged(layers: Sequence[Layer]) -> tuple[Values, dict[str, str]]:
