@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -404,14 +405,15 @@ def test_in_a_terminal_two_stand_beside_each_other() -> None:
     assert not terminal.screen.cursor_hidden
 
 
-def test_ctrl_c_in_a_terminal_leaves_it_in_order() -> None:
-    """The second screen is left, the cursor is there, the words are kept, and no traceback is shown."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_in_a_terminal_leaves_it_in_order(number: int, code: int) -> None:
+    """And so does what else would end it: the second screen is left, the cursor is there, the words are kept, no traceback."""
     with ScriptedServer([Head(), *chat("kept so far", terminal=False), HANG]) as server:
         with two(server) as terminal:
             terminal.read_until("││ kept so far")
             assert b"\x1b[?1049h" in terminal.received
-            terminal.interrupt()
-            assert terminal.finish() == 130
+            terminal.interrupt(number)
+            assert terminal.finish() == code
         for request in server.requests:
             request.left.wait()
     text = terminal.screen.text

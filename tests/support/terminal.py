@@ -147,9 +147,9 @@ class Terminal:
             pass
         return self._process.wait(_PATIENCE)
 
-    def interrupt(self) -> None:
-        """Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Ctrl-C, or another signal."""
+        self._process.send_signal(number)
 
     def resize(self, *, columns: int, lines: int) -> None:
         """The window gets another size."""
