@@ -53,7 +53,7 @@ class _Run:
     breaks: ClassVar[str] = ""
 
     def __init__(
-        self, made: Misbehaviour, count: int, end: _End, observer: abc.ObserverBase[Event], on: LoopScheduler
+        self, made: Misbehaviour, count: int, end: _End, observer: abc.ObserverBase[Any], on: LoopScheduler
     ) -> None:
         self.made = made
         self.count = count
@@ -94,7 +94,7 @@ class _Run:
             await asyncio.Event().wait()
         self.finish()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Any]:
         for number in range(self.count):
             yield TextDelta(text=f"{number} ", seq=number)
         if self.end == "complete":
@@ -104,7 +104,7 @@ class _Run:
         await asyncio.sleep(0)
         await self.gate.wait()
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Any) -> None:
         if not self.over:
             try:
                 self.observer.on_next(event)
@@ -224,7 +224,7 @@ class _LosesWhileHeld(_Run):
         self.lost = self.gate.closed
         await self.gate.wait()
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Any) -> None:
         if not self.lost:
             super().emit(event)
 
@@ -239,7 +239,7 @@ class _NeverEnds(_Run):
 class _NumbersWithGaps(_Run):
     breaks = "G.4"
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Any]:
         return (event for event in super().events() if event.seq % 2 == 0 or isinstance(event, Finished))
 
 
@@ -258,7 +258,7 @@ class _RepeatsAfterAPause(_Run):
         self.again = self.gate.closed
         await self.gate.wait()
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Any) -> None:
         super().emit(event)
         if self.again:
             self.again = False

@@ -17,6 +17,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.testing import MISBEHAVIOURS, CheckResult, Misbehaviour, Recorder, misbehaving, source_checks
 from rxstream.testing import misbehaviours as module
 from rxstream.testing.virtual import settle, virtual_time
+from tests.support.faults import ALSO_BROKEN
 
 PATIENCE = 0.15
 """Seconds: what is faulty may be found so by its slowness, too."""
@@ -30,10 +31,12 @@ def results(made: Misbehaviour, rule: str = "", *, patience: float = PATIENCE) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("name", MISBEHAVIOURS)
-def test_it_is_caught_by_the_rule_that_it_breaks(name: str) -> None:
-    made = misbehaving(name)
-    assert "failed" in [result.outcome for result in results(made, made.breaks)]
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [(name, rule) for name in MISBEHAVIOURS for rule in (MISBEHAVIOURS[name], *ALSO_BROKEN.get(name, ()))],
+)
+def test_it_is_caught_by_the_rules_that_it_breaks(name: str, rule: str) -> None:
+    assert "failed" in [result.outcome for result in results(misbehaving(name), rule)]
 
 
 def test_without_its_fault_it_would_keep_every_rule(monkeypatch: pytest.MonkeyPatch) -> None:

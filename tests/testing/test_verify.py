@@ -10,6 +10,7 @@ import sys
 import threading
 import unittest
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from reactivex.subject import Subject
 
 from rxstream.errors import ConfigurationError
 from rxstream.testing import (
+    MISBEHAVIOURS,
     Check,
     CheckResult,
     ContractViolation,
@@ -29,7 +31,8 @@ from rxstream.testing import (
     verify_publisher,
     verify_source,
 )
-from tests.support.faults import MANY, FaultyPublisher, Numbers, Run, faults_of
+from tests.support.faults import ALSO_BROKEN, GivesItemsOnce, Numbers, Run, faults_of
+from tests.support.faulty_publishers import MANY, FaultyPublisher
 
 PATIENCE = 0.15
 """Seconds: what is faulty may be found so by its slowness, too."""
@@ -89,7 +92,7 @@ def test_a_fault_is_found_by_its_rule(rule: str, fault: type[Run]) -> None:
 
 def test_every_rule_finds_a_fault() -> None:
     """A rule that nothing can break is not tested."""
-    broken = {rule for rule, _ in faults_of(Run)}
+    broken = {rule for rule, _ in faults_of(Run)} | set(MISBEHAVIOURS.values()) | set(chain(*ALSO_BROKEN.values()))
     assert {check.rule.number for check in checks_of(Run)} == broken
 
 
@@ -219,7 +222,7 @@ def test_every_rule_of_publishers_finds_a_fault() -> None:
 
 
 def test_all_that_is_broken_is_told_at_once_with_numbers_and_reasons() -> None:
-    numbers = Numbers(Run.__subclasses__()[0])
+    numbers = Numbers(GivesItemsOnce)
     with pytest.raises(ContractViolation) as caught:
         verify_source(numbers, many=MANY, patience=0.5)
     told = str(caught.value)
