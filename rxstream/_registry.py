@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, TypeAlias
 
 from rxstream.errors import UnknownHandler
+from rxstream.sinks._hooks import Hooks, hooks_of
+from rxstream.sinks._lane import has_coroutines
 from rxstream.sinks._policy import HandlerPolicy
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
 
@@ -44,7 +46,13 @@ class Registry:
         policy: HandlerPolicy,
         streams: Wanted,
     ) -> Registered:
-        """Register it."""
+        """Register it.
+
+        Raises:
+            ConfigurationError: its coroutine functions are to run in a thread.
+        """
+        if getattr(handler.for_stream, "__func__", None) is Hooks.for_stream:  # it serves itself
+            has_coroutines(hooks_of(handler), policy)
         self._given += 1
         id = f"handler-{self._given}"  # noqa: A001 - the field's name
         self._handlers[id] = Registered(id, handler, policy, _wants(streams))

@@ -20,6 +20,7 @@ from reactivex import Observable, Observer, abc
 from reactivex.observable import ConnectableObservable
 
 from rxstream._asking import Asking, asking_of
+from rxstream._check import function
 from rxstream._handled import start_handler, subscribe_handler
 from rxstream.aggregate import Answers
 from rxstream.chunk import MessageChunk
@@ -30,7 +31,7 @@ from rxstream.operators import chunks, of_type, text
 from rxstream.segment import TextUnit
 from rxstream.session import StreamSession
 from rxstream.sinks.callback import SafeObserver, is_async, subscribe_async
-from rxstream.sinks.handler import StreamHandler
+from rxstream.sinks.handler import StreamHandler, as_handler
 from rxstream.sinks.iterator import AsyncItems, Items
 
 if TYPE_CHECKING:
@@ -94,11 +95,15 @@ class Stream(Observable[T_co]):
 
         Returns:
             Dispose it to close the request, from any thread.
+
+        Raises:
+            ConfigurationError: nothing of it can be called; or other callbacks are given with an observer or a handler.
         """
-        if isinstance(on_next, StreamHandler):
-            return subscribe_handler(self, on_next, self.label, scheduler)
+        handler = _handler_of(on_next, on_error, on_completed)
+        if handler is not None:
+            return subscribe_handler(self, handler, self.label, scheduler)
         if scheduler is not None:  # an operator, or somebody who knows what he does
-            return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+            return super().subscribe(cast("Any", on_next), on_error, on_completed, scheduler=scheduler)
         if on_next is not None and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[T_co]", on_next)
             on_next, on_error, on_completed = observer.on_next, observer.on_error, observer.on_completed
@@ -205,10 +210,11 @@ class Stream(Observable[T_co]):
             on_completed: As for `subscribe`.
 
         Raises:
-            ConfigurationError: a callback is a coroutine function; a handler may have some.
+            ConfigurationError: a callback is a coroutine function; a handler may have some. Or as for `subscribe`.
         """
-        if isinstance(on_next, StreamHandler):
-            return start_handler(self, on_next, self.label)
+        handler = _handler_of(on_next, on_error, on_completed)
+        if handler is not None:
+            return start_handler(self, handler, self.label)
         if on_next is not None and hasattr(on_next, "on_next"):
             observer = cast("abc.ObserverBase[Event]", on_next)
             on_next, on_error, on_completed = observer.on_next, observer.on_error, observer.on_completed
@@ -328,6 +334,21 @@ class _Collector:
 
 def _is_plain(result: Any) -> bool:
     return isinstance(result, Observable) and not isinstance(result, ConnectableObservable)
+
+
+def _handler_of(on_next: object, on_error: object, on_completed: object) -> StreamHandler | None:
+    """`on_next` as a handler, if it is neither a function nor another observer; and the others as they have to be."""
+    observes = hasattr(on_next, "on_next")
+    for name, callback in (("on_error", on_error), ("on_completed", on_completed)):
+        if callback is not None:
+            function(name, callback)
+            if observes:
+                raise ConfigurationError(
+                    f"{name}: an observer, or a handler, is told by its own methods; give one or the other"
+                )
+    if isinstance(on_next, StreamHandler) or not (on_next is None or callable(on_next) or observes):
+        return as_handler(on_next)
+    return None
 
 
 def _ignore(_error: Exception) -> None:

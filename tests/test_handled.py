@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import reactivex as rx
+from reactivex import Observer
 from reactivex.disposable import Disposable
 
 import rxstream
@@ -256,3 +257,40 @@ def test_the_metadata_name_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = Says()
     rxstream.stream("openai:gpt-4.1-mini", "hello").subscribe(handler).dispose()
     assert (handler.metadata.provider, handler.metadata.model) == ("openai", "gpt-4.1-mini")
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@virtual_time
+async def test_an_object_with_some_of_the_methods_is_a_handler(how: str) -> None:
+    class Duck:
+        def __init__(self) -> None:
+            self.tokens: list[str] = []
+
+        def on_token_received(self, token: str, index: int) -> None:
+            self.tokens.append(token)
+
+    source, _ = stream(*words("to ", "be"))
+    duck = Duck()
+    getattr(source, how)(duck)
+    await asyncio.sleep(5)
+    assert duck.tokens == ["to ", "be"]
+
+
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        (({},), "handler"),
+        ((print, 3), "on_error"),
+        ((None, None, "x"), "on_completed"),
+        ((StreamHandler(), print), "on_error"),
+        ((Observer(), None, print), "on_completed"),
+    ],
+)
+@virtual_time
+async def test_what_cannot_be_told_is_refused_at_once(how: str, told: tuple[Any, ...], name: str) -> None:
+    source, script = stream("a")
+    with pytest.raises(ConfigurationError, match=f"^{name}"):
+        getattr(source, how)(*told)
+    await settle()
+    assert script.opened == 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
+from random import Random
 from typing import Any
 
 import pytest
@@ -193,6 +195,60 @@ def test_all_can_be_done_in_any_thread() -> None:
     check_order(told, 48)
 
 
+def test_whatever_many_threads_do_while_another_closes_it() -> None:
+    """Law: all that was started comes to an end, its events in their order; and nobody hangs, or is told nonsense."""
+    manager = StreamManager(max_streams=4, max_waiting=30, keep=20)
+    told: list[StreamEvent] = []
+    manager.events.subscribe(told.append)
+    started: list[str] = []
+    faults: list[BaseException] = []
+    enough = threading.Event()
+
+    class Slow(StreamHandler):
+        async def on_token_received(self, token: str, index: int) -> None:
+            await asyncio.sleep(0)
+
+    def work(seed: int) -> None:
+        chance = Random(seed)
+        actions = (
+            manager.pause_stream, manager.resume_stream, manager.resume_stream, manager.cancel_stream, manager.forget,
+            manager.get_statistics, lambda name: manager.session(name).partial, lambda name: manager.get_result(name, 0.001),
+        )  # fmt: skip
+        while True:
+            with contextlib.suppress(BulkheadFull):
+                started.append(manager.start_stream(["a"] * chance.randrange(30)))
+            if len(started) > 150:
+                enough.set()
+            registered = manager.register_handler(Slow() if chance.random() < 0.5 else Diary(), thread=False)
+            for _ in range(4):
+                with contextlib.suppress(UnknownStream, TimeoutError, Cancelled):
+                    chance.choice(actions)(chance.choice(started))
+            assert manager.unregister_handler(registered)
+            _ = manager.statistics, manager.streams(), repr(manager)
+
+    def until_it_is_closed(seed: int) -> None:
+        try:
+            work(seed)
+        except ConfigurationError as closed:
+            if str(closed) != "the manager is closed":
+                faults.append(closed)
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=until_it_is_closed, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(60)
+    manager.close(60)
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert faults == []
+    assert set(manager.streams().values()) <= {"completed", "cancelled"}
+    assert sum(manager.statistics.streams.values()) == len(started)
+    check_order(told, len(started))
+
+
 def test_a_forgotten_stream_is_garbage() -> None:
     async def main() -> None:
         async with StreamManager(keep=0) as manager:
@@ -234,3 +290,18 @@ def test_closing_waits_no_longer_than_was_said_for_a_loop_that_stands_still_or_g
     closing = asyncio.run(main())
     closing.join(30)
     assert not closing.is_alive()
+
+
+async def test_coroutine_functions_that_are_to_run_in_a_thread_are_refused_at_once() -> None:
+    class Later(StreamHandler):
+        async def on_pause(self) -> None:
+            raise NotImplementedError
+
+    class Chooses(Later):
+        def for_stream(self, metadata: StreamMetadata) -> StreamHandler:
+            return StreamHandler()
+
+    async with StreamManager() as manager:
+        with pytest.raises(ConfigurationError, match="thread=True is for plain functions, and on_pause is"):
+            manager.register_handler(Later(), thread=True)
+        assert manager.register_handler(Chooses(), thread=True) == "handler-1"

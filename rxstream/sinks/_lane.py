@@ -14,7 +14,7 @@ import contextvars
 import inspect
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import CoroutineType
 from typing import Any, Final, NamedTuple
@@ -28,7 +28,7 @@ from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
 from rxstream.sinks.callback import call_last
 from rxstream.sources._worker import Worker
 
-__all__ = ["Caller", "Lane", "Queue", "TooSlow", "Trouble"]
+__all__ = ["Caller", "Lane", "Queue", "TooSlow", "Trouble", "has_coroutines"]
 
 _ENDS: Final = ("on_stream_complete", "on_stream_error")
 _LOOSE: Final = ("on_token_received", "on_progress")
@@ -76,9 +76,7 @@ class Lane:
         """
         self.handler = self.handler.for_stream(metadata)
         hooks = hooks_of(self.handler)
-        waits = any(_is_async(method) for method in hooks.values())
-        if waits and self.policy.thread:
-            raise ConfigurationError("thread=True is for plain functions: coroutine functions run on the stream's loop")
+        waits = has_coroutines(hooks, self.policy)
         self.hooks = hooks
         self.serves = True
         if waits or self.policy.thread:
@@ -321,6 +319,20 @@ class Queue:
             self._mark.close()
         if self._worker is not None:
             self._worker.end()
+
+
+def has_coroutines(hooks: Mapping[str, Hook], policy: HandlerPolicy) -> bool:
+    """Whether some of these methods are coroutine functions.
+
+    Raises:
+        ConfigurationError: and they are to run in a thread.
+    """
+    name = next((name for name, method in hooks.items() if _is_async(method)), None)
+    if name is not None and policy.thread:
+        raise ConfigurationError(
+            f"thread=True is for plain functions, and {name} is a coroutine function: those run on the stream's loop"
+        )
+    return name is not None
 
 
 def _is_async(method: Hook) -> bool:

@@ -9,6 +9,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from reactivex import abc
@@ -24,13 +25,18 @@ from rxstream.sinks._policy import HandlerFigures, HandlerPolicy
 __all__ = ["HandlerFigures", "HandlerPolicy", "StreamHandler", "StreamMetadata", "as_handler"]
 
 _RX = ("on_next", "on_error", "on_completed")
+_SHORT = {"on_start": "on_stream_start", "on_token": "on_token_received", "on_complete": "on_stream_complete"}
+"""What a `CallbackStreamHandler` calls them."""
+_NEAR = 0.85
+"""How alike two names are of which one is misspelt."""
 
 
 class StreamHandler(Hooks, abc.ObserverBase[Event]):
     """Base of your own handlers: override what you want to be told of, with plain or coroutine functions.
 
     A stream takes one (``stream.subscribe(handler)``, ``stream.start(handler)``), and so does any other Observable of events,
-    one at a time; a `rxstream.StreamManager` takes many. ``super().__init__()`` need not be called.
+    one at a time; a `rxstream.StreamManager` takes many. ``super().__init__()`` need not be called. A method whose name is nearly one
+    of these is refused when the class is made: it would never be called.
 
     Example:
         >>> import rxstream
@@ -46,6 +52,14 @@ class StreamHandler(Hooks, abc.ObserverBase[Event]):
     """
 
     _observing: Observing | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a method that would never be called, because it is not called what it should be."""
+        super().__init_subclass__()
+        for name in vars(cls):
+            near = [] if name in HOOKS or name in _RX else get_close_matches(name, HOOKS, n=1, cutoff=_NEAR)
+            if meant := _SHORT.get(name) or next(iter(near), None):
+                raise ConfigurationError(f"{cls.__name__}.{name}: a handler has no such method; do you mean {meant}?")
 
     def on_next(self, value: Event) -> None:
         """As an observer of Rx: the stream starts, or goes on. What you raise is logged."""

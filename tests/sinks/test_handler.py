@@ -138,3 +138,25 @@ def test_the_base_has_nothing_to_say() -> None:
     for name in HOOKS:
         arguments = {"on_token_received": ("a", 0), "on_pause": (), "on_resume": ()}.get(name, (None,))
         assert getattr(StreamHandler(), name)(*arguments) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("on_tokn_received", "on_token_received"),
+        ("on_stream_completed", "on_stream_complete"),
+        ("on_tool_calls", "on_tool_call"),
+        ("on_paused", "on_pause"),
+        ("on_token", "on_token_received"),
+        ("on_complete", "on_stream_complete"),
+    ],
+)
+def test_a_method_that_is_misspelt_is_refused(name: str, meant: str) -> None:
+    """It would never be called."""
+    with pytest.raises(ConfigurationError, match=rf"^Mine\.{name}: .* mean {meant}\?"):
+        type("Mine", (StreamHandler,), {name: print})
+
+
+def test_other_methods_are_ones_own() -> None:
+    names = ("on_click", "on_next", "on_error", "on_completed", "on_stream_end", "on_reset", "text", "token")
+    assert issubclass(type("Mine", (StreamHandler,), dict.fromkeys(names, print)), StreamHandler)
