@@ -4,7 +4,7 @@ Rules of this module:
 
 * Any quantile is within `Sketch.error` of the true one, relative to it, whatever the numbers are: a sketch counts them in buckets whose
   bounds grow by a constant factor (C. Masson, J. Rim and H. Lee, "DDSketch", PVLDB 12, 2019).
-* It has at most as many buckets as there are between `SMALLEST` and `LARGEST`: 1,726 at one percent. What is smaller counts as
+* It has at most as many buckets as there are between `SMALLEST` and `LARGEST`: 1,727 at one percent. What is smaller counts as
   0, what is larger as the largest.
 * Merging loses nothing: the sketch of two streams is that of all their numbers.
 """

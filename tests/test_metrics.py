@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import msgspec
 import pytest
 
@@ -71,6 +73,11 @@ def test_the_model_is_the_one_that_answered() -> None:
 @pytest.mark.parametrize("sink", [MemorySink(), LoggingSink()])
 def test_a_plain_sink_is_no_tracing_one(sink: MetricsSink) -> None:
     assert not isinstance(sink, TracingSink)
+
+
+def test_they_go_from_one_process_to_another() -> None:
+    metrics = told(outputs=3)
+    assert pickle.loads(pickle.dumps(metrics)) == metrics  # noqa: S301 - our own
 
 
 def test_no_repr_tells_what_was_said() -> None:
