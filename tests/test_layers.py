@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -138,3 +139,42 @@ def test_a_large_file_with_many_faults_is_told_in_good_time(tmp_path: Path) -> N
         + "[timeouts]\nidle = 0"
     )
     assert refused(path=file, env={}).startswith("mine.toml, line 303: timeouts.idle: ")
+
+
+RIGHT = (
+    "mode = 'word'",
+    "backpressure = 'buffer'",
+    "max_concurrent = 3",
+    "default_target = '''\\\n  openai:gpt-5'''",
+    "# mode = 'words'",
+    "",
+    "timeouts.idle = 3",
+    "on_error.action = 'failover'\non_error.to = [\n  'openai:m', # the first\n  'local:smollm2',\n]",
+    "provider_options.groq.text = '''\n[timeouts]\ntotal = -1\n'''",
+    "[limits]\nevents = 5",
+    "[rate_limits]\n\nrequests_per_minute = 5",
+)
+WRONG = (
+    "buffer = 0",
+    "limits.tokens = 'many'",
+    "timeouts.total = -1",
+    "on_error.after_output = 'x'",
+    "[provider_options.xai]\nx = 5",
+)
+
+
+@given(st.lists(st.sampled_from(RIGHT), unique=True), st.sampled_from(WRONG), st.integers(0, 20))
+def test_whatever_stands_around_it_the_line_is_that_of_what_is_wrong(right: list[str], wrong: str, place: int) -> None:
+    tables = [each for each in right if each.startswith("[")]
+    plain = [each for each in right if each not in tables and each.partition(".")[0] != wrong.partition(".")[0]]
+    if wrong.startswith("["):
+        tables.insert(place, wrong)
+    else:
+        plain.insert(place, wrong)
+        tables = [each for each in tables if not wrong.startswith(each[1:4])]
+    text = "\n".join([*plain, *tables])
+    line = text[: text.index(wrong)].count("\n") + 1 + wrong.count("\n")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "mine.toml")
+        file.write_text(text)
+        assert refused(path=file, env={}).startswith(f"mine.toml, line {line}: ")
