@@ -298,7 +298,7 @@ async def test_coroutine_functions_that_are_to_run_in_a_thread_are_refused_at_on
             raise NotImplementedError
 
     class Chooses(Later):
-        def for_stream(self, metadata: StreamMetadata) -> StreamHandler:
+        def for_stream(self, metadata: object) -> StreamHandler:
             return StreamHandler()
 
     async with StreamManager() as manager:
