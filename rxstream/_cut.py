@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._blame import because_of
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError, StreamError
@@ -86,7 +87,8 @@ class Cut(ABC):
 
     def _close(self, error: Exception) -> None:
         self._end()
-        self._upstream.dispose()
+        with because_of(error):
+            self._upstream.dispose()
         self._outlet = Outlet(self._observer, self.scheduler)
         self._outlet.on_error(error)
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxstream._blame import because_of
 from rxstream._check import count, flag, function
 from rxstream._outlet import MOST, Mark, Outlet, too_many
 from rxstream.errors import Cancelled, plain_error
@@ -200,7 +201,8 @@ class _Calls(Outlet[B], Generic[A, B]):
 
     def _fail(self, error: Exception, others: list[asyncio.Future[B]]) -> None:
         """End with `error`, without `others`."""
-        self._upstream.dispose()
+        with because_of(error):
+            self._upstream.dispose()
         self._ending = (error,)
         self._waiting.clear()
         self._cancel(others)

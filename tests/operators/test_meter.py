@@ -391,6 +391,24 @@ async def test_what_a_subscribers_code_raises_is_a_failure_of_its_kind() -> None
 
 
 @virtual_time
+async def test_an_operator_behind_it_that_ends_the_stream_by_an_error_is_a_failure_too() -> None:
+    async def bad(_: Event) -> None:
+        raise LookupError("mine")
+
+    ways: list[tuple[Any, str]] = [
+        (rxo.timeouts(total=2), "TimedOut"),
+        (rxo.limit(characters=1), "LimitExceeded"),
+        (rxo.map_async(bad), "LookupError"),
+    ]
+    for op, kind in ways:
+        sink = Sink()
+        Field().track("a", 1, "abc", HANG).pipe(meter(sink), op).subscribe(lambda _: None, lambda _: None)
+        await asyncio.sleep(9)
+        assert sink.metrics.error is not None
+        assert (sink.metrics.outcome, sink.metrics.error.kind) == ("failed", kind)
+
+
+@virtual_time
 async def test_an_error_is_blamed_for_what_is_left_because_of_it_alone() -> None:
     """Not for a stream that its last callback begins, nor for a task of that time."""
     sink, other = Sink(), Sink()
