@@ -10,8 +10,8 @@ Rules of this module:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rxstream._input import Input, is_mapping
@@ -193,32 +193,35 @@ def with_profile(profile: str | None, layers: Sequence[Layer]) -> list[Layer]:
 def placed(layers: Sequence[Layer], fault: str, check: Callable[[Values], object]) -> str:
     """`fault`, which `check` finds with all of `layers` together, with the place where each line of it begins.
 
-    A line begins with the value with which `check` says it, and without which it does not.
+    That is the value of which `check` says it alone; or else that with which it says it of all before, and without which it does not.
     """
-    stand = [(layer, way) for layer in layers for way, _ in _ways(layer.values)]
+    stand = [(layer, way, value) for layer in layers for way, value in _ways(layer.values)]
 
-    def faults(count: int) -> Sequence[str]:
+    def faults(said: Sequence[Layer]) -> Sequence[str]:
         try:
-            check(merged(list(_first(layers, count)))[0])
+            check(merged(said)[0])
         except ConfigurationError as error:
             return str(error).split("\n")
         return ()
 
+    alone = {line: each for each in stand for line in faults([_some([each])])}
+
     def begins(line: str) -> str:
-        layer, way = stand[bisect_left(range(1, len(stand)), True, key=lambda count: line in faults(count))]
+        def there(count: int) -> bool:
+            return line in faults([_some(part) for _, part in groupby(stand[:count], lambda each: each[0].origin)])
+
+        layer, way, _ = alone.get(line) or stand[bisect_left(range(1, len(stand)), True, key=there)]
         return layer.place(way)
 
     return "\n".join(f"{begins(line)}: {line}" for line in fault.split("\n"))
 
 
-def _first(layers: Sequence[Layer], count: int) -> Iterator[Layer]:
-    """`layers`, with only the first so many values of all."""
-    for layer in layers:
-        kept: Values = {}
-        for way, value in islice(_ways(layer.values), count):
-            count -= 1
-            place = kept
-            for step in way[:-1]:
-                place = place.setdefault(step, {})
-            place[way[-1]] = value
-        yield Layer(layer.origin, kept)
+def _some(stand: Iterable[tuple[Layer, Way, Any]]) -> Layer:
+    """A layer of only these values of one."""
+    values: Values = {}
+    for _, way, value in stand:
+        place = values
+        for step in way[:-1]:
+            place = place.setdefault(step, {})
+        place[way[-1]] = value
+    return Layer("", values)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rxstream import StreamConfig
@@ -163,6 +163,7 @@ WRONG = (
 )
 
 
+@example([RIGHT[0], RIGHT[7], RIGHT[1]], WRONG[0], 0)  # half a failover hides what else is wrong
 @given(st.lists(st.sampled_from(RIGHT), unique=True), st.sampled_from(WRONG), st.integers(0, 20))
 def test_whatever_stands_around_it_the_line_is_that_of_what_is_wrong(right: list[str], wrong: str, place: int) -> None:
     tables = [each for each in right if each.startswith("[")]
