@@ -38,9 +38,11 @@ def _ended_by_signals() -> Generator[list[int]]:
         came.append(number)
         signal.raise_signal(signal.SIGINT)
 
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
-    numbers: list[signal.Signals] = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # under nohup it is not
+    taken: list[signal.Signals] = []
+    here = threading.current_thread() is threading.main_thread()
+    if here and signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a script's background job hears none
+        ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        taken = [number for number in ends if signal.getsignal(number) is signal.SIG_DFL]  # under nohup it is not
     for number in taken:
         signal.signal(number, as_interrupt)
     try:

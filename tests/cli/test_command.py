@@ -424,6 +424,30 @@ def test_ctrl_c_in_a_terminal_leaves_it_in_order(number: int, code: int) -> None
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("ignored", [None, signal.SIGINT, signal.SIGTERM])
+def test_what_ends_it_is_left_to_those_who_ignore_it(monkeypatch: pytest.MonkeyPatch, ignored: int | None) -> None:
+    """A script's background job hears no SIGINT, so SIGTERM must end it; afterwards all is as it was."""
+    during: list[object] = []
+
+    def run(_: object) -> int:
+        during.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    monkeypatch.setattr(command, "run", run)
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if ignored is not None:
+            signal.signal(ignored, signal.SIG_IGN)
+        assert main([]) == 0
+        after = signal.getsignal(signal.SIGTERM)
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    expected = signal.SIG_IGN if ignored == signal.SIGTERM else signal.SIG_DFL
+    assert after == expected
+    assert (during == [expected]) is (ignored is not None)
+
+
 def test_a_window_that_changes_is_drawn_anew() -> None:
     """Two columns become one."""
     go_on = Signal()
