@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import functools
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,8 @@ from rxstream.events import (
     UsageReported,
 )
 from rxstream.loop import LoopScheduler
-from rxstream.testing.marbles import Mark, draw, fits, from_marbles, read_marbles
-from rxstream.testing.scripted import Recorder
+from rxstream.testing.marbles import Mark, bare, draw, fits, from_marbles, read_marbles
+from rxstream.testing.scripted import DONE, Recorder
 from rxstream.testing.virtual import run_virtual
 
 
@@ -207,3 +208,34 @@ def test_what_is_drawn_comes_and_is_drawn_again_as_it_was(parts: list[str], end:
     if recorder.ended_at is not None:
         signals.append((recorder.ended_at, recorder.error))
     assert draw(signals) == (diagram.replace("(f|)", "|") if end else diagram.rstrip("-"))
+
+
+@functools.cache
+def event_of(sign: str) -> object:
+    [event] = played(sign).items
+    return event
+
+
+moments = st.lists(
+    st.tuples(st.integers(0, 3), st.lists(st.sampled_from("abz09sKTuHRX"), min_size=1, max_size=4)), max_size=8
+)
+
+
+@given(moments=moments, end=st.sampled_from(["done", "error", "none"]))
+def test_events_that_are_drawn_come_again_as_they_were(
+    moments: list[tuple[int, list[str]]], end: Literal["done", "error", "none"]
+) -> None:
+    """Those of one moment take as many units as a bracket around them does: closer nothing can be drawn."""
+    signals: list[tuple[float, object]] = []
+    at = 0
+    for pause, signs in moments:
+        at += pause
+        signals += [(at, event_of(sign)) for sign in signs]
+        at += len(signs) + 2 if len(signs) > 1 else 1
+    if end != "none":
+        signals.append((at, Disconnected("drawn") if end == "error" else None))
+    again = played(draw(signals))
+    events = [(when, bare(item)) for when, item in signals if item is not None and not isinstance(item, Exception)]
+    came = [(when, bare(item)) for when, item in zip(again.times, again.items, strict=True)]
+    assert came == [*events, *([(at, bare(DONE))] if end == "done" else [])]
+    assert (again.completed, type(again.error)) == (end == "done", Disconnected if end == "error" else type(None))
