@@ -101,15 +101,15 @@ class _Conversation:
             line.leave()
 
     def _answer(self, request: Request) -> Observable[Event]:
-        connect, kind = self._asking.connect, self._kind
+        connect, kind, source = self._asking.connect, self._kind, replace(self._source, asks=request)
         if kind is None:
-            return pump(replace(self._source, open=partial(asked, request, connect)))
+            return pump(replace(source, open=partial(asked, request, connect)))
 
         def subscribe(
             observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             self.close()  # of a subscription before this one
-            self._line = kind(request, connect, self._source)
+            self._line = kind(request, connect, source)
             return self._line.first().subscribe(observer, scheduler=scheduler)
 
         return Observable(subscribe)

@@ -11,7 +11,7 @@ from rxstream.errors import StreamError
 from rxstream.events import Event
 
 if TYPE_CHECKING:
-    from rxstream.config import Timeouts
+    from rxstream.config import Request, Timeouts
 
 __all__ = ["Feed", "Source"]
 
@@ -44,6 +44,8 @@ class Source(Generic[D]):
     """Whether events keep the label that they come with."""
     provider: str = ""
     model: str = ""
+    asks: Request | None = field(default=None, repr=False)
+    """The question that it asks a model; None where it asks none."""
     timeouts: Timeouts | None = None
     """The six clocks; None is none."""
     read_ahead: int = 0

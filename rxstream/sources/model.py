@@ -73,6 +73,7 @@ def model_asking(
         label=label,
         provider=row.name,
         model=request.model,
+        asks=request,
         timeouts=clocks,
         read_ahead=bounds.read_ahead_bytes,
         max_events=bounds.events,

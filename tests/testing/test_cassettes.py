@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 import rxstream
-from rxstream.errors import ConfigurationError, StreamIncomplete
+from rxstream.config import Request
+from rxstream.errors import AuthError, ConfigurationError, RateLimited, ServerFault, StreamError, StreamIncomplete
 from rxstream.observable import Stream
 from rxstream.providers import decoder_for
 from rxstream.sources._pump import pump
@@ -20,6 +22,8 @@ from rxstream.sources._source import Source
 from rxstream.sources.local import LocalServer
 from rxstream.testing import Cassette
 from rxstream.testing.chaos import Call, ChaosServer, Script, Served
+from rxstream.tracks import failover
+from tests.support.server import ScriptedServer, page
 
 KEY = "sk-a-key-that-nobody-may-see-0123456789"
 
@@ -108,7 +112,10 @@ def test_what_says_the_question_back_is_not_written_down(tmp_path: Path) -> None
 
         yield pieces()
 
-    source = Source(open=answer, decoder=lambda: decoder_for("compatible"), provider="compatible", model="one")
+    asks = Request.build(provider="compatible", model="one", messages="Why?")
+    source = Source(
+        open=answer, decoder=lambda: decoder_for("compatible"), provider="compatible", model="one", asks=asks
+    )
     with Cassette(tmp_path, name="test", recording=True) as cassette, pytest.raises(StreamIncomplete):
         Stream.of(pump(source)).run()
     assert b"a secret" not in cassette.files[0].read_bytes()
@@ -160,6 +167,98 @@ def test_a_run_in_which_all_fails_leaves_what_was_recorded(tmp_path: Path) -> No
         asked(server).run()
     with Cassette(tmp_path, name="test"):
         assert asked(None).run().text == "Why not?"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "retry_after"),
+    [("401", AuthError, None), ("429:retry_after=7", RateLimited, 7), ("500", ServerFault, None)],
+)
+def test_a_refusal_comes_again_with_all_that_it_said(
+    fault: str, kind: type[StreamError], retry_after: float | None, tmp_path: Path
+) -> None:
+    with (
+        ChaosServer("Why not?", faults=fault) as server,
+        Cassette(tmp_path, name="test", recording=True) as recording,
+        pytest.raises(kind) as first,
+    ):
+        asked(server, prompt="a secret prompt").run()
+    assert [path.name for path in recording.files] == ["test.compatible-one.1.json"]
+    with Cassette(tmp_path, name="test"):
+        with pytest.raises(kind):
+            asked(None).run()
+        with pytest.raises(kind) as again:  # asked again, it is refused again
+            asked(None).run()
+    assert again.value.info() == first.value.info()
+    assert (again.value.body, again.value.request_id) == (first.value.body, first.value.request_id)
+    assert (again.value.retry_after, str(again.value)) == (retry_after, str(first.value))
+    assert "secret" not in recording.files[0].read_text()
+
+
+def test_no_key_and_no_prompt_is_in_a_refusal(tmp_path: Path) -> None:
+    body = {"error": {"message": f"Incorrect API key provided: {KEY}"}, "messages": ["a secret prompt"]}
+    with (
+        ScriptedServer(page(401, json.dumps(body), content_type="application/json")) as server,
+        Cassette(tmp_path, name="test", recording=True) as recording,
+        pytest.raises(AuthError),
+    ):
+        rxstream.stream("compatible:one", "Why?", base_url=f"{server.url}/v1", api_key=KEY).run()
+    written = recording.files[0].read_text()
+    assert "Incorrect API key" in written
+    assert KEY not in written
+    assert "secret prompt" not in written
+
+
+def test_who_answers_in_anothers_place_does_so_again(tmp_path: Path) -> None:
+    def text(server: ChaosServer | None) -> str:
+        return failover(asked(server, "one"), asked(server, "two")).run().text
+
+    with ChaosServer("Why not?", faults=["401"]) as server, Cassette(tmp_path, name="test", recording=True):
+        assert text(server) == "Why not?"
+    with Cassette(tmp_path, name="test") as playing:
+        assert text(None) == "Why not?"
+    assert [path.name for path in playing.files] == ["test.compatible-one.1.json", "test.compatible-two.1.sse"]
+
+
+def test_several_questions_at_once_have_each_its_own_answer(tmp_path: Path) -> None:
+    """In whatever order they are asked."""
+
+    async def ask(server: ChaosServer | None, *prompts: str) -> dict[str, str]:
+        answers = await asyncio.gather(*(asked(server, prompt=prompt) for prompt in prompts))
+        return {prompt: answer.text for prompt, answer in zip(prompts, answers, strict=True)}
+
+    def says(served: Served) -> str:
+        return f"You asked {served.json['messages'][-1]['content']}"
+
+    prompts = ["a", "b", "c", "b"]
+    with ChaosServer(says) as server, Cassette(tmp_path, name="test", recording=True) as recording:
+        first = asyncio.run(ask(server, *prompts))
+    assert first == {prompt: f"You asked {prompt}" for prompt in prompts}
+    for order in (prompts, prompts[::-1], ["c", "a"]):
+        with Cassette(tmp_path, name="test"):
+            again = asyncio.run(ask(None, *order))
+        assert again == {prompt: first[prompt] for prompt in order}
+    assert [path.name.rpartition("-")[0] for path in recording.files] == [
+        f"test.compatible-one.{number}" for number in range(1, 5)
+    ]
+    with Cassette(tmp_path, name="test"), pytest.raises(ConfigurationError, match=r"one\.2\.sse"):
+        asyncio.run(ask(None, "a", "a"))
+    with Cassette(tmp_path, name="test"):  # a question that has changed since gets what is left
+        assert asyncio.run(ask(None, "A"))["A"] == "You asked a"
+
+
+def test_a_tape_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    with ChaosServer("Why not?") as server:
+        asked(server).pipe(rxstream.operators.record(path, kind="bytes")).run()
+    with Cassette(tmp_path, name="test") as cassette:
+        assert rxstream.tape(path).run().text == "Why not?"
+    assert cassette.files == []
+
+
+def test_a_refusal_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test.compatible-one.1.json").write_text("[]")
+    with Cassette(tmp_path, name="test"), pytest.raises(ConfigurationError, match=r"one\.1\.json is no refusal"):
+        asked(None).run()
 
 
 def test_it_can_be_entered_again(tmp_path: Path) -> None:
