@@ -38,7 +38,7 @@ def test_what_it_holds_by_provider_or_in_lists_cannot_be_changed_either() -> Non
 
 
 def test_equal_ones_are_found_in_a_dict() -> None:
-    values: Any = {"provider_options": {"groq": {"x": [1, {"a": [2]}]}}, "api_keys": {"openai": PLANTED}, "timeouts": 3}
+    values: Any = {"provider_options": {"openrouter": {"plugins": [{"id": "web"}]}}, "api_keys": {"openai": PLANTED}}
     made, other = StreamConfig(**values), StreamConfig(**values)
     assert {made: 1}[other] == 1
     assert {made: 1, StreamConfig(): 2, made.replace(mode="word"): 3, copy.deepcopy(made): 4} == {
