@@ -14,6 +14,7 @@ import pytest
 import reactivex as rx
 
 from rxstream.errors import (
+    BulkheadFull,
     Cancelled,
     ConfigurationError,
     LoopShutDown,
@@ -209,7 +210,7 @@ def test_whatever_many_threads_do_while_another_closes_it() -> None:
             await asyncio.sleep(0)
 
     def work(seed: int) -> None:
-        chance = Random(seed)
+        chance = Random(seed)  # noqa: S311 - no secret
         actions = (
             manager.pause_stream, manager.resume_stream, manager.resume_stream, manager.cancel_stream, manager.forget,
             manager.get_statistics, lambda name: manager.session(name).partial, lambda name: manager.get_result(name, 0.001),
@@ -232,8 +233,10 @@ def test_whatever_many_threads_do_while_another_closes_it() -> None:
         except ConfigurationError as closed:
             if str(closed) != "the manager is closed":
                 faults.append(closed)
-        except BaseException as fault:
+            enough.set()
+        except BaseException as fault:  # noqa: BLE001 - whatever it is
             faults.append(fault)
+            enough.set()
 
     threads = [threading.Thread(target=until_it_is_closed, args=(seed,)) for seed in range(6)]
     for thread in threads:
