@@ -85,7 +85,7 @@ class Lane:
     def follow(self, name: str, awaited: Awaitable[object], scheduler: LoopScheduler, trouble: Trouble) -> None:
         """Its function `name` is a plain one, and has returned something to await: so it has a queue from now on."""
         queue = self._line_up(scheduler, trouble) if self.queue is None else self.queue
-        queue.put(name, lambda *_arguments: awaited)
+        queue.put(name, _Returned(awaited))
 
     def _line_up(self, scheduler: LoopScheduler, trouble: Trouble) -> Queue:
         queue = self.queue = Queue(self, scheduler, trouble)
@@ -129,6 +129,21 @@ class Caller(NamedTuple):
 
 _Call = tuple[str, Hook, tuple[Any, ...], bool]
 """The name of a method, it, its arguments, and whether the call may be dropped. No class of its own: that costs as much as the call."""
+
+
+class _Returned:
+    """What a plain function has returned, to be awaited when its turn comes."""
+
+    def __init__(self, awaited: Awaitable[object]) -> None:
+        self._awaited = awaited
+
+    def __call__(self, *_arguments: object) -> Awaitable[object]:
+        return self._awaited
+
+    def close(self) -> None:
+        """It will not be awaited: asyncio need not say that nobody did."""
+        if inspect.iscoroutine(self._awaited):
+            self._awaited.close()
 
 
 class Queue:
@@ -187,6 +202,9 @@ class Queue:
     def clear(self) -> None:
         """Forget what waits."""
         self.dropped += len(self._calls)
+        for _, method, _, _ in self._calls:
+            if isinstance(method, _Returned):
+                method.close()
         self._calls.clear()
         self._loose = 0
 

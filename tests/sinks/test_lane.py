@@ -298,3 +298,18 @@ def test_a_loop_that_ends_leaves_no_handler_half_told() -> None:
     assert [said[0] for said in quick.said] == ["start", 0, "error"]
     assert quick.said[-1] == ("error", LoopShutDown)
     assert slow.said[1:] == []
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_coroutine_that_will_not_be_awaited_is_closed() -> None:
+    """It was made when its handler was told; asyncio says nothing of it."""
+
+    async def later() -> None:
+        raise NotImplementedError
+
+    stream = dispatch()
+    stream.add("h", as_handler(lambda _event: later()))
+    stream.on_next(text("a"))
+    stream.dispose()
+    gc.collect()
+    assert stream.figures()["h"].dropped == 1
