@@ -76,3 +76,9 @@ def test_it_is_committed_as_it_ran(path: Path) -> None:
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     assert not re.search(r"/(?:home|root|work|Users|tmp)/", path.read_text(encoding="utf-8"))
+
+
+def test_its_links_lead_somewhere(path: Path) -> None:
+    """Those to pages of the project."""
+    words = "".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    assert not [link for link in re.findall(r"\]\((?!https?:)([^)#]+)", words) if not (path.parent / link).exists()]
