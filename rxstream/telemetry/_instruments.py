@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rxstream.metrics import StreamMetrics
 from rxstream.telemetry import _names as names
+from rxstream.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,8 @@ class Instruments:
                 "input": (tokens(called.input_tokens, "Tokens of input."), {}),
                 "output": (tokens(called.output_tokens, "Tokens of output."), {}),
             }
+        self._used = {field: meter.create_counter(name, "{token}") for field, name in called.used.items()}
+        self._kind = {called.modality: "unknown"}  # providers do not tell
         self._first_output = seconds(names.STREAM_FIRST_OUTPUT, "From the subscription to the first output.")
         self._rate = meter.create_histogram(
             names.STREAM_RATE,
@@ -86,16 +89,23 @@ class Instruments:
             self._first_chunk.record(told.first_chunk, labels, context)
         for gap in _samples(told.gaps):
             self._per_chunk.record(gap, labels, context)
-        self._use(told, labels, context)
+        self._use(told, labels, failed, context)
         self._own(told, _few(who), context)
 
-    def _use(self, told: StreamMetrics, labels: dict[str, Any], context: Context | None) -> None:
+    def _use(
+        self, told: StreamMetrics, labels: dict[str, Any], failed: dict[str, str], context: Context | None
+    ) -> None:
         usage = told.usage
-        if usage is None:
+        if usage is None and not (self._used and told.model):
             return
+        usage = usage or Usage()
+        for field, counter in self._used.items():
+            counter.add(getattr(usage, field) or 0, labels | self._kind, context)
         for direction, used in (("input", usage.input_tokens), ("output", usage.output_tokens)):
-            if used is not None:
-                histogram, kind = self._tokens[direction]
+            histogram, kind = self._tokens[direction]
+            if self._used:
+                histogram.record(used or 0, labels | failed, context)
+            elif used is not None:
                 histogram.record(used, labels | kind, context)
         if usage.cost is not None:
             self._cost.add(usage.cost, _few(labels), context)

@@ -9,6 +9,8 @@ What the conventions have no name for begins with ``rxstream.``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -35,6 +37,10 @@ REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 REQUEST_STOP: Final = "gen_ai.request.stop_sequences"
 REQUEST_SEED: Final = "gen_ai.request.seed"
 REQUEST_CHOICES: Final = "gen_ai.request.choice.count"
+REQUEST_EXTRA: Final = MappingProxyType(
+    {name: f"gen_ai.request.{name}" for name in ("top_k", "frequency_penalty", "presence_penalty")}
+)
+"""Options of providers that the conventions know."""
 OUTPUT_TYPE: Final = "gen_ai.output.type"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
@@ -106,8 +112,14 @@ class Names(NamedTuple):
     """One histogram for both directions, told apart by `TOKEN_TYPE`; None where there is one for each."""
     input_tokens: str = ""
     output_tokens: str = ""
+    used: Mapping[str, str] = MappingProxyType({})
+    """Counters of tokens, by the fields of `Usage`; with them every stream of a model is told of, be it with 0."""
+    modality: str = ""
+    """Of those, what kind of tokens."""
     reasoning_level: str = ""
     """How hard the model is asked to think; empty where there is no name for it."""
+    previous_response: str = ""
+    """The answer that is gone on from; likewise."""
     error_reason: bool = False
     """Whether a stream without a proper end has the finish reason ``error``."""
 
@@ -127,7 +139,21 @@ LATEST: Final = Names(
     token_usage=None,
     input_tokens="gen_ai.client.inference.operation.input_tokens",
     output_tokens="gen_ai.client.inference.operation.output_tokens",
+    used=MappingProxyType(
+        {
+            field: f"gen_ai.client.inference.usage.{name}"
+            for field, name in (
+                ("input_tokens", "input_tokens"),
+                ("output_tokens", "output_tokens"),
+                ("cache_read_tokens", "cache_read.input_tokens"),
+                ("cache_write_tokens", "cache_write.input_tokens"),
+                ("reasoning_tokens", "reasoning.output_tokens"),
+            )
+        }
+    ),
+    modality="gen_ai.token.modality",
     reasoning_level="gen_ai.request.reasoning.level",
+    previous_response="gen_ai.request.previous_response.id",
     error_reason=True,
 )
 

@@ -130,11 +130,9 @@ class OpenTelemetrySink:
         return self._trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
     def _begin(self, opened: StreamOpened, tracer: Tracer) -> None:
-        attributes = _who(opened) | _wanted(opened.request) | {names.REQUEST_STREAM: True}
+        attributes = _who(opened) | _wanted(opened.request, self._names) | {names.REQUEST_STREAM: True}
         if opened.label:
             attributes[names.LABEL] = opened.label
-        if self._names.reasoning_level and opened.request is not None and opened.request.reasoning is not None:
-            attributes[self._names.reasoning_level] = opened.request.reasoning
         span = tracer.start_span(
             f"chat {opened.model}".rstrip(),
             kind=self._trace.SpanKind.CLIENT if opened.model else self._trace.SpanKind.INTERNAL,
@@ -218,7 +216,7 @@ def _who(opened: StreamOpened) -> dict[str, Any]:
     return found
 
 
-def _wanted(request: Any) -> dict[str, Any]:
+def _wanted(request: Any, called: names.Names) -> dict[str, Any]:
     """What the request asks for, without what it says."""
     if request is None:
         return {}
@@ -230,5 +228,9 @@ def _wanted(request: Any) -> dict[str, Any]:
         names.REQUEST_SEED: request.seed,
         names.REQUEST_CHOICES: request.n if request.n != 1 else None,
         names.OUTPUT_TYPE: None if request.response_format is None else "json",
+        called.reasoning_level: request.reasoning,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    further = {"previous_response_id": called.previous_response, **names.REQUEST_EXTRA}
+    given = {name: request.extra.get(option) for option, name in further.items()}
+    found |= {name: value for name, value in given.items() if isinstance(value, (int, float, str))}
+    return {name: value for name, value in found.items() if name and value is not None}

@@ -201,7 +201,17 @@ async def test_newer_names_come_by_the_opt_in() -> None:
         "gen_ai.client.inference.time_per_output_chunk",
         "gen_ai.client.inference.operation.input_tokens",
         "gen_ai.client.inference.operation.output_tokens",
+        "gen_ai.client.inference.usage.input_tokens",
+        "gen_ai.client.inference.usage.output_tokens",
+        "gen_ai.client.inference.usage.cache_read.input_tokens",
+        "gen_ai.client.inference.usage.cache_write.input_tokens",
+        "gen_ai.client.inference.usage.reasoning.output_tokens",
     }
+    assert total(points["gen_ai.client.inference.usage.output_tokens"]) == 9
+    (used,) = points["gen_ai.client.inference.usage.input_tokens"]
+    assert (used.value, used.attributes["gen_ai.token.modality"]) == (4, "unknown")
+    histogram = points["gen_ai.client.inference.operation.output_tokens"]
+    assert {(point.sum, point.attributes.get("error.type")) for point in histogram} == {(9, None), (0, "Overloaded")}
     reasons = {attributes(span)["gen_ai.response.finish_reasons"] for span in collected.spans}
     assert reasons == {("stop",), ("error",)}
 
@@ -331,12 +341,16 @@ async def test_an_error_that_says_the_prompt_back_is_not_told_by_what_it_says() 
     assert PROMPT not in "".join(span.to_json() for span in collected.spans) + str(collected.points)
 
 
-async def test_how_hard_it_is_to_think_has_a_name_in_the_newer_conventions_alone() -> None:
+async def test_some_options_have_a_name_in_the_newer_conventions_alone() -> None:
     released, latest = Collected(), Collected(conventions="latest")
+    extra = {"presence_penalty": 0.5, "previous_response_id": "resp_1"}
     for collected in (released, latest):
-        await ask(collected, reasoning="low")
-    assert attributes(latest.span)["gen_ai.request.reasoning.level"] == "low"
-    assert "gen_ai.request.reasoning.level" not in attributes(released.span)
+        await ask(collected, reasoning="low", extra=extra)
+    both, newer = attributes(released.span), attributes(latest.span)
+    assert both["gen_ai.request.presence_penalty"] == newer["gen_ai.request.presence_penalty"] == 0.5
+    assert newer["gen_ai.request.reasoning.level"] == "low"
+    assert newer["gen_ai.request.previous_response.id"] == "resp_1"
+    assert not {"", "gen_ai.request.reasoning.level", "gen_ai.request.previous_response.id"} & both.keys()
 
 
 def test_of_messages_all_is_written_down_that_a_reader_understands() -> None:
