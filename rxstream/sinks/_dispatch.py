@@ -188,13 +188,15 @@ class Dispatch:
 
     def on_error(self, error: Exception) -> None:
         """The stream has ended with `error`."""
-        if isinstance(error, Cancelled) and not self._cancelled:
-            self.cancelled(error.reason)
-        if isinstance(error, LoopShutDown):
-            for lane in self._lanes.values():
-                if lane.queue is not None and not lane.over:
-                    lane.close()  # whatever it has to await will never come
-        self._end("on_stream_error", error)
+        try:
+            if isinstance(error, Cancelled) and not self._cancelled:
+                self.cancelled(error.reason)
+        finally:
+            if isinstance(error, LoopShutDown):
+                for lane in self._lanes.values():
+                    if lane.queue is not None and not lane.over:
+                        lane.close()  # whatever it has to await will never come
+            self._end("on_stream_error", error)
 
     def paused(self) -> None:
         """Somebody paused the stream."""
@@ -316,8 +318,7 @@ class Dispatch:
 
     def _tell_all(self, name: str, *arguments: Any) -> None:
         if self._begun and not self._over:
-            for lane in list(self._lanes.values()):
-                self._tell(lane, name, *arguments)
+            self._each(lambda lane: self._tell(lane, name, *arguments))
 
     def _end(self, name: str, what: object) -> None:
         self.start()

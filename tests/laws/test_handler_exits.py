@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import rxstream
-from rxstream.errors import LoopShutDown
+from rxstream.errors import Cancelled, LoopShutDown
 from rxstream.observable import Stream
 from rxstream.sinks._dispatch import Dispatch
 from rxstream.sinks.handler import HandlerPolicy, StreamMetadata
@@ -161,7 +161,9 @@ def _outcome(get: Callable[[], object]) -> object:
         return error
 
 
-@pytest.mark.parametrize("name", ["on_stream_start", "on_event", "on_token_received", "on_stream_complete"])
+@pytest.mark.parametrize(
+    "name", ["on_stream_start", "on_event", "on_token_received", "on_pause", "on_cancel", "on_stream_error"]
+)
 @virtual_time
 async def test_others_are_told_the_end_whenever_one_leaves(name: str) -> None:
     """Here the loop goes on: it is somebody else's."""
@@ -171,6 +173,8 @@ async def test_others_are_told_the_end_whenever_one_leaves(name: str) -> None:
 
     leaves, other, stream = Says(), Says(), dispatch()
     setattr(leaves, name, leave)
+    other.on_pause = lambda: other.say("pause")  # type: ignore[method-assign]
+    other.on_cancel = lambda _reason: other.say("cancel")  # type: ignore[method-assign, assignment]
     stream.add("leaves", leaves, HandlerPolicy(by="word"))
     stream.add("other", other, HandlerPolicy(by="word"))
     with contextlib.suppress(SystemExit):
@@ -178,9 +182,10 @@ async def test_others_are_told_the_end_whenever_one_leaves(name: str) -> None:
     with contextlib.suppress(SystemExit):
         stream.on_next(text("a"))
     with contextlib.suppress(SystemExit):
-        stream.on_completed(DONE)
-    assert other.said[-1] == ("complete", "whole")
-    assert other.said.count(("complete", "whole")) == 1
+        stream.paused()
+    with contextlib.suppress(SystemExit):
+        stream.on_error(Cancelled())
+    assert other.said == [("start", "s1"), ("pause",), ("cancel",), (0, "a"), ("error", Cancelled)]
 
 
 @virtual_time
