@@ -76,13 +76,13 @@ class _Trial:
         self.through = 0
         """Items that came through a closed gate."""
         self.elsewhere = 0
-        """Items that came on another thread than the loop's."""
+        """Signals that came on another thread than the loop's."""
         self._thread = threading.get_ident()
         self.recorder.and_then = self._check
         self.subscription = made.subscribe(
-            self._next,
-            self.recorder.on_error,
-            self.recorder.on_completed,
+            self._here(self.recorder.on_next),
+            self._here(self.recorder.on_error),
+            self._here(self.recorder.on_completed),
             scheduler=LoopScheduler(gate=self.gate),
         )
 
@@ -91,11 +91,16 @@ class _Trial:
         script = Scripted(steps)
         return cls(script, subject.make()(script.events()))
 
-    def _next(self, item: object) -> None:
-        if threading.get_ident() == self._thread:
-            self.recorder.on_next(item)
-        else:
-            self.elsewhere += 1
+    def _here(self, signal: Callable[..., None]) -> Callable[..., None]:
+        """`signal`, where it comes on the loop; elsewhere it is counted."""
+
+        def told(*what: object) -> None:
+            if threading.get_ident() == self._thread:
+                signal(*what)
+            else:
+                self.elsewhere += 1
+
+        return told
 
     def _check(self, _item: object) -> None:
         self.through += self.gate.closed
@@ -143,7 +148,7 @@ def _gate(subject: _Subject) -> None:
     async def experiment(plan: Plan) -> None:
         trial = _Trial.of(subject, plan.script)
         await trial.to_the_end(plan.moves)
-        must(not trial.elsewhere, f"{trial.elsewhere} items came on another thread")
+        must(not trial.elsewhere, f"{trial.elsewhere} signals came on another thread")
         must(not trial.through, f"{trial.through} items came through a closed gate")
 
     _each(subject, experiment)

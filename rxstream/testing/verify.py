@@ -27,6 +27,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from reactivex import Observable
 
 from rxstream._check import one_of
+from rxstream.errors import ConfigurationError
 from rxstream.sinks.publisher import Publisher
 from rxstream.testing._control import CONTROL
 from rxstream.testing._lab import Broken, NotApplicable, Specimen, essence
@@ -174,7 +175,7 @@ def source_checks(
         guarded=guarded,
         many=many,
         patience=patience,
-        exempt=dict(exempt or {}),
+        exempt={} if exempt is None else exempt,
     )
     return _checks(sorted((*SIGNALS, *CONTROL), key=_place), specimen)
 
@@ -221,15 +222,22 @@ def publisher_checks(
         cold=cold,
         many=many,
         patience=patience,
-        exempt=dict(exempt or {}),
+        exempt={} if exempt is None else exempt,
     )
     return _checks(PUBLISHER, specimen)
 
 
 def _checks(rules: list[Rule], specimen: Specimen) -> list[Check]:
-    for number in specimen.exempt:
-        one_of("exempt", number, [rule.number for rule in rules])
+    _excused(specimen.exempt, [rule.number for rule in rules])
     return [Check(rule, specimen) for rule in rules]
+
+
+def _excused(exempt: Mapping[str, str] | None, rules: Sequence[str]) -> Mapping[str, str]:
+    if exempt is not None and not isinstance(exempt, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError("exempt: must be a dict of the numbers of rules, and why each need not be kept")
+    for number in exempt or {}:
+        one_of("exempt", number, rules)
+    return exempt or {}
 
 
 def _place(rule: Rule) -> tuple[object, ...]:
@@ -256,9 +264,7 @@ def verified(
         ConfigurationError: there is no rule of a number that is exempt.
     """
     __tracebackhide__ = True
-    excused = dict(exempt or {})
-    for number in excused:
-        one_of("exempt", number, [rule for rule, _, _ in rules])
+    excused = _excused(exempt, [number for number, _, _ in rules])
     raised: list[BaseException] = []
 
     def result(number: str, means: str, experiment: Callable[[T], None]) -> CheckResult:

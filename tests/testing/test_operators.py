@@ -191,9 +191,22 @@ def leaves_the_loop() -> Operator:
     return made(subscribe)
 
 
+def ends_elsewhere() -> Operator:
+    def subscribe(source: Observable[Any], observer: abc.ObserverBase[Any], on: LoopScheduler) -> abc.DisposableBase:
+        def completed() -> None:
+            thread = Thread(target=observer.on_completed)
+            thread.start()
+            thread.join()
+
+        return source.subscribe(observer.on_next, observer.on_error, completed, scheduler=on)
+
+    return made(subscribe)
+
+
 FAULTS: list[tuple[str, Callable[[], Operator]]] = [
     ("O.1", lambda: ops.delay(0.5)),
     ("O.1", leaves_the_loop),
+    ("O.1", ends_elsewhere),
     ("O.2", lambda: ops.skip(1)),
     ("O.2", lambda: ops.map(lambda event: [event, event])),
     ("O.3", lambda: ops.catch(rx.empty())),
@@ -302,6 +315,7 @@ def test_what_cannot_be_made_is_told_as_it_is() -> None:
         ({"keeps": "all"}, "keeps"),
         ({"rounds": 0}, "rounds"),
         ({"exempt": {"O.99": ""}}, "exempt"),
+        ({"exempt": ["O.6"]}, "exempt: must be a dict"),
     ],
 )
 def test_bad_options_are_refused_by_name(options: dict[str, Any], said: str) -> None:

@@ -304,6 +304,8 @@ def test_a_source_is_no_factory(make: Callable[..., Any]) -> None:
 def test_only_rules_that_there_are_can_be_exempt(make: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"exempt='9\.9'"):
         make(lambda _count: rx.never(), exempt={"9.9": "a slip"})
+    with pytest.raises(ConfigurationError, match="exempt: must be a dict"):
+        make(lambda _count: rx.never(), exempt=["1.3"])
 
 
 def test_a_rule_may_be_exempt_without_a_reason() -> None:
