@@ -59,7 +59,7 @@ __all__ = ["RequestTape", "Settings", "TapeRecorder"]
 
 _LONGEST: Final = 8 * 1024 * 1024
 """Bytes of an event without its end that are kept back. Then the tape ends, unless nothing is to be struck out."""
-_BLANK: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_BLANK: Final = (b"\n\n", b"\n\r\n", b"\n\r", b"\r\r")
 _PAYLOAD: Final = re.compile(rb"(?:^|[\r\n])(?:\xef\xbb\xbf)?data")
 _event: Final = msgspec.json.Decoder(Event)
 _line: Final = msgspec.json.Decoder(Line)
@@ -321,6 +321,7 @@ class RequestTape:
         self._number = number
         self._lines: list[bytes] = []  # of an event whose payload has begun
         self._rest: list[bytes] = []  # the beginning of a line
+        self._halved = False  # whether a CR was the last byte: it ends a line, and an LF that follows belongs to it
         self._size = 0
         self._over = False
 
@@ -330,8 +331,16 @@ class RequestTape:
 
     def data(self, data: bytes) -> None:
         """A piece of the body has come."""
+        if not data:
+            return
         self._size += len(data)
-        stop = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1  # a CR at its end may be half the end of a line
+        if self._halved and data[:1] == b"\n":
+            self._lines.append(b"\n")
+            if len(self._lines) == 1:
+                self._write(self._lines)
+            data = data[1:]
+        self._halved = data.endswith(b"\r")
+        stop = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if stop:
             lines = b"".join((*self._rest, data[:stop]))
             self._rest.clear()

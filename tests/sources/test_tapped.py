@@ -6,12 +6,15 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 import reactivex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reactivex import Observable
 
 import rxstream
@@ -25,7 +28,8 @@ from rxstream.sources._pump import pump
 from rxstream.sources._source import Source
 from rxstream.tapes.read import load
 from rxstream.testing import Recorder, settle, virtual_time
-from tests.support.recordings import Recording, each_recording
+from tests.support.recordings import Recording, each_recording, splits
+from tests.support.server import chat, messages, responses
 
 DELTA = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'
 END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
@@ -171,6 +175,51 @@ async def test_what_has_no_bytes_says_so() -> None:
 def _one(observer: Any, scheduler: Any = None) -> Any:
     observer.on_next(TextDelta(text="a"))
     observer.on_completed()
+
+
+TOOLS = [("c1", "weather", ['{"city": ', '"Paris"}'])]
+SPOKEN = {
+    "anthropic": messages("Hel", "lo ☃", thinking=["hm"], tools=TOOLS),
+    "openai": responses("Hel", "lo ☃", thinking=["hm"], tools=TOOLS),
+    "openai-chat": chat("Hel", "lo ☃", tools=TOOLS),
+    "compatible": chat("Hel", "lo ☃", thinking=["hm"], tools=TOOLS),
+}
+
+
+@pytest.mark.parametrize("provider", SPOKEN)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_tape_plays_at_its_pace_or_faster_however_its_bytes_came(provider: str, data: st.DataObject) -> None:
+    """Both kinds of tapes, through the decoder of each dialect, in virtual time: each event at its own time."""
+    ending = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    body = b": ping\n\n".join(SPOKEN[provider]).replace(b"\n", ending)
+    cuts = data.draw(splits(body))
+    gaps = data.draw(st.lists(st.integers(0, 8), min_size=len(cuts) + 1, max_size=len(cuts) + 1))
+    steps: list[float | bytes | Exception] = []
+    for start, stop, gap in zip([0, *cuts], [*cuts, len(body)], gaps, strict=True):
+        steps += [gap / 4, body[start:stop]]
+    speed: float | Literal["max"] = data.draw(st.sampled_from([0.5, 1, 8, "max"]))
+
+    @virtual_time
+    async def trial() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            events, raw = Path(folder) / "events.tape", Path(folder) / "bytes.tape"
+            live = replace(source(*steps), decoder=lambda: decoder_for(provider), provider=provider)
+            first = await played(pump(live).pipe(rxo.record(events), rxo.record(raw, kind="bytes")), seconds=1000)
+            assert first.completed
+            for path in (events, raw):
+                begun = asyncio.get_running_loop().time()
+                again = await played(rxstream.tape(path, speed=speed, keep_raw=False), seconds=1000)
+                assert again.completed
+                assert list(map(_said, again.items)) == list(map(_said, first.items))
+                expected = [0.0 if speed == "max" else at / speed for at in first.times]
+                assert since(again, begun) == pytest.approx(expected, abs=1e-5)
+
+    trial()
+
+
+def _said(event: Event) -> Any:
+    return msgspec.structs.replace(event, at=0.0, raw=None)
 
 
 @each_recording("chat", "responses", "anthropic")
