@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final, TypeAlias, get_args
 
-from rxstream.events import Cancelled, EventBase, Failed, Finished, Retracted, Retrying, Started, UsageReported
+from rxstream.events import Cancelled, Failed, Finished, Retracted, Retrying, Started, UsageReported
 from rxstream.metrics import Retried
 from rxstream.usage import Usage
 
-__all__ = ["Course"]
+__all__ = ["TELLING", "Course", "Telling"]
 
-_RETRIES_KEPT = 100
+Telling: TypeAlias = Started | Finished | Failed | Cancelled | Retracted | Retrying | UsageReported
+"""The events that say how it goes."""
+TELLING: Final = frozenset(get_args(Telling))
+_RETRIES_KEPT: Final = 100
 
 
 class Course:
@@ -43,8 +47,8 @@ class Course:
         """Of all attempts; None where nothing was reported."""
         return sum(self._usages.values(), Usage()) if self._usages else None
 
-    def note(self, event: EventBase, at: float) -> None:
-        """An event that is no content came at `at`. In one answer of several sources, who comes later has a higher attempt."""
+    def note(self, event: Telling, at: float) -> None:
+        """An event of these kinds came at `at`. In one answer of several sources, who comes later has a higher attempt."""
         match event:
             case UsageReported():
                 self._usages[event.source, event.attempt, self._answers_of[event.source]] = event.usage
@@ -57,10 +61,8 @@ class Course:
             case Finished() | Failed() | Cancelled() | Retrying():
                 self._answering.pop(event.source, None)
                 self._ended(event, at)
-            case _:
-                pass
 
-    def _ended(self, event: EventBase, at: float) -> None:
+    def _ended(self, event: Finished | Failed | Cancelled | Retrying, at: float) -> None:
         if isinstance(event, Finished):
             self.finished = event
             self._answers_of[event.source] += 1

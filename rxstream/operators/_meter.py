@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
@@ -25,7 +25,6 @@ from rxstream.events import (
     Event,
     EventBase,
     Failed,
-    Finished,
     Retracted,
     Retrying,
     Seam,
@@ -37,12 +36,13 @@ from rxstream.events import (
 from rxstream.events import Cancelled as Left
 from rxstream.loop import LoopScheduler, call_on, running_loop
 from rxstream.metrics import Measurement, MetricsSink, StreamMetrics, StreamOpened, StreamOutcome, TracingSink
-from rxstream.operators._course import Course
+from rxstream.operators._course import TELLING, Course
 from rxstream.operators._outside import Outside
 from rxstream.operators._spells import Spells
 from rxstream.sketch import SMALLEST, Sketch
 
 if TYPE_CHECKING:
+    from rxstream.operators._course import Telling
     from rxstream.response import Response
 
 __all__ = ["meter"]
@@ -50,7 +50,6 @@ __all__ = ["meter"]
 _CONTENT: Final = frozenset(CONTENT_EVENTS)
 _OURS: Final = frozenset({Failed, Left, Retracted, Retrying, Seam, UsageReported})
 """What is told, by us, of an attempt that failed or a track that was left; and what it used."""
-_TELLING: Final = frozenset({Started, Finished, Failed, Left, Retracted, Retrying, UsageReported})
 _numbers = itertools.count(1)
 
 
@@ -252,8 +251,8 @@ class _Meter:
         kind = type(event)
         if self._first_chunk is None and (self._first_event is None or kind not in _OURS):
             self._note_first(event)
-        if kind in _TELLING:
-            self._course.note(event, self._time() - self._begun)
+        if kind in TELLING:
+            self._course.note(cast("Telling", event), self._time() - self._begun)
         return True
 
     def _note_first(self, event: EventBase) -> None:
