@@ -47,7 +47,7 @@ class StreamOpened(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Which stream, and of what model; no prompt."""
-        return f"<StreamOpened {self.id} {shown(self.label or self.model)}>"
+        return f"<StreamOpened {self.id} {shown(self.label or self.model) or 'a stream'}>"
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +110,8 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """How it went; no answer."""
-        return f"<StreamMetrics {self.opened.id} {shown(self.opened.label or self.model)} {self.outcome}, {self.duration:.3f} s>"
+        name = shown(self.opened.label or self.model) or "a stream"
+        return f"<StreamMetrics {self.opened.id} {name} {self.outcome}, {self.duration:.3f} s>"
 
     @property
     def model(self) -> str:

@@ -85,5 +85,6 @@ def test_no_repr_tells_what_was_said() -> None:
     opened = StreamOpened(id=7, label="poet", model="m", request=request)
     metrics = msgspec.structs.replace(told(opened=opened), response=rxstream.Response(id="a secret"))
     assert repr(opened) == "<StreamOpened 7 poet>"
+    assert repr(StreamOpened(id=1)) == "<StreamOpened 1 a stream>"
     assert repr(metrics) == "<StreamMetrics 7 poet completed, 10.000 s>"
     assert "secret" not in f"{opened} {metrics}"

@@ -45,6 +45,10 @@ class Totals:
         """How many are over."""
         return self.outcomes.total()
 
+    def __repr__(self) -> str:
+        """How many, and how they ended."""
+        return f"<Totals of {_summary(self, 0).splitlines()[0]}>"
+
     def copy(self) -> Totals:
         """Those that go their own way from here."""
         twin = Totals()
@@ -145,6 +149,11 @@ class MemorySink:
             if key not in self._by_model and len(self._by_model) >= self._models:
                 key = _OTHERS
             self._by_model.setdefault(key, Totals()).add(measurement)
+
+    def __repr__(self) -> str:
+        """How many, and how they ended."""
+        with self._lock:
+            return f"<MemorySink of {_summary(self._all, len(self._open)).splitlines()[0]}>"
 
     @property
     def open(self) -> int:

@@ -126,6 +126,16 @@ def test_the_picture_says_of_whom_there_is_no_line() -> None:
     assert "more, with" not in MemorySink().plot()
 
 
+def test_its_repr_says_what_it_has() -> None:
+    sink = MemorySink()
+    assert repr(sink) == "<MemorySink of 0 streams: none yet>"
+    sink.record(told(1))
+    sink.record(told(2, outcome="failed"))
+    sink.record(StreamOpened(id=3))
+    assert repr(sink) == "<MemorySink of 2 streams: 1 completed, 1 failed, 1 open>"
+    assert repr(sink.totals) == "<Totals of 2 streams: 1 completed, 1 failed>"
+
+
 def test_it_keeps_neither_requests_nor_answers() -> None:
     sink = MemorySink()
     request = rxstream.Request(provider="p", model="m", messages=[Message(role="user", content="a very long prompt")])
