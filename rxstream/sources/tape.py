@@ -3,7 +3,7 @@
 Rules of this module:
 
 * It comes when it came, counted from the subscription, divided by the speed. What the reader holds up is not made up for: the
-  rest comes as much later.
+  rest comes as much later. By what timers are late is made up for.
 * Events keep their source and attempt; `seq` and `at` are those of the new stream, like every stream's.
 * A tape ends as its stream did. The error is of the same type, and holds what arrived. A tape without an end was cut, and so is
   its stream.
@@ -29,6 +29,8 @@ from rxstream.tapes.read import Recorded, Tape, load
 __all__ = ["Speed", "tape"]
 
 Speed = float | Literal["max"]
+_LATE: Final = 0.05
+"""Seconds by which a timer may be late, or a reader busy: after that it is a pause."""
 _AT_ONCE: Final = 64
 """Events that are handed on together where there is no pace to keep."""
 
@@ -115,6 +117,8 @@ def _cut(played: Tape) -> StreamIncomplete:
     end = played.end
     if end is not None and end.end == "cancelled":
         return StreamIncomplete("the tape ends here: its stream was cancelled")
+    if end is not None and end.end == "completed":
+        return StreamIncomplete("the tape ends here: nobody wanted the rest of the answer")
     if end is not None and end.error is not None:
         return StreamIncomplete(end.error.message)
     return StreamIncomplete(
@@ -215,7 +219,7 @@ class _Clock:
         due = self._origin + at * self._pace
         if due > now:
             await asyncio.sleep(due - now)
-        else:
+        elif now - due > _LATE:
             self._origin += now - due  # the reader held it up
 
 

@@ -78,6 +78,18 @@ async def test_what_is_held_up_is_not_made_up_for() -> None:
 
 
 @virtual_time
+async def test_late_timers_are_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand words a second come in a second, though no timer is as fine as that."""
+    sleep = asyncio.sleep
+    recorder = listen(told(*((number / 1000, "a") for number in range(1000)), end=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("rxstream.sources.tape.asyncio.sleep", lambda seconds: sleep(seconds + 0.004))
+        await sleep(1.005)
+    assert recorder.completed
+    assert recorder.times == pytest.approx([*(number / 1000 for number in range(1000)), 1], abs=0.005)
+
+
+@virtual_time
 async def test_each_subscription_plays_from_the_start() -> None:
     played = told((1, "a"), end=2)
     first = listen(played)
@@ -149,6 +161,7 @@ async def test_a_body_ends_as_it_did() -> None:
         (Line(t=6.0, r=1, body="error", error=gone), (late,), "Disconnected", 5),
         (Line(t=6.0, r=1, body="left"), (late,), "TimedOut", 8),
         (Line(t=6.0, r=1, body="left"), (Line(t=6.0, end="cancelled"),), "StreamIncomplete", 2),
+        (Line(t=6.0, r=1, body="left"), (Line(t=6.0, end="completed"),), "StreamIncomplete", 2),
         (None, (), "StreamIncomplete", 2),
     ):
         begin = asyncio.get_running_loop().time()
