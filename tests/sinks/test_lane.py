@@ -313,3 +313,41 @@ async def test_a_coroutine_that_will_not_be_awaited_is_closed() -> None:
     stream.dispose()
     gc.collect()
     assert stream.figures()["h"].dropped == 1
+
+
+async def test_where_no_thread_can_be_started_the_calls_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of that handler: counted, and told to nobody else."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    told, other, stream = Says(), Says(), dispatch()
+    stream.add("h", told, HandlerPolicy(thread=True))
+    stream.add("other", other)
+    stream.on_next(text("a"))
+    stream.on_completed(DONE)
+    await stream.settled()
+    assert (told.said, other.said[-1]) == ([], ("complete", "whole"))
+    figures = stream.figures()["h"]
+    assert (figures.failures, figures.delivered, figures.waiting) == (3, 0, 0)
+
+
+@virtual_time
+async def test_who_is_removed_by_another_thread_while_its_batch_runs_is_told_no_more() -> None:
+    loop = asyncio.get_running_loop()
+
+    async def remove() -> None:
+        stream.remove("h")
+
+    class InThread(Says):
+        def on_token_received(self, token: str, index: int) -> None:
+            super().on_token_received(token, index)
+            asyncio.run_coroutine_threadsafe(remove(), loop).result(20)
+
+    told, stream = InThread(), dispatch()
+    stream.add("h", told, HandlerPolicy(thread=True))
+    for word in "abc":
+        stream.on_next(text(word))
+    await stream.settled()
+    assert told.said == [("start", "s1"), (0, "a")]
