@@ -363,7 +363,7 @@ class Managed(abc.ObserverBase[Event]):
 def _whole(session: StreamSession) -> Response:
     """The answer; of a combination of tracks all of theirs, each as one choice, in the order in which they began."""
     try:
-        return session.result()
+        return session.partial
     except ConfigurationError:  # of several tracks
         answers = session.responses
     choices = [answer.choices[0] for answer in answers.values() if answer.choices]

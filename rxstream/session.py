@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
 from reactivex import Observable, Observer, abc
@@ -34,6 +34,8 @@ SessionStatus = Literal["inactive", "active", "paused", "completed", "cancelled"
 
 _CONTENT = frozenset(CONTENT_EVENTS)
 _PAUSE = "pause"
+_NOTHING: Final[Observable[Any]] = Observable()
+"""In place of a source that is needed no more: who keeps a session does not keep its prompt."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +193,9 @@ class StreamSession:
             ConfigurationError: the stream holds the answers of several tracks; see `responses`.
         """
         with self._lock:
-            return self._answers.response()
+            if self._outcome is None or isinstance(self._outcome, Exception):
+                return self._answers.response()
+            return self._outcome
 
     @property
     def responses(self) -> dict[str, Response]:
@@ -265,9 +269,9 @@ class StreamSession:
     def _subscribe(self) -> None:
         if self._status in ("cancelled", "error"):  # on the way here
             return
-        outlet = self._outlet
+        outlet, source, self._source = self._outlet, self._source, _NOTHING  # it is asked once
         try:
-            subscription = self._source.subscribe(
+            subscription = source.subscribe(
                 outlet.on_next, outlet.on_error, outlet.on_completed, scheduler=self._scheduler
             )
         except BaseException as raised:  # noqa: BLE001 - the source's own; what is no exception comes through Rx
@@ -341,6 +345,7 @@ class StreamSession:
             if self._over:
                 return False
             self._status, self._error, self._ended = status, error, self.loop.time()
+            self._source = _NOTHING
         try:
             response = self._answers.response()
         except ConfigurationError as several:

@@ -25,7 +25,7 @@ from rxstream.manager_events import StreamEvent
 from rxstream.observable import Stream
 from rxstream.sinks.handler import StreamHandler
 from tests.support.managing import Diary, check_order, handler, scripted
-from tests.support.scripted import HANG, Scripted, numbered
+from tests.support.scripted import DONE, HANG, Scripted, numbered
 from tests.support.until import until
 from tests.support.virtual_loop import settle, virtual_time
 
@@ -308,3 +308,24 @@ async def test_coroutine_functions_that_are_to_run_in_a_thread_are_refused_at_on
         with pytest.raises(ConfigurationError, match="thread=True is for plain functions, and on_pause is"):
             manager.register_handler(Later(), thread=True)
         assert manager.register_handler(Chooses(), thread=True) == "handler-1"
+
+
+def test_of_a_stream_that_is_over_nothing_is_kept_of_what_was_asked() -> None:
+    """A prompt may be large, and many streams are kept."""
+
+    async def main() -> None:
+        async with StreamManager(max_streams=1) as manager:
+            for status, last in (("completed", DONE), ("cancelled", HANG), ("cancelled", None)):
+                if last is None:  # it waits for its turn
+                    manager.start_stream(rx.never())
+                stream = Stream.of(Scripted(["a", last or DONE]).events())
+                there = weakref.ref(stream)
+                name = manager.start_stream(stream)
+                del stream
+                await settle()
+                manager.cancel_stream(name)
+                await settle()
+                gc.collect()
+                assert (manager.get_stream_status(name), there()) == (status, None)
+
+    asyncio.run(main())
