@@ -321,6 +321,7 @@ class Managed(abc.ObserverBase[Event]):
     def _finish(self, error: Exception | None) -> None:
         dispatch = self.dispatch or self._begin()  # who waits for the stream learns that it will not come
         self._over = True
+        self._begun = self._loop.time() if self._begun is None else self._begun  # it waits no more
         response = _whole(self.session) if error is None else None
         with contextlib.ExitStack() as rest:  # the last first, and each, also if one ends the program
             rest.callback(self._give, response, error)

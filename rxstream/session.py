@@ -102,7 +102,7 @@ class StreamSession:
         # Operators with a timer stand between the gate and us: what they send in a pause waits here.
         self._outlet: Outlet[Event] = Outlet(told, self._scheduler, overflowed=self._leave)
         self._error: Exception | None = None
-        self._started = self.loop.time()
+        self._started: float | None = None
         self._ended: float | None = None
         self._first_event: float | None = None
         self._first_output: float | None = None
@@ -207,7 +207,7 @@ class StreamSession:
     def statistics(self) -> Statistics:
         """The figures so far."""
         with self._lock:
-            end = self._ended if self._ended is not None else self.loop.time()
+            end = self.loop.time() if self._ended is None else self._ended
             span = (self._last_output or 0.0) - (self._first_output or 0.0)
             usage = self._answers.total_usage()
             tokens = None if usage.provenance == "estimated" else usage.output_tokens
@@ -215,7 +215,7 @@ class StreamSession:
                 events=self._events,
                 outputs=self._outputs,
                 characters=self._characters,
-                elapsed=end - self._started,
+                elapsed=0.0 if self._started is None else end - self._started,
                 time_to_first_event=self._since_start(self._first_event),
                 time_to_first_output=self._since_start(self._first_output),
                 output_tokens=tokens,
@@ -384,7 +384,7 @@ class StreamSession:
                 self._subscription.dispose()
 
     def _since_start(self, at: float | None) -> float | None:
-        return None if at is None else at - self._started
+        return None if at is None or self._started is None else at - self._started
 
 
 def _look_at(outcome: asyncio.Future[Response]) -> None:

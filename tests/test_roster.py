@@ -30,6 +30,7 @@ async def test_with_a_maximum_the_others_wait_in_order_and_their_queue_time_is_k
         await asyncio.sleep(1.5)
         assert list(manager.streams().values()) == ["completed", "active", "active", "inactive"]
         assert manager.get_statistics(names[3]).queue_time == 1.5
+        assert manager.get_statistics(names[3]).elapsed == 0
         assert manager.get_statistics(names[3]).started_at is None
         await manager.wait(names[3])
         assert [manager.get_statistics(name).queue_time for name in names] == [0, 0, 1, 2]
@@ -57,12 +58,15 @@ async def test_one_that_waits_can_be_cancelled_and_is_never_asked_for() -> None:
         first = manager.start_stream(scripted("a"))
         second = manager.start_stream(Stream.of(script.events()), handlers=[diary])
         third = manager.start_stream(scripted("c"))
+        await asyncio.sleep(0.5)
         assert manager.cancel_stream(second, "not needed")
         with pytest.raises(Cancelled):
             await manager.wait(second)
         assert diary.told == [("start", second), ("cancel", "not needed"), ("error", "Cancelled")]
         assert [(await manager.wait(name)).text for name in (first, third)] == ["a", "c"]
         assert script.opened == 0
+        figures = manager.get_statistics(second)
+        assert (figures.queue_time, figures.elapsed, figures.started_at) == (0.5, 0, None)
 
 
 @virtual_time
