@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from rxstream.observable import Stream
 from rxstream.operators import Progress
 from rxstream.sinks._observing import Observing
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
-from tests.support.scripted import HANG, Scripted, Step, numbered, words
+from tests.support.scripted import DONE, HANG, Scripted, Step, numbered, words
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -294,3 +296,23 @@ async def test_what_cannot_be_told_is_refused_at_once(how: str, told: tuple[Any,
         getattr(source, how)(*told)
     await settle()
     assert script.opened == 0
+
+
+@pytest.mark.parametrize("kind", [Says, Slow])
+@pytest.mark.parametrize("how", ["subscribe", "start"])
+@pytest.mark.parametrize("end", ["complete", "error", "left"])
+@virtual_time
+async def test_who_keeps_the_handle_does_not_keep_the_handler(kind: type[Says], how: str, end: str) -> None:
+    """Once it has been told all."""
+    last: dict[str, Step] = {"complete": DONE, "error": OSError("gone"), "left": HANG}
+    source, _ = stream("a", last[end])
+    handler = kind()
+    gone = weakref.ref(handler)
+    handle = getattr(source, how)(handler)
+    await asyncio.sleep(1)
+    if end == "left":
+        handle.dispose() if how == "subscribe" else handle.cancel()
+    await asyncio.sleep(10)
+    del handler
+    gc.collect()
+    assert gone() is None

@@ -225,6 +225,7 @@ class Dispatch:
     def dispose(self) -> None:
         """Tell nobody anything more, and forget what waits."""
         self._over = True
+        self._rows.clear()
         for lane in self._lanes.values():
             lane.close()
 
@@ -344,8 +345,7 @@ class Dispatch:
             lane.over = True
         if hook is not None:
             self._call(name, lane, hook, what)
-        if lane.queue is not None:
-            lane.queue.finish()
+        lane.release() if lane.queue is None else lane.queue.finish()
 
     # --- trouble ----------------------------------------------------------------------------------------------------------
 

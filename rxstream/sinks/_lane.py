@@ -44,6 +44,9 @@ Trouble = Callable[["Lane", BaseException], object]
 """What is to be done about an exception of a handler, or about a queue that is full (`TooSlow`)."""
 
 
+_NOBODY: Final = Hooks()
+
+
 class TooSlow(Exception):
     """There is no room in a handler's queue. The call was not made."""
 
@@ -94,12 +97,17 @@ class Lane:
 
     def close(self) -> None:
         """Nothing more is told; if the end was not, the handler may let go what it holds."""
-        left = self.serves and not self.over
+        left, handler = self.serves and not self.over, self.handler
         self.over = True
+        self.release()
         if self.queue is not None:
             self.queue.close()
-        if left and isinstance(self.handler, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance]
-            call_last(self.handler.dismissed)
+        if left and isinstance(handler, Hooks):  # pyright: ignore[reportUnnecessaryIsInstance]
+            call_last(handler.dismissed)
+
+    def release(self) -> None:
+        """Nothing will be called any more: let go the handler, whoever keeps its figures."""
+        self.handler, self.hooks = _NOBODY, {}
 
     @property
     def figures(self) -> HandlerFigures:
@@ -337,6 +345,7 @@ class Queue:
             self._mark.close()
         if self._worker is not None:
             self._worker.end()
+        self._lane.release()
 
 
 def has_coroutines(hooks: Mapping[str, Hook], policy: HandlerPolicy) -> bool:
