@@ -219,7 +219,10 @@ def _said(path: Path) -> bytes:
             return data
         told = msgspec.json.decode(data, type=_Refusal)
     except OSError:
-        raise ConfigurationError(f"nothing was recorded of {path.name} in {path.parent}") from None
+        raise ConfigurationError(
+            f"nothing was recorded of {path.name} in {path.parent}: ask the models once, "
+            "with recording=True or pytest's --rxstream-record"
+        ) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is no refusal: {error}") from None
     refusal = error_of(told.error)
