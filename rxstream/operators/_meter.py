@@ -11,6 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+from msgspec import structs
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
@@ -19,12 +20,14 @@ from rxstream._blame import blamed
 from rxstream._check import instance, positive
 from rxstream._probe import Place
 from rxstream.aggregate import Answers
-from rxstream.errors import Cancelled, ConfigurationError, error_info
+from rxstream.errors import Cancelled, ConfigurationError, StreamError, error_info
 from rxstream.events import (
     CONTENT_EVENTS,
+    ErrorInfo,
     Event,
     EventBase,
     Failed,
+    Phase,
     Retracted,
     Retrying,
     Seam,
@@ -331,7 +334,7 @@ class _Meter:
             opened=opened,
             outcome=outcome,
             duration=now - self._begun,
-            error=None if error is None else error_info(error),
+            error=None if error is None else self._told(error),
             finish_reason=None if course.finished is None else course.finished.reason,
             response_id=started.id,
             response_model=started.model,
@@ -355,6 +358,13 @@ class _Meter:
             retracted=course.retracted,
             response=self._answer(),
         )
+
+    def _told(self, error: Exception) -> ErrorInfo:
+        """`error` as data; of one that is the subscriber's, how far the stream was when it came."""
+        if isinstance(error, StreamError) or self._first_event is None:
+            return error_info(error)
+        speaking: Phase = "first_output" if self._first_output is None else "output"
+        return structs.replace(error_info(error), phase="finish" if self._course.whole else speaking)
 
     def _answer(self) -> Response | None:
         return self._answers.response() if self._answers is not None and self._answers.count < 2 else None

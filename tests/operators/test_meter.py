@@ -387,6 +387,7 @@ async def test_what_a_subscribers_code_raises_is_a_failure_of_its_kind() -> None
         found = sink.metrics
         assert found.error is not None
         assert (found.outcome, found.error.kind, found.duration) == ("failed", "LookupError", found.first_event)
+        assert found.error.phase == ("output" if found.outputs else "first_output")
         del kept
 
 

@@ -11,6 +11,7 @@ import pytest
 import rxstream
 from rxstream import operators as rxo
 from rxstream.errors import ConfigurationError, Overloaded, StreamError
+from rxstream.metrics import StreamMetrics
 from rxstream.telemetry.logs import LoggingSink
 
 PROMPT = "the prompt that nobody may read"
@@ -25,6 +26,18 @@ def test_a_stream_is_a_line_with_its_figures(caplog: pytest.LogCaptureFixture) -
     assert record.getMessage().startswith("iterable:poet completed after 0.")
     assert (figures["outcome"], figures["outputs"], figures["label"]) == ("completed", 2, "poet")
     assert "error" not in figures
+    elsewhere = {
+        "opened",
+        "gaps",
+        "usage",
+        "response",
+        "response_model",
+        "retried",
+        "thought",
+        "error",
+        "finish_reason",
+    }
+    assert set(StreamMetrics.__struct_fields__) - elsewhere <= figures.keys() | {"response_id"}
     assert PROMPT not in json.dumps(figures) + record.getMessage()
 
 
@@ -38,6 +51,7 @@ def test_a_failure_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("mine", "WARNING")
     assert vars(record)["rxstream"]["error"] == "Overloaded"
+    assert vars(record)["rxstream"]["status"] == 529
     assert PROMPT not in record.getMessage()
 
 
