@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rxstream._alarm import Alarm, Countdown
 from rxstream.loop import LoopScheduler
-from tests.support.virtual_loop import VirtualLoop, virtual_time
+from tests.support.virtual_loop import VirtualLoop, timers, virtual_time
 
 
 def alarm() -> tuple[Alarm, list[float]]:
@@ -104,7 +104,7 @@ async def test_closed_leaves_no_timer_behind() -> None:
     one.close()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
-    assert [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()] == []
+    assert timers() == []
     await asyncio.sleep(2000)
     assert rang == []
 

@@ -25,7 +25,7 @@ from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.quota import RateLimiter
 from tests.support.scripted import DONE, Recorder, Scripted, Step, raising
-from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+from tests.support.virtual_loop import VirtualLoop, settle, timers, virtual_time
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -123,10 +123,7 @@ class Trial:
         assert self.script.running == 0
         assert self.scheduler.gate.holds == ()
         assert not self.scheduler.gate._watchers
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        timers = [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()]
-        assert timers == [], f"timers are left: {timers}"
+        assert timers() == []
 
 
 def text_of(script: list[Any]) -> str:

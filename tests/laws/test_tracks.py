@@ -25,7 +25,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.observable import Stream
 from rxstream.sources._pump import pump
 from tests.support.scripted import DONE, Recorder, Scripted, raising
-from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+from tests.support.virtual_loop import settle, timers, virtual_time
 
 Combination = Callable[..., Stream[Event]]
 
@@ -119,9 +119,7 @@ class Trial:
         assert self.scheduler.gate.holds == ()
         assert not self.scheduler.gate._watchers
         assert all(not child.holds for child in self.scheduler.gate._children)
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        assert [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()] == []
+        assert timers() == []
 
 
 @pytest.mark.parametrize("name", EVERY)

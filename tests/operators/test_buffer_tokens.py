@@ -18,7 +18,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.operators import buffer_tokens
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, numbered, raising, words
-from tests.support.virtual_loop import settle, virtual_time
+from tests.support.virtual_loop import settle, timers, virtual_time
 
 
 def shown(items: list[Event]) -> str:
@@ -69,7 +69,7 @@ async def test_nothing_is_emitted_where_nothing_came() -> None:
     )
     await asyncio.sleep(100)
     assert recorder.times == [1]
-    assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+    assert timers() == []
     subscription.dispose()
     await settle()
 
@@ -244,7 +244,7 @@ def test_nothing_is_lost_doubled_or_moved(
         await asyncio.sleep(100 if dispose is None else dispose / 4)
         subscription.dispose()
         await settle()
-        assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+        assert timers() == []
         heard = len(recorder.items)
         await asyncio.sleep(100)
         assert (len(recorder.items), script.running) == (heard, 0)

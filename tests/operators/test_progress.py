@@ -18,7 +18,7 @@ from rxstream.loop import LoopScheduler
 from rxstream.operators import Progress, progress
 from rxstream.usage import Usage
 from tests.support.scripted import DONE, HANG, Recorder, Scripted, Step, numbered, raising, words
-from tests.support.virtual_loop import VirtualLoop, settle, virtual_time
+from tests.support.virtual_loop import VirtualLoop, settle, timers, virtual_time
 
 
 async def told(steps: list[Step], **options: Any) -> Recorder:
@@ -71,7 +71,7 @@ async def test_a_silent_model_sets_no_timer() -> None:
     subscription = script.events().pipe(progress()).subscribe(recorder.on_next, scheduler=scheduler)
     await asyncio.sleep(100)
     assert recorder.times == [1, 1.25]
-    assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+    assert timers() == []
     subscription.dispose()
     await settle()
 
@@ -253,7 +253,7 @@ async def test_disposed_it_leaves_no_timer() -> None:
     for text in "ab":
         source.on_next(TextDelta(text=text))
     subscription.dispose()
-    assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+    assert timers() == []
 
 
 @virtual_time
@@ -341,12 +341,12 @@ def test_it_counts_right_and_not_too_often(steps: list[Any], closed: list[float]
         await asyncio.sleep(100 if dispose is None else dispose / 4)
         subscription.dispose()
         await settle()
-        assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+        assert timers() == []
         heard = len(recorder.items)
         await asyncio.sleep(100)
         assert (len(recorder.items), script.running) == (heard, 0)
         assert (scheduler.gate.holds, vars(scheduler.gate)["_watchers"]) == ((), set())
-        assert [handle for handle in vars(scheduler.loop)["_scheduled"] if not handle.cancelled()] == []
+        assert timers() == []
         if dispose is None:
             assert [value.done for value in recorder.items] == [False] * (heard - 1) + [True]
             value = recorder.items[-1]
