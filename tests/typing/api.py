@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from typing import assert_never, assert_type
+from typing import Any, assert_never, assert_type
 
 from pydantic import BaseModel
 from reactivex import Observable, abc
@@ -50,6 +50,7 @@ from rxstream.events import (
     decode,
     encode,
 )
+from rxstream.session import SessionStatus
 from rxstream.sinks.queue import Queued
 from rxstream.snapshot import Snapshot
 
@@ -243,6 +244,43 @@ def handlers() -> None:
         assert_type(manager.start_stream(stream, handlers=[Sparing(), print]), str)
         assert_type(manager.unregister_handler("handler-1"), bool)
         assert_type(manager.get_statistics("stream-1").handlers, Mapping[str, rxstream.HandlerFigures])
+
+
+async def managers() -> None:
+    """Many streams in one hand."""
+    with rxstream.StreamManager(max_streams=3, replay=10) as manager:
+        assert_type(manager, rxstream.StreamManager)
+        assert_type(manager.start_stream(["a"], {"user": 7}, stream_id="s"), str)
+        assert_type(manager.pause_stream("s"), bool)
+        assert_type(manager.cancel_stream("s", "enough"), bool)
+        assert_type(manager.get_stream_status("s"), SessionStatus)
+        assert_type(manager.streams(), dict[str, SessionStatus])
+        assert_type(manager.session("s"), rxstream.StreamSession)
+        assert_type(manager.get_result("s", timeout=5), rxstream.Response)
+        assert_type(manager.get_statistics("s").queue_time, float)
+        assert_type(manager.statistics, rxstream.ManagerStatistics)
+        manager.register_handler(print, streams=lambda metadata: assert_type(metadata.extra, Mapping[str, Any]) == {})
+        manager.register_handler(print, slow="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(manager.events, rxstream.Stream[rxstream.StreamEvent])
+    async with rxstream.APIModelManager(default_provider="local") as models:
+        assert_type(models, rxstream.APIModelManager)
+        assert_type(models.generate_stream_with_handlers("Hello", "smollm2", params={}, handlers=[print]), str)
+        assert_type(models.generate("Hello"), rxstream.Response)
+        assert_type(await models.agenerate("Hello"), rxstream.Response)
+        assert_type(await models.wait("s"), rxstream.Response)
+
+
+def lifecycle(told: rxstream.StreamEvent) -> str:
+    """What becomes of a managed stream is told apart from what it says."""
+    match told.event:
+        case rxstream.StreamStarted():
+            return told.event.metadata.provider
+        case rxstream.StreamPaused() | rxstream.StreamResumed():
+            return f"{told.event.at}"
+        case rxstream.StreamEnded():
+            return told.event.status
+        case _:
+            return every_event(told.event)
 
 
 def failures(error: StreamError) -> None:
