@@ -295,7 +295,11 @@ class Managed(abc.ObserverBase[Event]):
     def _begin(self) -> Dispatch:
         scheduler = LoopScheduler(self._loop, gate=self.session.gate)
         self.dispatch = Dispatch(self.metadata, scheduler, fail=self.session.fail)
-        for registered in self._handlers():
+        handlers, self._handlers = (
+            self._handlers,
+            list[Registered],
+        )  # asked once: who keeps the stream does not keep its handlers
+        for registered in handlers():
             self._serve(self.dispatch, registered)
         self.dispatch.start()
         if self.dispatch.wants("on_progress"):

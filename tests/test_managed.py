@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -222,3 +224,21 @@ def test_one_that_fails_at_its_start_is_not_asked_for() -> None:
         with pytest.raises(ZeroDivisionError):
             manager.get_result(manager.start_stream(rx.create(subscribe)), timeout=30)
     assert asked == []
+
+
+@virtual_time
+async def test_who_keeps_a_stream_that_is_over_does_not_keep_its_handlers() -> None:
+    class Held(StreamHandler):
+        def on_token_received(self, token: str, index: int) -> None:
+            pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    async with StreamManager() as manager:
+        stream_id = manager.start_stream(["a"], handlers=[held])
+        await manager.wait(stream_id)
+        await settle()
+        del held
+        gc.collect()
+        assert gone() is None
+        assert manager.get_statistics(stream_id).handlers[f"{stream_id}/1"].delivered == 1
