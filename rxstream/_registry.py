@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple, TypeAlias
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias
 
+from rxstream._check import show
 from rxstream.errors import UnknownHandler
 from rxstream.sinks._hooks import Hooks, hooks_of
 from rxstream.sinks._lane import has_coroutines
@@ -14,6 +16,8 @@ from rxstream.sinks.handler import StreamHandler, StreamMetadata
 
 __all__ = ["Registered", "Registry", "Wanted", "nearest"]
 
+_LOOKED_AT: Final = 100
+"""Ids that are compared: a hundred take a few milliseconds."""
 
 Wanted: TypeAlias = Collection[str] | Callable[[StreamMetadata], bool] | None
 """The streams that a handler is for: their ids, or a function of their metadata; None is all."""
@@ -66,9 +70,9 @@ class Registry:
         """
         if self._handlers.pop(id, None) is not None:
             return True
-        if id not in (given := [f"handler-{number}" for number in range(1, self._given + 1)]):
-            raise UnknownHandler(f"no handler has the id {id!r}{nearest(id, given)}")
-        return False
+        if id in (f"handler-{number}" for number in range(1, self._given + 1)):
+            return False
+        raise UnknownHandler(f"no handler has the id {show(id)}{nearest(id, reversed(self._handlers))}")
 
     def all(self) -> list[Registered]:
         """The handlers, in their order."""
@@ -85,6 +89,6 @@ def _wants(streams: Wanted) -> Callable[[StreamMetadata], bool]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown id: the nearest of the `known`, if one is near."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    """The end of a sentence about an unknown id: the nearest of the first hundred `known`, if one is near."""
+    near = difflib.get_close_matches(str(word), islice(known, _LOOKED_AT), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

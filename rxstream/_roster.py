@@ -81,7 +81,8 @@ class Roster:
         with self._lock:
             if (managed := self._all.get(stream_id)) is not None:
                 return managed
-            raise UnknownStream(f"no stream has the id {show(stream_id)}{nearest(stream_id, self._all)}")
+            known = list(reversed(self._all))
+        raise UnknownStream(f"no stream has the id {show(stream_id)}{nearest(stream_id, known)}")
 
     def next(self) -> Managed | None:
         """The one whose turn it is: from now on it runs."""

@@ -134,3 +134,15 @@ async def test_a_number_that_is_given_is_nobody_else_s_id() -> None:
         assert names == ["stream-2", "stream-1", "stream-3", "mine", "stream-4"]
         for name in names:
             await manager.wait(name)
+
+
+@virtual_time
+async def test_an_unknown_id_is_compared_with_the_newest_alone() -> None:
+    """Whoever asks for one that was forgotten does so often."""
+    async with StreamManager() as manager:
+        for number in range(101):
+            manager.start_stream(rx.never(), stream_id=f"question {number}" if number else "answer")
+        with pytest.raises(UnknownStream, match=r"did you mean 'question 100'\?"):
+            manager.session("question 1000")
+        with pytest.raises(UnknownStream, match=r"no stream has the id 'answr'$"):
+            manager.session("answr")
