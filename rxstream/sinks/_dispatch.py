@@ -6,7 +6,7 @@ Rules of this module:
   next.
 * A handler with coroutine functions, or with a thread of its own, has a queue: it delays nobody.
 * What one raises is its own affair, as its `HandlerPolicy` says; the others go on.
-* Each is told the end once, last; after that, after it was removed and after `dispose`, nothing.
+* Each is told the end once, last, or dismissed where its loop goes down; after that, after `remove` and `dispose`, nothing.
 * Only methods that a handler has itself are called; which these are is found out when it begins to serve.
 """
 

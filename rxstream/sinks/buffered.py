@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Final, Self
 
+from rxstream._check import finite
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, LoopShutDown, StreamError, raisable
 from rxstream.events import Event
@@ -58,12 +59,14 @@ class BufferedStreamHandler(StreamHandler):
             Cancelled: it was removed before the end, or the subscription was disposed; `rxstream.errors.LoopShutDown` if the
                 loop was closed under the stream.
             TimeoutError: it has not ended yet; it goes on.
-            ConfigurationError: called on the stream's own loop, where waiting would never end; or on any before it has begun.
+            ConfigurationError: called on the stream's own loop, where waiting would never end, or on any before it has begun;
+                or `timeout` is no number.
         """
         here = running_loop()
         if not self._outcome.done() and here is not None and self._loop in (None, here):
             refuse_to_block(here, "use `response` once it has ended, or `text`")
-        outcome, until = self._outcome, None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else time.monotonic() + finite("timeout", timeout)
+        outcome = self._outcome
         while not outcome.done():
             left = _LOOK if until is None else until - time.monotonic()
             if left <= 0:

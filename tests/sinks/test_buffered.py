@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from reactivex.subject import Subject
@@ -157,3 +158,9 @@ def test_who_waits_learns_that_the_loop_was_closed_under_the_stream(monkeypatch:
             handler.get_response()
         assert raised.value.partial is not None
         assert raised.value.partial.text == "to "
+
+
+@pytest.mark.parametrize("timeout", ["5", float("nan"), float("inf")])
+def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+    with pytest.raises(ConfigurationError, match="^timeout="):
+        BufferedStreamHandler().get_response(timeout)
