@@ -178,7 +178,7 @@ class _Meter:
                 self._guarded(partial(self._enter_context, contexts, sink))
             if self._tracing:
                 self._outside = outside = Outside(before)
-                self._emit = partial(outside, self._observer.on_next)
+                self._emit = outside.around(self._observer.on_next)
             self._upstream.disposable = source.subscribe(self.on_next, self._fail, self._complete, scheduler=on)
         finally:
             self._guarded(contexts.close)

@@ -454,25 +454,30 @@ async def test_what_a_sink_sets_without_a_value_before_stays() -> None:
     """It cannot be unset; all else is set back."""
     unset: contextvars.ContextVar[str] = contextvars.ContextVar("unset")
     known: contextvars.ContextVar[str] = contextvars.ContextVar("known", default="before")
+    other: contextvars.ContextVar[str] = contextvars.ContextVar("other", default="before")
 
     class Setting:
         wants_response = False
+
+        def __init__(self, *more: contextvars.ContextVar[str]) -> None:
+            self._more = more
 
         def record(self, measurement: object, /) -> None:
             pass
 
         @contextmanager
         def around(self, opened: object) -> Iterator[None]:
-            tokens = unset.set("inside"), known.set("inside")
+            tokens = [(var, var.set("inside")) for var in (unset, *self._more)]
             yield
-            unset.reset(tokens[0])
-            known.reset(tokens[1])
+            for var, token in tokens:
+                var.reset(token)
 
-    seen: list[tuple[str, str]] = []
-    stream = Field().track("a", 1, "a", DONE).pipe(rxo.meter(Setting()))
-    stream.subscribe(lambda _: seen.append((unset.get(), known.get())))
-    await asyncio.sleep(10)
-    assert seen == [("inside", "before")] * 2
+    for more in ((), (known,), (known, other)):
+        seen: list[tuple[str, str, str]] = []
+        stream = Field().track("a", 1, "a", DONE).pipe(rxo.meter(Setting(*more)))
+        stream.subscribe(lambda _, seen=seen: seen.append((unset.get(), known.get(), other.get())))  # type: ignore[misc]
+        await asyncio.sleep(10)
+        assert seen == [("inside", "before", "before")] * 2
 
 
 def test_each_thread_and_task_has_its_own_parent(caplog: pytest.LogCaptureFixture) -> None:
