@@ -139,6 +139,7 @@ class Managed(abc.ObserverBase[Event]):
         self._end: tuple[Exception | None] | None = None
         self._number = 0
         self._request_id = metadata.request_id
+        self._requests: dict[str, str] = {}  # by the source of the events: a combination has several
         self._errors = 0
         self._queued = loop.time()
         self._begun: float | None = None
@@ -250,10 +251,10 @@ class Managed(abc.ObserverBase[Event]):
     def _deliver(self, event: Event) -> None:
         if isinstance(event, Started):
             if not self.metadata.request_id:
-                self._request_id = event.id
+                self._request_id = self._requests[event.source] = event.id
         elif isinstance(event, (Retrying, Failed)):
             self._errors += 1
-        self._tell(event)
+        self._tell(event, event.source)
         if self.dispatch is not None:
             self.dispatch.on_next(event)
         if self._progress is not None:
@@ -348,7 +349,7 @@ class Managed(abc.ObserverBase[Event]):
         elif error is not None:
             self.result.set_exception(raisable(error))
 
-    def _tell(self, event: Event | Lifecycle) -> None:
+    def _tell(self, event: Event | Lifecycle, source: str = "") -> None:
         number = self._number
         self._number = number + 1
         if self._board.wanted:
@@ -358,7 +359,7 @@ class Managed(abc.ObserverBase[Event]):
                     stream_id=metadata.stream_id,
                     number=number,
                     event=event,
-                    request_id=self._request_id,
+                    request_id=metadata.request_id or self._requests.get(source, "" if source else self._request_id),
                     parent_id=metadata.parent_id,
                     trace_id=metadata.trace_id,
                 )

@@ -61,6 +61,7 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Counts what is told of this stream, from 0, without gaps."""
     event: Event | Lifecycle
     request_id: str = ""
-    """As the metadata has it; else the provider's id of the answer, from its `rxstream.events.Started` on."""
+    """As the metadata has it; else the provider's id of the answer, from its `rxstream.events.Started` on. Of a combination,
+    that of the track that the event is of."""
     parent_id: str = ""
     trace_id: str = ""

@@ -13,6 +13,7 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 
+import rxstream
 from rxstream.errors import Cancelled, LimitExceeded, LoopShutDown
 from rxstream.events import Started, TextDelta
 from rxstream.gate import Gate
@@ -53,6 +54,22 @@ async def test_a_stream_s_life_in_order_with_its_ids() -> None:
     assert (first.at, first.metadata.stream_id, first.queue_time) == (0, name, 0)
     assert (paused, resumed) == (StreamPaused(at=1.5), StreamResumed(at=2.5))
     assert last == StreamEnded(at=2.5, status="completed")
+
+
+@virtual_time
+async def test_of_a_combination_each_event_has_the_id_of_its_own_answer() -> None:
+    told: list[StreamEvent] = []
+    tracks = [
+        Stream.of(Scripted([seconds, (Started(id=f"id-{name}"),), name, 2, name, DONE]).events(), label=name)
+        for name, seconds in (("a", 1), ("b", 2))
+    ]
+    async with StreamManager() as manager:
+        manager.events.pipe(ops.filter(has_text)).subscribe(told.append)
+        for metadata in ({}, {"request_id": "mine"}):
+            await manager.wait(manager.start_stream(rxstream.tracks.merge(*tracks), metadata))
+    own = [(one.event.source, one.request_id) for one in told if isinstance(one.event, TextDelta)]
+    assert own[:4] == [("a", "id-a"), ("b", "id-b"), ("a", "id-a"), ("b", "id-b")]
+    assert {request for _, request in own[4:]} == {"mine"}
 
 
 @virtual_time
