@@ -162,5 +162,5 @@ def test_who_waits_learns_that_the_loop_was_closed_under_the_stream(monkeypatch:
 
 @pytest.mark.parametrize("timeout", ["5", float("nan"), float("inf")])
 def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
-    with pytest.raises(ConfigurationError, match="^timeout="):
+    with pytest.raises(ConfigurationError, match=r"^timeout="):
         BufferedStreamHandler().get_response(timeout)
