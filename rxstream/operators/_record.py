@@ -73,7 +73,8 @@ def record(
         files: How many files there may be; with more than one a full one, and that of a recording before, becomes ``path.1``,
             that ``path.2``, and so on. With one, the tape ends where it is full.
         required: The stream fails when it cannot be recorded, and completes only when all of it is in the file.
-        metadata: What is to stand at the beginning of the tape: anything that JSON can say.
+        metadata: What is to stand at the beginning of the tape: anything that JSON can say. Only keys, and what functions strike
+            out, are struck out of it.
 
     Raises:
         ConfigurationError: an option is not as described; the folder is not there, or the file is something else. A subscriber

@@ -104,9 +104,12 @@ class Settings:
         self.files = count("files", files)
         self.required = required
         self._rules, self._secrets = redact, secrets
-        redactor = self.redactor()
+        self.redactor()  # raises where a rule is none
+        of_ours = Redactor(
+            [rule for rule in redact if callable(rule) or rule == "keys"], secrets
+        )  # no provider says it
         try:
-            said = msgspec.json.decode(redactor.json(msgspec.json.encode(dict(metadata or {}))))
+            said = msgspec.json.decode(of_ours.json(msgspec.json.encode(dict(metadata or {}))))
         except (TypeError, ValueError, msgspec.MsgspecError):
             raise ConfigurationError("metadata: must be a dict of what JSON can say") from None
         if len(msgspec.json.encode(said)) > self.max_bytes // 2:

@@ -37,7 +37,7 @@ from rxstream.providers import decoder_for
 from rxstream.tapes._writer import flush
 from rxstream.tapes.read import load
 from rxstream.tapes.record import RequestTape, TapeRecorder
-from rxstream.tapes.redact import Redactor
+from rxstream.tapes.redact import Redactor, Rule
 from rxstream.testing import Scripted
 from tests.support.canary import FORMS, KEY, PROMPT, told
 
@@ -256,6 +256,14 @@ def test_nothing_of_a_request_is_in_an_event(tmp_path: Path) -> None:
     said = path.read_text() + repr([event.raw for event in tape.events])
     assert "cnryPrompt" not in said
     assert [event.arguments for event in tape.events if isinstance(event, ToolCall)] == ['{"prompt":"a cat"}']
+
+
+def test_what_whoever_records_says_stays_but_for_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    said = {"prompt": "greeting-3", "user": "Ada", "text": "said", "key": KEY}
+    rules: list[Rule] = ["keys", "prompts", "text", lambda text: text.replace("Ada", "N. N.")]
+    rxstream.from_iterable(["a"]).pipe(rxo.record(path, redact=rules, secrets=[KEY], metadata=said)).run()
+    assert load(path).header.metadata == {"prompt": "greeting-3", "user": "N. N.", "text": "said", "key": "***"}
 
 
 def test_text_is_dots_and_keeps_its_shape(tmp_path: Path) -> None:
