@@ -80,6 +80,7 @@ async def test_done_says_why() -> None:
         push.error(ValueError("too late"))
 
     response = await stream(from_callback(start))
+    await until(lambda: bool(later))  # the answer is there before its thread goes on
     assert (response.text, response.finish_reason, later) == ("cut", "length", [True])
 
 
