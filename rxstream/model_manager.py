@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rxstream._check import instance, show
 from rxstream._input import is_mapping
+from rxstream.config import Target
 from rxstream.errors import ConfigurationError
 from rxstream.loop import refuse_to_block
 from rxstream.manager import StreamManager
@@ -36,7 +37,8 @@ class APIModelManager(StreamManager):
 
     Args:
         config: How models are asked, and handlers told; see `rxstream.StreamConfig`.
-        default_provider: Whose model is meant by a name that names no provider.
+        default_provider: Whose model is meant by a name that names no provider; by default the provider of the configuration's
+            ``default_target``, if it has one.
         max_streams: See `rxstream.StreamManager`, for all that follows.
         max_waiting: Streams that may wait.
         keep: Streams that have ended and are kept.
@@ -57,11 +59,11 @@ class APIModelManager(StreamManager):
         replay: int = 0,
     ) -> None:
         instance("default_provider", default_provider, str)
-        self.default_provider = None if default_provider is None else provider(default_provider).name
-        """Whose model is meant by a name that names no provider."""
         super().__init__(config, max_streams=max_streams, max_waiting=max_waiting, keep=keep, replay=replay)
         self.config = config or StreamConfig()
         """How models are asked."""
+        self.default_provider = self._provider(default_provider)
+        """Whose model is meant by a name that names no provider."""
 
     def generate_stream_with_handlers(
         self,
@@ -149,6 +151,12 @@ class APIModelManager(StreamManager):
         instance("model_id", model_id, str)
         options = cast("StreamOptions", dict(given))
         return self.config.stream(self._target(model_id), prompt, **options)
+
+    def _provider(self, name: str | None) -> str | None:
+        if name is not None:
+            return provider(name).name
+        target = self.config.default_target
+        return None if target is None else Target.parse(target, known=PROVIDERS).provider
 
     def _target(self, model_id: str | None) -> str | None:
         if model_id is None or self.default_provider is None:

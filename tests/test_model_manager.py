@@ -91,6 +91,14 @@ def test_a_default_provider_and_a_default_target() -> None:
     ]  # fmt: skip
 
 
+def test_the_default_provider_is_that_of_the_configuration_s_default_target() -> None:
+    with APIModelManager(StreamConfig(default_target="anthropic:claude-y")) as models:
+        assert models.default_provider == "anthropic"
+        for model in ("claude-x", "openai-chat:gpt-x", None):
+            assert models.generate("hello", model, timeout=30).text == "Hello there."
+    assert [body["model"] for _, body in asked] == ["claude-x", "gpt-x", "claude-y"]
+
+
 def test_a_whole_answer_is_there_though_nothing_is_kept() -> None:
     with APIModelManager(default_provider="openai", keep=0) as models:
         assert models.generate("hello", "x", timeout=30).text == "Hello there."
