@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -253,6 +254,18 @@ def test_whatever_happens_the_places_add_up(
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(run())
+
+
+async def test_over_a_socket_each_delay_is_where_it_was_made() -> None:
+    """A server that refuses, then stalls; a retry that waits; a consumer that takes its time."""
+    with ChaosServer("one two three four", faults=["429:retry_after=0.2", "stall:content=2,seconds=0.3"]) as server:
+        stream = rxstream.stream("compatible:m-1", "hi", base_url=server.base_url("openai-chat"), api_key="k")
+        explained = explain(stream.pipe(rxo.retry_stream()))
+        await explained.start(lambda event: time.sleep(0.1 if "four" in getattr(event, "text", "") else 0))
+    found = places(explained)
+    assert found["provider"] >= 0.28  # the server's clock, not ours
+    assert found["operators"] >= 0.2
+    assert found["consumer"] >= 0.1
 
 
 async def test_over_a_socket() -> None:
