@@ -263,23 +263,10 @@ async def test_over_a_socket_each_delay_is_where_it_was_made() -> None:
         explained = explain(stream.pipe(rxo.retry_stream()))
         await explained.start(lambda event: time.sleep(0.1 if "four" in getattr(event, "text", "") else 0))
     found = places(explained)
+    assert {"network", "decoding"} <= found.keys()
     assert found["provider"] >= 0.28  # the server's clock, not ours
     assert found["operators"] >= 0.2
     assert found["consumer"] >= 0.1
-
-
-async def test_over_a_socket() -> None:
-    """A server that takes its time is the provider; loading the SDK, where it is not yet, is the setup."""
-    with ChaosServer("one two three four five six", rate=60) as server:
-        stream = rxstream.stream("compatible:m-1", "hi", base_url=server.base_url("openai-chat"), api_key="k")
-        explained = explain(stream)
-        await explained
-    found = places(explained)
-    told = explained.explanation
-    assert told is not None
-    assert found["provider"] > 0.5 * (told.total - told.setup - told.network)
-    assert found["network"] > 0
-    assert found["decoding"] > 0
 
 
 @virtual_time
