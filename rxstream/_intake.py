@@ -96,6 +96,7 @@ def metadata_of(
         label=metadata.label or source.label,
         provider=metadata.provider or provider,
         model=metadata.model or model,
+        started_at=0.0,  # it has not
     )
 
 

@@ -56,7 +56,7 @@ async def test_one_that_waits_can_be_cancelled_and_is_never_asked_for() -> None:
     async with StreamManager(max_streams=1) as manager:
         diary, script = Diary(), Scripted(words("b"))
         first = manager.start_stream(scripted("a"))
-        second = manager.start_stream(Stream.of(script.events()), handlers=[diary])
+        second = manager.start_stream(Stream.of(script.events()), StreamMetadata(started_at=1), handlers=[diary])
         third = manager.start_stream(scripted("c"))
         await asyncio.sleep(0.5)
         assert manager.cancel_stream(second, "not needed")
