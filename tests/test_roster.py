@@ -16,6 +16,7 @@ from rxstream.errors import (
 from rxstream.events import TextDelta
 from rxstream.manager import StreamManager
 from rxstream.observable import Stream
+from rxstream.sinks.handler import StreamMetadata
 from tests.support.managing import Diary, scripted
 from tests.support.scripted import HANG, Scripted, words
 from tests.support.virtual_loop import settle, virtual_time
