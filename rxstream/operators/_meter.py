@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import time
@@ -86,7 +87,7 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
         stall: Seconds without output, between two pieces of it, that count as a stall.
 
     Raises:
-        ConfigurationError: there is no sink, one has no method ``record``, `label` is no string, or `stall` is not greater
+        ConfigurationError: there is no sink, one has no plain method ``record``, `label` is no string, or `stall` is not greater
             than 0.
     """
     positive("stall", stall)
@@ -96,6 +97,8 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
     for number, sink in enumerate(sinks, 1):
         if isinstance(sink, type) or not callable(getattr(sink, "record", None)):
             raise ConfigurationError(f"sink {number}, {sink!r}: must be an object with the method record")
+        if inspect.iscoroutinefunction(sink.record):
+            raise ConfigurationError(f"sink {number}, {sink!r}: record must be a plain function, nobody would await it")
 
     def metered(source: Observable[Event]) -> Asked:
         asking, name = asking_of(source), label or label_of(source)

@@ -582,11 +582,15 @@ async def test_what_is_no_event_is_refused() -> None:
 
 
 def test_nonsense_is_refused() -> None:
+    class Awaited:
+        async def record(self, measurement: Measurement, /) -> None: ...
+
     wrong: list[tuple[Callable[[], object], str]] = [
         (meter, "at least one sink"),
         (lambda: meter(MemorySink), "sink 1"),  # type: ignore[arg-type]
         (lambda: meter(MemorySink(), print), "sink 2"),  # type: ignore[arg-type]
         (lambda: meter(MemorySink(), stall=0), "stall"),
+        (lambda: meter(Awaited()), "plain function"),  # type: ignore[arg-type]
     ]
     for call, words in wrong:
         with pytest.raises(ConfigurationError, match=words):
