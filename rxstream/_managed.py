@@ -234,8 +234,10 @@ class Managed(abc.ObserverBase[Event]):
                 self._deliver(value)
             finally:
                 self._busy = False
-            if self._inbox or self._end is not None:
-                self._go_on()
+                if (
+                    self._inbox or self._end is not None
+                ):  # also if a handler raises while another has cancelled the stream
+                    self._go_on()
 
     def on_error(self, error: Exception) -> None:
         """The session's: the end, and not a good one."""

@@ -21,7 +21,7 @@ from rxstream.manager import StreamManager
 from rxstream.observable import Stream
 from rxstream.sinks.handler import StreamHandler, StreamMetadata
 from tests.support.managing import Diary, handler, scripted
-from tests.support.scripted import DONE, Scripted, Step, raising
+from tests.support.scripted import DONE, HANG, Scripted, Step, raising
 from tests.support.virtual_loop import settle, virtual_time
 
 
@@ -242,3 +242,26 @@ async def test_who_keeps_a_stream_that_is_over_does_not_keep_its_handlers() -> N
         gc.collect()
         assert gone() is None
         assert manager.get_statistics(stream_id).handlers[f"{stream_id}/1"].delivered == 1
+
+
+@virtual_time
+async def test_cancelled_by_one_handler_while_another_raises_it_ends_all_the_same() -> None:
+    class Cancels(StreamHandler):
+        def on_token_received(self, token: str, index: int) -> None:
+            manager.cancel_stream("s", "enough")
+
+    class Raises(StreamHandler):
+        def on_token_received(self, token: str, index: int) -> None:
+            raise ValueError(token)
+
+    for handlers in ([Cancels(), Raises()], [Raises(), Cancels()]):
+        async with StreamManager() as manager:
+            said: list[Any] = []
+            for one in handlers:
+                manager.register_handler(one, on_failure="raise")
+            manager.register_handler(rxstream.CallbackStreamHandler(on_error=said.append))
+            manager.start_stream(Stream.of(Scripted(["a", HANG]).events()), stream_id="s")
+            with pytest.raises(Cancelled, match="enough"):
+                async with asyncio.timeout(5):
+                    await manager.wait("s")
+            assert [type(error) for error in said] == [Cancelled]
