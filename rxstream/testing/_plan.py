@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
+from msgspec.structs import replace
+
 from rxstream.errors import Disconnected
 from rxstream.events import Event, EventBase, TextDelta, ThinkingDelta, ToolCall, UsageReported
 from rxstream.testing.marbles import bare
@@ -48,6 +50,13 @@ class Plan:
     def script(self) -> list[Step]:
         return [*self.steps, DONE if self.end == "done" else raising(Disconnected("cut"))]
 
+    def told(self, items: Iterable[object]) -> bool:
+        """Whether the text of these is the beginning of what the source says."""
+        given, due = (
+            "".join(item for item in _said(some) if isinstance(item, str)) for some in (_flat(items), self.steps)
+        )
+        return due.startswith(given)
+
     def lost(self, items: Iterable[object]) -> str:
         """How these are not all that the source says; empty if they are."""
         given: list[object] = list(_flat(items))
@@ -70,20 +79,25 @@ def _flat(items: Iterable[object]) -> Iterator[object]:
 
 
 def _said(items: Iterable[object]) -> list[object]:
-    """What they say, however it is cut: texts that follow each other are one. Usage may come in the middle of one."""
+    """What they say, however it is cut: what follows each other and is of one kind is one. Usage may come in the midst of it."""
     said: list[object] = []
     for item in items:
-        if isinstance(item, EventBase) and not isinstance(item, TextDelta):
+        text = item if isinstance(item, str) else getattr(item, "text", None)
+        before = said[-1] if said else None
+        if isinstance(item, ThinkingDelta) and isinstance(before, ThinkingDelta):
+            said[-1] = replace(before, text=before.text + item.text)
+        elif isinstance(item, EventBase) and not isinstance(item, TextDelta):
             said += [] if isinstance(item, UsageReported) else [bare(item)]
-        elif isinstance(text := item if isinstance(item, str) else getattr(item, "text", None), str):
-            before = said.pop() if said and isinstance(said[-1], str) else ""
-            said.append(f"{before}{text}")
+        elif isinstance(text, str) and isinstance(before, str):
+            said[-1] = before + text
+        elif isinstance(text, str):
+            said.append(text)
     return said
 
 
 def _events(items: Iterable[object]) -> list[object]:
-    """The events that are no text, in their order."""
-    return [bare(item) for item in items if isinstance(item, EventBase) and not isinstance(item, TextDelta)]
+    """The events that are no text and cannot be cut, in their order."""
+    return [bare(item) for item in items if isinstance(item, EventBase) and not hasattr(item, "text")]
 
 
 def _names(items: Iterable[object]) -> str:

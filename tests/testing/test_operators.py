@@ -179,6 +179,10 @@ def hides_that_the_loop_is_shut_down() -> Operator:
     return ops.catch(lambda error, _: rx.throw(error) if "cut" in str(error) else rx.never())
 
 
+def says_more_when_the_loop_is_shut_down() -> Operator:
+    return ops.catch(lambda error, _: rx.throw(error) if "cut" in str(error) else rx.of("more"))
+
+
 def leaves_the_loop() -> Operator:
     def subscribe(source: Observable[Any], observer: abc.ObserverBase[Any], on: LoopScheduler) -> abc.DisposableBase:
         def elsewhere(item: Any) -> None:
@@ -216,6 +220,7 @@ FAULTS: list[tuple[str, Callable[[], Operator]]] = [
     ("O.7", lambda: ops.timeout(60.0)),
     ("O.8", remembers),
     ("O.9", hides_that_the_loop_is_shut_down),
+    ("O.9", says_more_when_the_loop_is_shut_down),
 ]
 
 
@@ -262,8 +267,13 @@ def test_an_event_that_is_dropped_is_found_where_events_are_given(kind: type[Eve
         return lambda source: source.pipe(without(), rxo.text())
 
     assert broken(without, "O.2") == ["O.2"]
-    assert verify_operator(without, keeps="items").passed
+    assert verify_operator(without, keeps="items", rounds=ROUNDS).passed
     assert verify_operator(texts_without, rounds=ROUNDS).passed
+
+
+def test_pieces_of_thinking_may_be_joined_as_those_of_text_may() -> None:
+    others = {rule: "not asked for" for rule in RULES if rule != "O.2"}
+    assert verify_operator(rxo.coalesce, rounds=75, seed=12345, exempt=others).passed
 
 
 def test_an_event_in_another_place_is_found() -> None:
