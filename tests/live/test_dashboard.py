@@ -35,6 +35,11 @@ scrape_configs: [{{job_name: rxstream, static_configs: [{{targets: ["{page}"]}}]
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _sdks() -> None:
+    """None is needed in this process."""
+
+
 @pytest.fixture(scope="module")
 def dashboard() -> dict[str, Any]:
     if not DASHBOARDS.exists():
