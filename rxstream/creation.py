@@ -75,7 +75,7 @@ def stream(
 
     Example:
         >>> import rxstream
-        >>> answer = rxstream.stream("local:smollm2", "What is the capital of France?").run()
+        >>> answer = rxstream.stream("local:smollm2", "What is the capital of France?", max_tokens=20).run()
 
     Args:
         target: ``provider:model``: ``anthropic:``, ``openai:`` (Responses), ``openai-chat:`` (Chat Completions), ``xai:``,
