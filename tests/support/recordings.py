@@ -6,6 +6,7 @@ They are other people's data and stay outside the project: in ``../shared/record
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -55,15 +56,20 @@ def recordings(*protocols: str) -> list[Recording]:
     """The recordings of these protocols (``chat``, ``responses``, ``anthropic``, ``sse-only``), or all."""
     if not FOLDER.is_dir() and os.environ.get("CI") == "true":
         raise FileNotFoundError(_REASON)
-    found = (
+    return [recording for recording in _all() if not protocols or recording.meta["protocol"] in protocols]
+
+
+@functools.cache
+def _all() -> list[Recording]:
+    """Read once: many modules ask, and some tests at every turn."""
+    return [
         Recording(
             str(path.relative_to(FOLDER / "wire").with_suffix("")),
             path.with_suffix(".sse"),
             json.loads(path.read_bytes()),
         )
         for path in sorted((FOLDER / "wire").glob("*/*.json"))
-    )
-    return [recording for recording in found if not protocols or recording.meta["protocol"] in protocols]
+    ]
 
 
 def local_bodies(*folders: str) -> list[Recording]:
