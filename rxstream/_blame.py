@@ -9,9 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from rxstream.errors import Cancelled
+from rxstream.errors import Cancelled, StreamError
 
-__all__ = ["because_of", "blamed"]
+__all__ = ["because_of", "blamed", "foreign"]
 
 
 class _Blame:
@@ -36,6 +36,11 @@ def because_of(error: BaseException | None) -> Generator[None]:
     finally:
         blame.error = None
         _blame.reset(token)
+
+
+def foreign(error: Exception) -> Exception | None:
+    """`error`, if it is none of a source's, which are `StreamError`: of one of those, what is left beside it is no fault."""
+    return None if isinstance(error, StreamError) else error
 
 
 def blamed() -> Exception | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import msgspec
 from reactivex import Observable, Observer, abc
 
-from rxstream._blame import because_of
+from rxstream._blame import because_of, foreign
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, plain_error, raisable
@@ -311,7 +311,7 @@ class StreamSession:
 
     def _on_error(self, error: Exception) -> None:
         if self._end("error", error):
-            self._leave()
+            self._leave(foreign(error))
             self._tell_last(self._observer.on_error, error)
 
     def _on_completed(self) -> None:
@@ -376,11 +376,11 @@ class StreamSession:
 
     def _dispose(self) -> None:
         self._outlet.dispose()
-        self._leave()
+        self._leave(self._error)
 
-    def _leave(self) -> None:
+    def _leave(self, error: Exception | None = None) -> None:
         if self._subscription is not None:
-            with because_of(self._error):
+            with because_of(error):
                 self._subscription.dispose()
 
     def _since_start(self, at: float | None) -> float | None:

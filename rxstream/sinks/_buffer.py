@@ -18,7 +18,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxstream._blame import because_of
+from rxstream._blame import because_of, foreign
 from rxstream._check import count, one_of
 from rxstream._outlet import MOST
 from rxstream.errors import ConfigurationError, LimitExceeded
@@ -91,7 +91,7 @@ class Buffer(Generic[T]):
 
     def on_error(self, error: Exception) -> None:
         self.error = error
-        with because_of(error):
+        with because_of(foreign(error)):
             self.subscription.dispose()
         self.on_completed()
 

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._blame import because_of
+from rxstream._blame import because_of, foreign
 from rxstream._log import facts, log, trace, words
 from rxstream.errors import Cancelled
 from rxstream.loop import LoopScheduler, call_on
@@ -83,7 +83,7 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
         if not self._stopped:
             self._stopped = True
             call_last(self._error, error)
-            with because_of(error):
+            with because_of(foreign(error)):
                 self.subscription.dispose()  # which holds us
 
     def on_completed(self) -> None:

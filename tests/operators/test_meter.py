@@ -410,6 +410,30 @@ async def test_an_operator_behind_it_that_ends_the_stream_by_an_error_is_a_failu
 
 
 @virtual_time
+async def test_what_is_left_because_another_source_has_failed_is_cancelled() -> None:
+    async def drained(stream: Observable[Event]) -> None:
+        with pytest.raises(Overloaded):
+            await consumed(stream)
+
+    async def consumed(stream: Observable[Event]) -> None:
+        async for _ in to_async_iterable(stream):
+            pass
+
+    ways: list[Callable[[rxstream.Stream[Event]], object]] = [
+        lambda stream: stream.subscribe(lambda _: None, lambda _: None),
+        lambda stream: stream.start(on_error=lambda _: None),
+        lambda stream: asyncio.ensure_future(drained(stream)),
+    ]
+    for way in ways:
+        bad, good = Sink(), Sink()
+        failing = Field().track("a", 1, "a", Overloaded("busy")).pipe(meter(bad))
+        kept = way(rxstream.Stream.of(rx.merge(failing, Field().track("b", HANG).pipe(meter(good)))))
+        await asyncio.sleep(5)
+        assert (bad.metrics.outcome, good.metrics.outcome, good.metrics.error) == ("failed", "cancelled", None)
+        del kept
+
+
+@virtual_time
 async def test_an_error_is_blamed_for_what_is_left_because_of_it_alone() -> None:
     """Not for a stream that its last callback begins, nor for a task of that time."""
     sink, other = Sink(), Sink()
