@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import graphlib
 import importlib
 import inspect
@@ -126,11 +127,20 @@ def operator_modules() -> dict[str, str]:
 @functools.cache
 def modules() -> tuple[Module, ...]:
     found: list[Module] = []
+    gc.disable()  # of the trees nothing is garbage, and looking for it takes longer than parsing
     for path in sorted(PACKAGE.rglob("*.py")):
         words = path.relative_to(PACKAGE.parent).with_suffix("").parts
         name = ".".join(words[:-1] if words[-1] == "__init__" else words)
         found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"), str(path))))
+    gc.enable()
     return tuple(found)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _trees() -> Iterator[None]:
+    """When these tests are over, nobody needs them."""
+    yield
+    modules.cache_clear()
 
 
 def definitions(*, nested: bool = False) -> Iterator[Definition]:
