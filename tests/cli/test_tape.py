@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -179,6 +180,19 @@ def test_what_a_tape_says_does_not_look_like_what_is_said_of_it(
 def test_what_cannot_be_written_is_told(tape: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tape", "convert", tape, "--to", "text", "-o", "/dev/full"]) == 1
     assert capsys.readouterr().err == "rxstream: /dev/full: No space left on device\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure_to_tell(tmp_path: Path) -> None:
+    """As in ``rxstream tape play answer.tape | head``."""
+    told = write(tmp_path / "a.tape", dump(of_events([*[TextDelta(text="word ")] * 30_000, Finished(reason="stop")])))
+    command = [sys.executable, "-m", "rxstream", "tape", "play", told, "--speed", "max"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.read(4) == b"word"
+        running.stdout.close()
+        assert running.wait(60) == 1
+        assert running.stderr.read() == b""
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
