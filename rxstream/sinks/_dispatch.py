@@ -342,7 +342,7 @@ class Dispatch:
     def _tell_last(self, lane: Lane, name: str, what: object) -> None:
         hook = lane.hooks.get(name)
         if lane.queue is None:
-            lane.over = True
+            lane.over = lane.told = True
         if hook is not None:
             self._call(name, lane, hook, what)
         lane.release() if lane.queue is None else lane.queue.finish()

@@ -54,7 +54,7 @@ class TooSlow(Exception):
 class Lane:
     """A handler that serves one stream."""
 
-    __slots__ = ("calls", "detached", "failures", "handler", "hooks", "id", "over", "policy", "queue", "serves")
+    __slots__ = ("calls", "detached", "failures", "handler", "hooks", "id", "over", "policy", "queue", "serves", "told")
 
     def __init__(self, handler_id: str, handler: Hooks, policy: HandlerPolicy) -> None:
         self.id = handler_id
@@ -66,7 +66,9 @@ class Lane:
         """Made, or put into the queue."""
         self.failures = 0
         self.over = False
-        """Whether nothing more is to be told."""
+        """Whether nothing more is to be told; but the end, if that waits."""
+        self.told = False
+        """Whether it has been told its end."""
         self.detached = False
         self.serves = False
         """Whether it is known who serves the stream."""
@@ -97,8 +99,8 @@ class Lane:
 
     def close(self) -> None:
         """Nothing more is told; if the end was not, the handler may let go what it holds."""
-        left, handler = self.serves and not self.over, self.handler
-        self.over = True
+        left, handler = self.serves and not self.told, self.handler
+        self.over = self.told = True
         self.release()
         if self.queue is not None:
             self.queue.close()
@@ -282,7 +284,7 @@ class Queue:
         self._loose -= call[3]
         self._working += 1
         if call[0] in _ENDS and self._worker is None:
-            self._lane.over = True
+            self._lane.over = self._lane.told = True
         return call
 
     async def _call_there(self, worker: Worker, calls: list[_Call]) -> None:
@@ -306,7 +308,7 @@ class Queue:
         """Make calls, in the thread, until one raises: how many were made, and what it raised."""
         for made, (name, method, arguments, _) in enumerate(calls):
             if name in _ENDS:
-                self._lane.over = True
+                self._lane.over = self._lane.told = True
             elif self._lane.over:
                 return made, None
             try:
