@@ -22,7 +22,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from rxstream._blame import because_of, foreign
 from rxstream._log import facts, log, trace, words
 from rxstream.errors import Cancelled
-from rxstream.loop import LoopScheduler, call_on
+from rxstream.loop import LoopScheduler, call_on, contain
 from rxstream.sinks.iterator import AsyncItems
 
 __all__ = ["SafeObserver", "call_last", "is_async", "log_error", "subscribe_async"]
@@ -118,8 +118,8 @@ def subscribe_async(
                     await _maybe(on_next, item)
                     if running.is_disposed:  # by the callback itself
                         return
-        except Exception as error:  # noqa: BLE001 - the stream's, or the observer's own
-            await _last(on_error or log_error, error)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the stream's, or the observer's own
+            await _last(on_error or log_error, contain(error))
         else:
             await _last(on_completed)
 
@@ -129,12 +129,17 @@ def subscribe_async(
     def start() -> None:
         task = scheduler.loop.create_task(consume(), context=context)
         _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        task.add_done_callback(_done)
         # This cancels at once if it is disposed by now.
         running.disposable = Disposable(lambda: call_on(scheduler.loop, task.cancel))
 
     call_on(scheduler.loop, start)
     return running
+
+
+def _done(task: asyncio.Task[None]) -> None:
+    _tasks.discard(task)
+    _ = task.cancelled() or task.exception()  # of who ends the program: he need not hear that nobody looked at it
 
 
 async def _last(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:

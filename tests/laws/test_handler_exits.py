@@ -111,6 +111,24 @@ def test_so_it_is_with_a_plain_callback(kind: type[BaseException]) -> None:
     assert str(ended.result(20)) == f"{kind.__name__} was raised: 3"
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_and_with_one_that_is_a_coroutine_function(kind: type[BaseException]) -> None:
+    async def leave(event: object) -> None:
+        await asyncio.sleep(0)
+        raise kind(3)
+
+    ended: Future[Exception] = Future()
+    rxstream.from_iterable(pieces()).subscribe(leave, ended.set_result)
+    assert str(ended.result(20)) == f"{kind.__name__} was raised: 3"
+
+    async def main() -> None:
+        rxstream.from_iterable(pieces()).subscribe(leave)
+        await asyncio.sleep(20)
+
+    with pytest.raises(kind):
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("at_end", [False, True])
 @pytest.mark.parametrize("how", ["function", "coroutine function"])
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
