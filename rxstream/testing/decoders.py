@@ -202,7 +202,7 @@ def _can_be_written(subject: _Subject) -> None:
             try:
                 again = decode(encode(event))
             except Exception as error:
-                raise Broken(f"{name}: {type(event).__name__} cannot be written and read: {error}") from error
+                raise Broken(f"{name}: {type(event).__name__} cannot be written and read: {error}") from None
             must(again == event, f"{name}: {type(event).__name__} is another one when it is read again")
 
 

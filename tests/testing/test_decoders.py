@@ -257,6 +257,12 @@ def test_what_is_broken_is_told_with_the_sample_and_the_place() -> None:
     assert re.search(r"a text, cut into \d+: \d events and \w+\(.*\), where 4 and a proper end were due", said)
 
 
+def test_what_the_kit_itself_raises_is_no_cause() -> None:
+    with pytest.raises(ContractViolation, match="Raw cannot be written and read") as found:
+        verify_decoder(Unwritable, SAMPLES, rounds=1)
+    assert found.value.__cause__ is None
+
+
 def test_a_rule_may_be_exempt() -> None:
     verification = verify_decoder(Numbers, SAMPLES, exempt={"D.10": "it numbers them itself"})
     told = [result.detail for result in verification.results if result.outcome == "not applicable"]
