@@ -201,7 +201,7 @@ def _can_be_written(subject: _Subject) -> None:
         for event in _read(subject.make(), [body]).events:
             try:
                 again = decode(encode(event))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever cannot be written breaks the rule
                 raise Broken(f"{name}: {type(event).__name__} cannot be written and read: {error}") from None
             must(again == event, f"{name}: {type(event).__name__} is another one when it is read again")
 
