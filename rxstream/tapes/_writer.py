@@ -40,6 +40,7 @@ class _Clerk:
         self._change = threading.Condition()
         self._running = False
         self._busy = False
+        self._thread = 0
 
     def give(self, job: Callable[[], None]) -> None:
         with self._change:
@@ -58,16 +59,19 @@ class _Clerk:
         with self._change:
             if not self._jobs and not self._busy:
                 return True
+            if self._thread == threading.get_ident():  # who is told in the midst of a job would wait for himself
+                return False
         done = threading.Event()
         self.give(done.set)
         return done.wait(seconds)
 
     def _work(self, idle: float) -> None:
+        self._thread = threading.get_ident()
         while True:
             with self._change:
                 self._busy = False
                 if not self._jobs and not self._change.wait_for(lambda: bool(self._jobs), idle):
-                    self._running = False
+                    self._running, self._thread = False, 0
                     return
                 job = self._jobs.popleft()
                 self._busy = True

@@ -98,6 +98,14 @@ def test_flush_waits_for_what_was_written_by_now_and_not_for_what_comes(clerk: A
     assert flush(5)
 
 
+def test_who_is_told_of_a_failure_does_not_wait_for_himself(clerk: Any, tmp_path: Path) -> None:
+    """Such as a handler of log records that shows what there is on the tape."""
+    waited: list[bool] = []
+    tape_file(tmp_path / "none" / "a.tape", lambda _: waited.append(flush(1000))).begin(b"x")
+    assert flush()
+    assert waited == [False]
+
+
 def test_what_closing_says_is_a_failure(clerk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some disks are full only then."""
     failures: list[Exception] = []
