@@ -192,9 +192,9 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_tell(tmp_path: Path) -> 
         assert running.stdout.read(4) == b"word"
         running.stdout.close()
         assert running.wait(60) == 1
-        told = running.stderr.read()
-    assert b"Traceback" not in told
-    assert b"cannot be written" not in told
+        complaint = running.stderr.read()
+    assert b"Traceback" not in complaint
+    assert b"cannot be written" not in complaint
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
