@@ -200,23 +200,19 @@ class Redactor:
     def _event(self, lines: list[bytes]) -> list[bytes]:
         """The lines of an event: its payload may stand on several."""
         at = [number for number, line in enumerate(lines) if _field(line)[0] == b"data"]
-        if len(at) > 1:
-            before = b"\n".join(_field(lines[number])[1] for number in at)
-            after = self.payload(before)
-            if after != before:
-                ending = lines[at[-1]][len(lines[at[-1]].rstrip(b"\r\n")) :]
-                lines[at[-1]] = b"data: " + after.replace(b"\n", b" ") + ending
-                lines = [line for number, line in enumerate(lines) if number not in at[:-1]]
-            return lines
-        return [self._line(line) for line in lines]
+        out = [line if _field(line)[0] == b"data" else self._line(line) for line in lines]
+        before = b"\n".join(_field(lines[number])[1] for number in at)
+        if at and (after := self.payload(before)) != before:
+            for number in at:
+                out[number] = b""
+            out[at[-1]] = _replaced(lines[at[-1]], b"data: " + after)
+        return out
 
     def _line(self, line: bytes) -> bytes:
-        name, value = _field(line)
-        before = value if name == b"data" else line.rstrip(b"\r\n")
-        after = self.payload(before)
-        if after == before:
-            return line
-        return (b"data: " if name == b"data" else b"") + after + line[len(line.rstrip(b"\r\n")) :]
+        """A line that is no payload."""
+        before = line.rstrip(b"\r\n")
+        after = self.payload(before) if before else before
+        return line if after == before else _replaced(line, after)
 
     def _half(self, text: str) -> str:
         """Without what may be a prompt, or said, in JSON that has no end."""
@@ -306,6 +302,11 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     """The name of a line of server-sent events, and its value."""
     name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
     return name, value.strip()
+
+
+def _replaced(line: bytes, text: bytes) -> bytes:
+    """`text` as one line that ends as `line` does."""
+    return b" ".join(text.splitlines()) + line[len(line.rstrip(b"\r\n")) :]
 
 
 @cache

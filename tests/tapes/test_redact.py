@@ -76,6 +76,23 @@ def test_a_key_is_in_no_line_of_a_body(form: str) -> None:
     assert list(json.loads(struck.splitlines()[1][6:])) == ["a"]
 
 
+def test_what_stands_beside_a_payload_of_many_lines_is_looked_at_too() -> None:
+    body = f": {KEY}\nid: {KEY}\ndata: a\n: {KEY}\ndata: %s\n\n"
+    assert Redactor(["keys"], [KEY]).body((body % "b").encode()) == b": ***\nid: ***\ndata: a\n: ***\ndata: b\n\n"
+    assert Redactor(["keys"], [KEY]).body((body % KEY).encode()) == b": ***\nid: ***\n: ***\ndata: a ***\n\n"
+
+
+def test_an_event_of_very_many_lines_takes_no_longer_than_one_of_few() -> None:
+    """Lines that are taken out were looked for in a list of them: this took minutes."""
+    struck = Redactor(["keys"], [KEY]).body(b"data:\n" * 200_000 + b"data: " + KEY.encode() + b"\n\n")
+    assert struck.split() == [b"data:", b"***"]
+
+
+def test_what_a_rule_makes_of_a_line_is_one_line() -> None:
+    redactor = Redactor([lambda text: f"<{text}>\n\n"])
+    assert redactor.body(b": a\r\ndata: b\r\n\r\n") == b"<: a> \r\ndata: <b> \r\n\r\n"
+
+
 def test_keys_of_the_environment_and_of_connections_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "plain-looking-word-of-the-environment")
     connection = Secrets(["another-plain-looking-word"])
