@@ -101,7 +101,8 @@ class ProviderOptions(Input):
 
     def body(self) -> dict[str, Any]:
         """What goes into the body of the request: the fields that were set, in a dict of your own."""
-        return {name: plain(getattr(self, name)) for name in sorted(self.model_fields_set)}
+        held = self.__dict__ | (self.__pydantic_extra__ or {})  # by name: as attributes, our methods come first
+        return {name: plain(held[name]) for name in sorted(self.model_fields_set)}
 
     def __repr_args__(self) -> Iterable[tuple[str, Any]]:
         return self.body().items()

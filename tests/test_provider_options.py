@@ -149,6 +149,13 @@ def test_a_provider_of_whom_nothing_is_known_takes_any() -> None:
     assert json.loads(options.model_dump_json()) == options.body()
 
 
+@pytest.mark.parametrize("name", ["body", "copy", "json", "model_fields", "schema"])
+def test_an_option_may_have_the_name_of_something_of_ours(name: str) -> None:
+    options = options_of("groq", {name: 5})
+    assert options.body() == json.loads(options.model_dump_json()) == {name: 5}
+    assert repr(options) == f"AnyOptions({name}=5)"
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [("Grok", "xai"), ("openai_chat", "openai-chat"), ("openai-responses", "openai"), ("llama_cpp", "llamacpp")],
