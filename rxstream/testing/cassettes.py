@@ -10,7 +10,7 @@ Rules of this module:
 * Recorded is what rxstream asks of a provider itself; a stream that somebody's SDK has opened is not, nor is a tape.
 * A body is known by the model that it is of, and by its number among those, in the order in which they were asked; where a model
   was asked different things in one test by a digest of the question, too: so several may be asked at once.
-* What was recorded before goes when there is an answer in its place: a failed run loses none.
+* What was recorded before goes when there is an answer in its place: a run in which nobody answers loses none.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Cassette:
     Args:
         folder: Where the files are.
         name: What their names begin with: that of the test.
-        recording: Whether to record. The files are there when it is left, in place of what was recorded under this name before,
-            which stays if that has answers, and all that was asked failed.
+        recording: Whether to record. The files are there when it is left, in place of what was recorded under this name before.
+            That stays if nothing was asked, and, where it has answers, if all that was asked failed.
 
     Raises:
         ConfigurationError: an option is not as described. A stream of which nothing was recorded gets it, too.
@@ -109,8 +109,8 @@ class Cassette:
     def _write(self) -> None:
         heard = [answer for at, answer in enumerate(self._heard) if answer.stands(self._heard[at + 1 :])]
         old = self._own()
-        worse = not heard or any(file.path.suffix == ".sse" for file in old)
-        if self._heard and not any(answer.pieces for answer in heard) and worse:
+        answered = any(answer.pieces for answer in heard) or all(file.path.suffix == ".json" for file in old)
+        if not heard or not answered:
             return
         for file in old:
             file.path.unlink()

@@ -131,18 +131,26 @@ def test_of_what_was_not_recorded_it_says_so(tmp_path: Path) -> None:
 def test_recorded_again_nothing_old_is_left_but_others(tmp_path: Path) -> None:
     for name in ("test.compatible-one.7.sse", "test.openai-gpt_4.1.2.sse", "test_other.compatible-one.1.sse"):
         (tmp_path / name).write_bytes(b"old")
-    with Cassette(tmp_path / ".", name="test", recording=True):
+    with ChaosServer("Why not?") as server, Cassette(tmp_path / ".", name="test", recording=True):
+        asked(server).run()
+    left = ["test.compatible-one.1.sse", "test_other.compatible-one.1.sse"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_a_test_that_fails_before_it_asks_anything_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test.compatible-one.1.sse").write_bytes(b"old")
+    with Cassette(tmp_path, name="test", recording=True) as cassette:
         pass
-    assert [path.name for path in tmp_path.iterdir()] == ["test_other.compatible-one.1.sse"]
+    assert (cassette.files, [path.read_bytes() for path in tmp_path.iterdir()]) == ([], [b"old"])
 
 
 def test_what_has_a_longer_name_is_not_deleted(tmp_path: Path) -> None:
     others = ["test.it.compatible-one.1.sse", "test.5.compatible-one.1.sse", "test.compatible.sse", "test.sse"]
     for name in others:
         (tmp_path / name).write_bytes(b"another's")
-    with Cassette(tmp_path, name="test", recording=True):
-        pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    with ChaosServer("Why not?") as server, Cassette(tmp_path, name="test", recording=True) as cassette:
+        asked(server).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, cassette.files[0].name])
 
 
 def test_a_request_that_was_refused_and_asked_again_is_played_as_one(tmp_path: Path) -> None:
