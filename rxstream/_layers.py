@@ -194,6 +194,7 @@ def placed(layers: Sequence[Layer], fault: str, check: Callable[[Values], object
     """`fault`, which `check` finds with all of `layers` together, with the place where each line of it begins.
 
     That is the value of which `check` says it alone; or else that with which it says it of all before, and without which it does not.
+    What it says of no value at all, such as that one is missing, has no place.
     """
     stand = [(layer, way, value) for layer in layers for way, value in _ways(layer.values)]
 
@@ -204,6 +205,7 @@ def placed(layers: Sequence[Layer], fault: str, check: Callable[[Values], object
             return str(error).split("\n")
         return ()
 
+    missing = faults(())
     alone = {line: each for each in stand for line in faults([_some([each])])}
 
     def begins(line: str) -> str:
@@ -213,7 +215,7 @@ def placed(layers: Sequence[Layer], fault: str, check: Callable[[Values], object
         layer, way, _ = alone.get(line) or stand[bisect_left(range(1, len(stand)), True, key=there)]
         return layer.place(way)
 
-    return "\n".join(f"{begins(line)}: {line}" for line in fault.split("\n"))
+    return "\n".join(line if line in missing else f"{begins(line)}: {line}" for line in fault.split("\n"))
 
 
 def _some(stand: Iterable[tuple[Layer, Way, Any]]) -> Layer:

@@ -120,6 +120,19 @@ def test_what_was_right_until_an_argument_came_is_told_as_the_arguments_fault() 
     assert refused(profile="voice", env={}, timeouts={"idle": 0}).startswith("argument: timeouts.idle: ")
 
 
+def test_what_nobody_has_said_has_no_place() -> None:
+    class Mine(StreamConfig):
+        team: str
+
+    for env in ({}, {"RXSTREAM_MODE": "word"}):
+        with pytest.raises(ConfigurationError, match=r"^team: is missing$"):
+            Mine.load(env=env)
+    with pytest.raises(ConfigurationError) as caught:
+        Mine.load(env={"RXSTREAM_MODE": "words"})
+    assert sorted(line.partition(": ")[0] for line in str(caught.value).split("\n")) == ["RXSTREAM_MODE", "team"]
+    assert Mine.load(env={"RXSTREAM_TEAM": "a"}).team == "a"
+
+
 def test_a_file_that_is_gone_by_then_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("max_waiting = -1")
