@@ -115,7 +115,10 @@ def explain(stream: Observable[T]) -> Explained[T]:
 
 def _is_output(item: Any) -> bool:
     """Of what is no event, all but an empty text, or a chunk of one."""
-    return is_content(cast("Event", item)) if isinstance(item, EventBase) else getattr(item, "content", item) != ""
+    if isinstance(item, EventBase):
+        return is_content(cast("Event", item))
+    text = getattr(item, "content", item)
+    return not isinstance(text, str) or text != ""  # of an array, say, a comparison is no truth value
 
 
 class _Timeline:

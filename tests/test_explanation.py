@@ -271,10 +271,15 @@ async def test_over_a_socket_each_delay_is_where_it_was_made() -> None:
 
 @virtual_time
 async def test_what_operators_make_of_events_is_output_too() -> None:
+    class Array:
+        def __ne__(self, other: object) -> Any:
+            raise ValueError("the truth value of an array is ambiguous")
+
     ways: list[tuple[Any, float | None]] = [
         (rxo.text(), 3),
         (rxo.chunks(), 3),
         (ops.map(lambda _: 7), 1),
+        (ops.map(lambda _: Array()), 1),
         (ops.map(lambda _: ""), None),
     ]
     for op, first in ways:
