@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final, TypeAlias, get_args
 
 from rxstream.events import Cancelled, Failed, Finished, Retracted, Retrying, Started, UsageReported
@@ -20,7 +19,7 @@ _RETRIES_KEPT: Final = 100
 class Course:
     """Of one stream, or of several in a combination."""
 
-    __slots__ = ("_answering", "_answers_of", "_usages", "finished", "retracted", "retried", "retries", "started")
+    __slots__ = ("_answering", "_used", "_using", "finished", "retracted", "retried", "retries", "started")
 
     def __init__(self) -> None:
         self.started: Started | None = None
@@ -30,10 +29,10 @@ class Course:
         self.retries = self.retracted = 0
         self.retried: list[Retried] = []
         """The first hundred of the retries."""
-        self._usages: dict[tuple[str, int, int], Usage] = {}
-        """By source, attempt, and how often the source had finished."""
-        self._answers_of: Counter[str] = Counter()
-        """How often a source has finished."""
+        self._using: dict[tuple[str, int], Usage] = {}
+        """By source and attempt, of answers that have not finished: a report is of all that this attempt has used."""
+        self._used: Usage | None = None
+        """Of all that have."""
         self._answering: dict[str, int] = {}
         """Sources that have begun and not finished, and the attempt of each."""
 
@@ -45,13 +44,13 @@ class Course:
     @property
     def usage(self) -> Usage | None:
         """Of all attempts; None where nothing was reported."""
-        return sum(self._usages.values(), Usage()) if self._usages else None
+        return self._used if not self._using else sum(self._using.values(), self._used or Usage())
 
     def note(self, event: Telling, at: float) -> None:
         """An event of these kinds came at `at`. In one answer of several sources, who comes later has a higher attempt."""
         match event:
             case UsageReported():
-                self._usages[event.source, event.attempt, self._answers_of[event.source]] = event.usage
+                self._using[event.source, event.attempt] = event.usage
             case Started():
                 self.started = event
                 self._answering = {who: attempt for who, attempt in self._answering.items() if attempt >= event.attempt}
@@ -65,7 +64,8 @@ class Course:
     def _ended(self, event: Finished | Failed | Cancelled | Retrying, at: float) -> None:
         if isinstance(event, Finished):
             self.finished = event
-            self._answers_of[event.source] += 1
+            for key in [key for key in self._using if key[0] == event.source]:
+                self._used = (self._used or Usage()) + self._using.pop(key)
         elif isinstance(event, Retrying):
             self.retries += 1
             if len(self.retried) < _RETRIES_KEPT:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from reactivex import Observable
 from reactivex import operators as ops
 
@@ -29,6 +31,7 @@ from rxstream.limiter import TokenBucket
 from rxstream.loop import LoopScheduler, shared_loop
 from rxstream.metrics import Measurement, StreamMetrics, StreamOpened
 from rxstream.operators import meter
+from rxstream.operators._course import Course
 from rxstream.sinks.iterator import to_async_iterable
 from rxstream.telemetry.memory import MemorySink
 from rxstream.testing.virtual import VirtualLoop, settle, virtual_time
@@ -225,6 +228,28 @@ async def test_answers_one_after_the_other_of_the_same_source_are_all_counted() 
     await asyncio.sleep(10)
     assert sink.metrics.usage is not None
     assert sink.metrics.usage.output_tokens == 7
+
+
+def test_however_many_answers_a_stream_has_nothing_grows() -> None:
+    """All of one source, or each of another."""
+    course = Course()
+    events: list[Any] = [started(), reported(2), reported(3), ev.Finished(reason="stop")]
+
+    def answer(number: int) -> None:
+        for event in events:
+            course.note(structs.replace(event, source=f"{number % 2 * number}"), at=0.0)
+
+    answer(0)
+    tracemalloc.start()
+    try:
+        for number in range(5000):
+            answer(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 50_000
+    assert course.usage is not None
+    assert course.usage.output_tokens == 15_003
 
 
 @virtual_time
