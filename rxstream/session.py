@@ -296,7 +296,8 @@ class StreamSession:
                     return
                 self._add(event)
             self._observer.on_next(event)
-        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+        except BaseException as raised:  # noqa: BLE001 - the observer's own: it gets it back
+            error = contain(raised)
             if self._end("error", error):
                 self._dispose()
                 self._tell_last(self._observer.on_error, error)

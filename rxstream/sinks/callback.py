@@ -73,7 +73,8 @@ class SafeObserver(abc.ObserverBase[T], Generic[T]):
             return
         try:
             self._next(value)
-        except Exception as error:  # noqa: BLE001 - the observer's own: it gets it back
+        except BaseException as raised:  # noqa: BLE001 - the observer's own: it gets it back
+            error = contain(raised)
             with because_of(error):
                 self.subscription.dispose()
             self.on_error(error)
@@ -118,8 +119,14 @@ def subscribe_async(
                     await _maybe(on_next, item)
                     if running.is_disposed:  # by the callback itself
                         return
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the stream's, or the observer's own
-            await _last(on_error or log_error, contain(error))
+        except GeneratorExit:  # thrown away with the loop
+            raise
+        except BaseException as raised:  # the stream's, or the observer's own
+            task = asyncio.current_task()
+            # A cancellation that nobody asked of this task is an error of the callback.
+            if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            await _last(on_error or log_error, contain(raised))
         else:
             await _last(on_completed)
 

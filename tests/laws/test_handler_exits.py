@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
 
 import rxstream
 from rxstream.errors import Cancelled, LoopShutDown
@@ -109,6 +110,32 @@ def test_so_it_is_with_a_plain_callback(kind: type[BaseException]) -> None:
     ended: Future[Exception] = Future()
     rxstream.from_iterable(pieces()).subscribe(leave, ended.set_result)
     assert str(ended.result(20)) == f"{kind.__name__} was raised: 3"
+
+
+@pytest.mark.parametrize("kind", [*EXITS, asyncio.CancelledError])
+def test_also_where_a_timer_calls_it(kind: type[BaseException]) -> None:
+    """What no source is there to catch."""
+
+    def leave(event: object) -> None:
+        raise kind(3)
+
+    ended: Future[Exception] = Future()
+    later = rxstream.from_iterable(pieces).pipe(ops.delay(0.001))
+    later.subscribe(leave, ended.set_result)
+    assert str(ended.result(20)) == f"{kind.__name__} was raised: 3"
+    with pytest.raises(RuntimeError, match=f"{kind.__name__} was raised: 3"):
+        later.start(leave).result(20)
+
+
+def test_a_coroutine_function_that_awaits_what_was_cancelled_ends_its_own_subscription() -> None:
+    async def gives_up(event: object) -> None:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+
+    ended: Future[Exception] = Future()
+    rxstream.from_iterable(pieces()).subscribe(gives_up, ended.set_result)
+    assert isinstance(ended.result(20).__cause__, asyncio.CancelledError)
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
