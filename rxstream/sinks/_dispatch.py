@@ -193,7 +193,7 @@ class Dispatch:
                 self.cancelled(error.reason)
         finally:
             if isinstance(error, LoopShutDown):
-                for lane in self._lanes.values():
+                for lane in list(self._lanes.values()):
                     if lane.queue is not None and not lane.over:
                         lane.close()  # whatever it has to await will never come
             self._end("on_stream_error", error)
@@ -226,7 +226,7 @@ class Dispatch:
         """Tell nobody anything more, and forget what waits."""
         self._over = True
         self._rows.clear()
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             lane.close()
 
     async def settled(self, caller: Caller | None = None) -> None:

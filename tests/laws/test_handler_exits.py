@@ -322,3 +322,20 @@ async def test_what_a_dismissed_one_raises_harms_nobody(caplog: pytest.LogCaptur
     stream.dispose()
     assert [handler.said[-1] for handler in handlers] == [("dismissed",), ("dismissed",)]
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("how", ["the loop goes down", "dispose"])
+@virtual_time
+async def test_one_that_removes_itself_when_it_is_dismissed_harms_nobody(how: str) -> None:
+    class Removes(Slow):
+        def dismissed(self) -> None:
+            stream.remove(self.name)
+
+    stream, other = dispatch(), Says()
+    for name in "ab":
+        stream.add(name, Removes(name))
+    stream.add("other", other)
+    stream.on_next(text("a"))
+    stream.on_error(LoopShutDown()) if how == "the loop goes down" else stream.dispose()
+    assert list(stream.figures()) == ["other"]
+    assert other.said[-1] == (("error", LoopShutDown) if how == "the loop goes down" else (0, "a"))
