@@ -56,8 +56,10 @@ class StreamHandler(Hooks, abc.ObserverBase[Event]):
     def __init_subclass__(cls) -> None:
         """Refuse a method that would never be called, because it is not called what it should be."""
         super().__init_subclass__()
-        for name in vars(cls):
-            near = [] if name in HOOKS or name in _RX else get_close_matches(name, HOOKS, n=1, cutoff=_NEAR)
+        for name, method in vars(cls).items():
+            if name in HOOKS or name in _RX or name.startswith("_") or not callable(method):
+                continue
+            near = get_close_matches(name, HOOKS, n=1, cutoff=_NEAR)
             if meant := _SHORT.get(name) or next(iter(near), None):
                 raise ConfigurationError(f"{cls.__name__}.{name}: a handler has no such method; do you mean {meant}?")
 

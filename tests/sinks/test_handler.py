@@ -160,3 +160,4 @@ def test_a_method_that_is_misspelt_is_refused(name: str, meant: str) -> None:
 def test_other_methods_are_ones_own() -> None:
     names = ("on_click", "on_next", "on_error", "on_completed", "on_stream_end", "on_reset", "text", "token")
     assert issubclass(type("Mine", (StreamHandler,), dict.fromkeys(names, print)), StreamHandler)
+    assert type("Mine", (StreamHandler,), {"_on_event": print, "on_events": 0, "on_paused": False})
