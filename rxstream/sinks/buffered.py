@@ -108,7 +108,6 @@ class BufferedStreamHandler(StreamHandler):
 
     def dismissed(self) -> None:
         """It is free; who waits for the answer learns that it will not come."""
-        self._serving = False
         self._give_up(Cancelled("its handler was removed, or the subscription disposed"))
 
     def on_stream_start(self, metadata: StreamMetadata) -> None:  # noqa: ARG002 - of any stream
@@ -140,6 +139,7 @@ class BufferedStreamHandler(StreamHandler):
     def _give_up(self, error: Cancelled) -> None:
         """There will be no end, unless it has been told; from any thread."""
         with self._lock:
+            self._serving = False
             if not self._outcome.done():
                 with contextlib.suppress(ConfigurationError):
                     error.partial = self._answers.response()

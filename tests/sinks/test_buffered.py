@@ -158,6 +158,8 @@ def test_who_waits_learns_that_the_loop_was_closed_under_the_stream(monkeypatch:
             handler.get_response()
         assert raised.value.partial is not None
         assert raised.value.partial.text == "to "
+    rxstream.from_iterable(["be"]).subscribe(handler)  # it is free
+    assert handler.get_response(timeout=20) == "be"
 
 
 @pytest.mark.parametrize("timeout", ["5", float("nan"), float("inf")])
