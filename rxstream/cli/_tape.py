@@ -98,7 +98,7 @@ def _opened(file: str, dialect: Dialect | None = None) -> AbstractContextManager
     try:
         with Path(file).open("rb") as found:
             data = found.read(HEAD)
-            again = data != b"" and may_be_tape(data) and Path(file).is_file()  # a pipe is read once
+            again = (data or not dialect) and may_be_tape(data) and Path(file).is_file()  # a pipe is read once
             if not again:
                 return nullcontext(read_any(data + found.read(), dialect=dialect))
     except (OSError, ValueError) as error:  # of which a ConfigurationError is one

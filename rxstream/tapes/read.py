@@ -10,7 +10,9 @@ Rules of this module:
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -39,6 +41,8 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What is raised by what is no line: also by one that is nested too deeply."""
 _TRIES: Final = 100
 """How often the files of a recording are looked for that goes on to a new file just then."""
+_MOVING: Final = 0.001
+"""Seconds until they are looked for again where the newest is not there, but one before it."""
 _TAIL: Final = 64 * 1024
 """Bytes in which the last line of a file stands, where it says how the stream ended."""
 _TORN: Final = Header(tape=FORMAT, version=VERSION, kind="events")
@@ -214,11 +218,16 @@ def opened(path: str | os.PathLike[str]) -> Reading:
     flush()
     try:
         for _ in range(_TRIES):
-            with ExitStack() as files:
-                parts = _parts(newest, files)
-                with suppress(FileNotFoundError):  # it is just being moved
+            try:
+                with ExitStack() as files:
+                    parts = _parts(newest, files)
                     if os.path.samestat(os.fstat(parts[-1][1].fileno()), newest.stat()):
                         return _reading(parts, str(path), files.pop_all())
+            except FileNotFoundError:
+                if not _older(newest, 1).exists():
+                    raise
+                time.sleep(_MOVING)  # it has just been moved there
+        newest.stat()  # raises where it is not there at all
     except (OSError, ValueError) as error:  # of which a ConfigurationError is one
         raise ConfigurationError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     raise ConfigurationError(f"{path}: its recording goes on to a new file faster than it can be read")
@@ -241,23 +250,43 @@ def _reading(parts: list[tuple[Header, BinaryIO]], name: str = "", files: ExitSt
 
 def _parts(path: Path, files: ExitStack) -> list[tuple[Header, BinaryIO]]:
     """The files of one recording, behind their headers, oldest first."""
-    newest: BinaryIO = files.enter_context(path.open("rb"))
-    header = _begin(newest)
+    newest = files.enter_context(path.open("rb"))
+    begun = newest.peek(1) != b""  # else it has just been made, or its recording ended there
+    header = _begin(newest) if begun else _TORN
     parts: list[tuple[Header, BinaryIO]] = [(header, newest)]
-    number = 0
-    while header is _TORN or header.part > 1:
-        number += 1
-        try:
-            file: BinaryIO = files.enter_context(path.with_name(f"{path.name}.{number}").open("rb"))
-            before = _begin(file)
-        except (OSError, ConfigurationError):  # it is gone, or something else stands there by now
+    moving = False
+    for number in itertools.count(1):
+        if header is not _TORN and header.part == 1:
             break
-        follows = _is_open(file) if header is _TORN else (before.id, before.part) == (header.id, header.part - 1)
-        if before is _TORN or not follows:
+        part = _part(_older(path, number), files)
+        before = part and part[0]
+        if before in (None, header) and header.part > 1 and not moving:
+            moving = True  # the oldest are moved first: from here on each is one further
+            continue
+        if part is None or before is _TORN or not _follows(header, *part):
             break
-        parts.insert(0, (before, file))
-        header = before
+        parts.insert(0, part)
+        header = part[0]
+    if not begun and len(parts) == 1:
+        _begin(newest)  # raises
     return parts
+
+
+def _part(path: Path, files: ExitStack) -> tuple[Header, BinaryIO] | None:
+    """A file of a recording, behind its header; None where there is none, or something else."""
+    with suppress(OSError, ConfigurationError):
+        file = files.enter_context(path.open("rb"))
+        return _begin(file), file
+    return None
+
+
+def _follows(header: Header, before: Header, file: BinaryIO) -> bool:
+    """Whether the recording in `file`, whose header is `before`, goes on behind `header`."""
+    return _is_open(file) if header is _TORN else (before.id, before.part) == (header.id, header.part - 1)
+
+
+def _older(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
 
 
 def _begin(file: BinaryIO) -> Header:

@@ -149,6 +149,39 @@ def test_a_recording_that_goes_on_to_a_new_file_meanwhile_is_read_whole(
         load(tmp_path / "a")
 
 
+def test_files_that_are_just_being_moved_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each moment of it: the oldest is moved first, then the newest, then a file is made, then it has a header."""
+
+    def part(number: int) -> bytes:
+        head = HEAD.replace(b'"bytes"', b'"events","id":"x","part":%d' % number)
+        return head + encode_line(Line(t=0.0, e=TextDelta(text=str(number))))
+
+    def said() -> list[str]:
+        return [event.text for event in load(tmp_path / "a").events if isinstance(event, TextDelta)]
+
+    for number, name in enumerate(("a.2", "a.1", "a"), 1):
+        (tmp_path / name).write_bytes(part(number))
+    opened = Path.open
+    for number in (2, 1):
+        older, newer = tmp_path / f"a.{number + 1}", tmp_path / f"a.{number}"
+        older.write_bytes(newer.read_bytes())
+        assert said() == ["1", "2", "3"]  # it was moved after it was read
+        newer.unlink()
+        assert said() == ["1", "2", "3"]
+    (tmp_path / "a").rename(tmp_path / "a.1")
+    with pytest.raises(ConfigurationError, match="a: No such file"):
+        load(tmp_path / "a")
+    tries = iter([lambda: None, (tmp_path / "a").touch])
+    monkeypatch.setattr(Path, "open", lambda path, mode: (next(tries, int)(), opened(path, mode))[1])
+    assert said() == ["1", "2", "3"]
+    monkeypatch.undo()
+    (tmp_path / "a").write_bytes(part(4))
+    assert said() == ["1", "2", "3", "4"]
+    (tmp_path / "a.2").unlink()
+    (tmp_path / "a.3").rename(tmp_path / "a.4")
+    assert said() == ["3", "4"]  # two that are missing are no move
+
+
 def test_whether_it_is_one() -> None:
     assert is_tape(HEAD)
     assert is_tape(b'{"tape": "rxstream-tape", "version": 1}')
