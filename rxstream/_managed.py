@@ -234,9 +234,7 @@ class Managed(abc.ObserverBase[Event]):
                 self._deliver(value)
             finally:
                 self._busy = False
-                if (
-                    self._inbox or self._end is not None
-                ):  # also if a handler raises while another has cancelled the stream
+                if self._inbox or self._end is not None:  # also if one handler raised and another cancelled the stream
                     self._go_on()
 
     def on_error(self, error: Exception) -> None:
@@ -298,11 +296,9 @@ class Managed(abc.ObserverBase[Event]):
     def _begin(self) -> Dispatch:
         scheduler = LoopScheduler(self._loop, gate=self.session.gate)
         self.dispatch = Dispatch(self.metadata, scheduler, fail=self.session.fail)
-        handlers, self._handlers = (
-            self._handlers,
-            list[Registered],
-        )  # asked once: who keeps the stream does not keep its handlers
-        for registered in handlers():
+        handlers = self._handlers()
+        self._handlers = list[Registered]  # it is asked once: who keeps the stream does not keep its handlers
+        for registered in handlers:
             self._serve(self.dispatch, registered)
         self.dispatch.start()
         if self.dispatch.wants("on_progress"):

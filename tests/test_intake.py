@@ -10,9 +10,7 @@ import pytest
 import reactivex as rx
 
 import rxstream
-from rxstream.errors import (
-    ConfigurationError,
-)
+from rxstream.errors import ConfigurationError
 from rxstream.events import TextDelta
 from rxstream.manager import StreamManager
 from rxstream.sinks.handler import StreamHandler, StreamMetadata

@@ -8,10 +8,7 @@ import threading
 
 import pytest
 
-from rxstream.errors import (
-    UnknownHandler,
-    UnknownStream,
-)
+from rxstream.errors import UnknownHandler, UnknownStream
 from rxstream.manager import StreamManager
 from rxstream.observable import Stream
 from tests.support.managing import Diary, handler, scripted
@@ -70,12 +67,13 @@ async def test_the_policy_of_a_handler_holds() -> None:
         figures = manager.get_statistics(name)
         assert (figures.handler_failures, figures.handlers[isolated].failures, figures.errors) == (2, 2, 0)
         manager.unregister_handler(isolated)
-        manager.register_handler(handler(on_token_received=fail), on_failure="raise")
+        at_once = manager.register_handler(handler(on_token_received=fail), on_failure="raise")
         name = manager.start_stream(["a", "b"])
         with pytest.raises(ValueError, match="mine"):
             await manager.wait(name)
         assert manager.get_stream_status(name) == "error"
         assert diary.told[-1] == ("error", "ValueError")
+        manager.unregister_handler(at_once)
 
         async def later(token: str, index: int) -> None:
             await asyncio.sleep(0.5)
@@ -84,7 +82,7 @@ async def test_the_policy_of_a_handler_holds() -> None:
         script = Scripted(words("a", "b", "c"))
         name = manager.start_stream(Stream.of(script.events()), stream_id="slow")
         manager.register_handler(handler(on_token_received=later), on_failure="raise", streams=["slow"])
-        with pytest.raises(ValueError, match=r"mine|later"):
+        with pytest.raises(ValueError, match="later"):
             await manager.wait(name)
 
 

@@ -7,12 +7,7 @@ import asyncio
 import pytest
 import reactivex as rx
 
-from rxstream.errors import (
-    BulkheadFull,
-    Cancelled,
-    LoopShutDown,
-    UnknownStream,
-)
+from rxstream.errors import BulkheadFull, Cancelled, LoopShutDown, UnknownStream
 from rxstream.events import TextDelta
 from rxstream.manager import StreamManager
 from rxstream.observable import Stream
@@ -118,7 +113,6 @@ async def test_nobody_overtakes_who_waits() -> None:
     async with StreamManager(max_streams=1) as manager:
         first, second = (manager.start_stream(scripted("a")) for _ in range(2))
         late: list[str] = []
-        manager.session(first)  # known
         manager._roster.find(first).result.add_done_callback(lambda _done: late.append(manager.start_stream(["c"])))
         await manager.wait(first)
         await manager.wait(second)
