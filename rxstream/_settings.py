@@ -90,7 +90,8 @@ def _line_of(path: Path, way: Way) -> str | None:
 def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
     """What the variables ``RXSTREAM_…`` say about `fields`; ``__`` stands between a field and one of its own.
 
-    A value is read as JSON where it is some, else as a string. A variable that is none of ours is told to the log.
+    A value is read as JSON where it is some, else as a string. A variable of one value goes over what another says of it in a JSON
+    object. One that is none of ours is told to the log.
 
     Raises:
         ConfigurationError: a variable looks like one of these, but is none; two say the same; or a value is nested too deeply.
@@ -113,7 +114,7 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
 
 
 def _is_whole(name: str, value: str) -> bool:
-    """Whether the variable says all of a field as one JSON object, which others may add to. pydantic-settings reads that."""
+    """Whether the variable says a field as one JSON object, which others may add to, or go over. pydantic-settings reads that."""
     return _APART not in name and value.lstrip().startswith("{")
 
 
@@ -172,12 +173,13 @@ def _check_names(named: Mapping[str, str], fields: Collection[str]) -> None:
         log.warning("no setting is called %s", names, extra=facts("variables-unknown", variables=names))
 
 
-def _check_twice(named: Collection[str]) -> None:
-    for name in named:
-        short = SHORT.get(name.removeprefix(PREFIX).lower())
-        both = f"{name}{_APART}{short.upper()}" if short else ""
+def _check_twice(named: Mapping[str, str]) -> None:
+    for name, value in named.items():
+        if _is_whole(name, value):
+            continue
+        short, below = SHORT.get(name.removeprefix(PREFIX).lower()), f"{name}{_APART}"
         for other in named:
-            if other == both or (_APART in name and other.startswith(f"{name}{_APART}")):
+            if other == below + short.upper() if short else other.startswith(below):
                 raise ConfigurationError(f"{other}: {name} says it, too; take one of them out")
 
 

@@ -147,6 +147,7 @@ def test_the_profile_can_be_named_in_each(
             {"RXSTREAM_TIMEOUTS": '{"idle": 5, "total": 3}', "RXSTREAM_TIMEOUTS__IDLE": "6"},
             {"timeouts": {"idle": 6, "total": 3}},
         ),
+        ({"RXSTREAM_TIMEOUTS": '{"total": 3}', "RXSTREAM_TIMEOUTS__TOTAL": "6"}, {"timeouts": {"total": 6}}),
         ({"RXSTREAM_ON_ERROR__RETRY": '{"delay": 2}', "RXSTREAM_ON_ERROR": "retry"}, {"on_error": Retry(delay=2)}),
         ({"RXSTREAM_MODE": "", "RXSTREAM_RECORDINGS": "somewhere", "HOME": "x"}, {}),
     ],
@@ -157,9 +158,13 @@ def test_variables_of_the_environment(env: dict[str, str], values: dict[str, Any
 
 def test_a_variable_takes_back_what_the_file_says(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("default_target = 'openai:m'\nmax_concurrent = 2\nprovider_options.local.top_k = 3\n")
-    env = {"RXSTREAM_DEFAULT_TARGET": "null", "RXSTREAM_MAX_CONCURRENT": "off", "RXSTREAM_PROVIDER_OPTIONS": "null"}
-    assert StreamConfig.load(path=file, env=env) == StreamConfig()
+    file.write_text(
+        "default_target = 'openai:m'\nmax_concurrent = 2\nprovider_options.local.top_k = 3\napi_keys.openai = 'k'\n"
+    )
+    for word in ("null", "off"):
+        names = ("DEFAULT_TARGET", "MAX_CONCURRENT", "PROVIDER_OPTIONS", "API_KEYS")
+        env = {f"RXSTREAM_{name}": word for name in names}
+        assert StreamConfig.load(path=file, env=env) == StreamConfig()
 
 
 @pytest.mark.parametrize(
