@@ -362,8 +362,10 @@ class StreamSession:
         if not self._end(status, error):
             return False
         self._dispose()
-        call_on(self.loop, partial(call_last, self._observer.on_error, error))
-        self._settle()  # in another thread at once: the loop may never come round to telling
+        try:
+            call_on(self.loop, partial(call_last, self._observer.on_error, error))
+        finally:
+            self._settle()  # in another thread at once: the loop may never come round to telling
         return True
 
     def _settle(self) -> None:

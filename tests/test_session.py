@@ -879,3 +879,15 @@ async def test_the_observer_s_last_callback_may_ask_for_the_result(failure: Exce
     session = Stream.of(Scripted(["a", DONE if failure is None else failure]).events()).start(None, last, last)
     await settle()
     assert found == ["a" if failure is None else failure]
+
+
+@virtual_time
+async def test_who_waits_goes_on_also_if_the_observer_ends_the_program_when_it_is_told_of_the_cancellation() -> None:
+    def last(_error: Exception) -> None:
+        raise SystemExit
+
+    session = Stream.of(Scripted([HANG]).events()).start(None, last)
+    with pytest.raises(SystemExit):
+        session.cancel()
+    with pytest.raises(Cancelled):
+        await asyncio.wait_for(session, 5)
