@@ -247,7 +247,7 @@ async def _stepper(
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():  # it is we who are left
                     raise
-                raise contain(raised) from None
+                raise contain(raised) from raised
 
         return step
 

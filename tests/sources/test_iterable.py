@@ -407,6 +407,8 @@ async def test_a_cancellation_of_an_asynchronous_iterator_s_own_is_its_failure()
         await stream(from_iterable(pieces))
     assert caught.value.partial is not None
     assert caught.value.partial.text == "a"
+    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__.__cause__, asyncio.CancelledError)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
