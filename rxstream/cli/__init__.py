@@ -14,8 +14,8 @@ from importlib import import_module
 
 __all__ = ["main"]
 
-_INTERRUPTED = 128
-"""… and the number of the signal: what shells give."""
+_SIGNALLED = 128
+"""… and the number of the signal: the exit code that shells give."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command = import_module("rxstream.cli._command")  # here, for Ctrl-C may come while it loads
             code = int(command.run(arguments))
         except KeyboardInterrupt:
-            code = _INTERRUPTED + signal.SIGINT
-    return _INTERRUPTED + ended_by[0] if ended_by else code
+            code = _SIGNALLED + signal.SIGINT
+    return _SIGNALLED + ended_by[0] if ended_by else code
 
 
 @contextmanager

@@ -25,9 +25,10 @@ _AGAIN = 0.001
 
 
 class QueueStreamHandler(StreamHandler):
-    """Puts every event into `queue`, and last the `Response` or the error; of one that is removed before the end, `Cancelled`.
+    """Puts every event into `queue`, and last the `Response` or the error.
 
-    A full queue is waited for; by default that holds nobody up but this handler (see ``slow`` of `HandlerPolicy`).
+    If it is removed before the end, the last is `rxstream.errors.Cancelled`; unless the queue is full then. While it serves, a full
+    queue is waited for; by default that holds nobody up but this handler (see ``slow`` of `HandlerPolicy`).
 
     Example:
         >>> import queue, rxstream
