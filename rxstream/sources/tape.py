@@ -3,7 +3,7 @@
 Rules of this module:
 
 * It comes when it came, counted from the subscription, divided by the speed. What the reader holds up is not made up for: the
-  rest comes as much later. By what timers are late is made up for.
+  rest comes as much later. What timers are late is.
 * Events keep their source and attempt; `seq` and `at` are those of the new stream, like every stream's.
 * A tape ends as its stream did. The error is of the same type, and holds what arrived. A tape without an end was cut, and so is
   its stream.
@@ -30,7 +30,7 @@ __all__ = ["Speed", "tape"]
 
 Speed = float | Literal["max"]
 _LATE: Final = 0.05
-"""Seconds by which a timer may be late, or a reader busy: after that it is a pause."""
+"""Seconds that a timer may be late, or a reader busy, and it is made up for; what is longer is a pause."""
 _AT_ONCE: Final = 64
 """Events that are handed on together where there is no pace to keep."""
 

@@ -5,7 +5,7 @@ Rules of this module:
 * A tape is a prefix of the truth: what stands on it was so, in this order. Where something could not be written the tape ends.
 * Every line but the header has `Line.t`, seconds since the recording began.
 * A tape of ``events`` has a line for each event. A tape of ``bytes`` has, for each request, who was asked, when the response's
-  headers came, the body in pieces that end with a line of it, and how the body ended, where it ended before the stream.
+  headers came, the body in pieces that are whole events of it, and how the body ended, where it ended before the stream.
 * The last line says how the stream ended. A tape without one, or with half a line, is that of a recording that was cut.
 * Fields that we do not know are ignored; a version that we do not know is refused.
 """

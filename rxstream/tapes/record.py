@@ -105,9 +105,8 @@ class Settings:
         self.required = required
         self._rules, self._secrets = redact, secrets
         self.redactor()  # raises where a rule is none
-        of_ours = Redactor(
-            [rule for rule in redact if callable(rule) or rule == "keys"], secrets
-        )  # no provider says it
+        for_ours = [rule for rule in redact if callable(rule) or rule == "keys"]  # no provider says it
+        of_ours = Redactor(for_ours, secrets)
         try:
             said = msgspec.json.decode(of_ours.json(msgspec.json.encode(dict(metadata or {}))))
         except (TypeError, ValueError, msgspec.MsgspecError):
@@ -296,9 +295,8 @@ class TapeRecorder:
             self._tell(error)
 
     def _cut_by(self, error: Exception) -> None:
-        self._cut(
-            f"something cannot be written ({type(error).__name__})"
-        )  # what it says may hold what is to be struck out
+        # what it says may hold what is to be struck out
+        self._cut(f"something cannot be written ({type(error).__name__})")
 
     def _cannot(self, error: Exception) -> None:
         """The thread cannot write the file."""

@@ -53,8 +53,8 @@ _ANSWER: Final = frozenset(
 """Fields of an object ``response`` that are no request's, besides numbers."""
 _MARKS: Final = tuple(
     f'"{name}'
-    for name in (
-        *(
+    for name in sorted(
+        {
             "instructions",
             "prompt",
             'system"',
@@ -64,9 +64,9 @@ _MARKS: Final = tuple(
             "messages",
             "input_m",
             "chat_h",
-        ),
-        *("flagged_input", "tools", "functions", "response_f", "json_schema", "grammar", "generation_s", "metadata"),
-        *(
+        }
+        | {"flagged_input", "tools", "functions", "response_f", "json_schema", "grammar", "generation_s", "metadata"}
+        | {
             'user"',
             "user\\",
             "safety_identifier",
@@ -76,7 +76,7 @@ _MARKS: Final = tuple(
             "tool_choice",
             'response"',
             "response\\",
-        ),
+        }
     )
 )
 """One of these is in every line that has such a field: a quote, and how its name begins. A text may hold JSON, too."""

@@ -60,10 +60,12 @@ class _Subject:
     def keys(self, trial: _Trial) -> list[object]:
         return [self.key(item) for item in trial.recorder.items]
 
-    def plans(self) -> Iterator[Plan]:
+    def plans(self) -> Iterator[tuple[Plan, str]]:
+        """What is tried, and how to tell which it was."""
         chance = random.Random(self.seed)  # noqa: S311 - not for secrets
-        for _ in range(self.rounds):
-            yield Plan.by(chance)
+        for number in range(1, self.rounds + 1):
+            plan = Plan.by(chance)
+            yield plan, f"(trial {number} with seed={self.seed}: {plan})"
 
 
 class _Trial:
@@ -129,12 +131,9 @@ class _Trial:
 
 def _each(subject: _Subject, experiment: Callable[[Plan], Awaitable[None]]) -> None:
     """Make it with each plan, on a loop of its own."""
-    for number, plan in enumerate(subject.plans(), 1):
-        where = f"(trial {number} with seed={subject.seed}: {plan})"
+    for plan, where in subject.plans():
         try:
             run_virtual(experiment(plan))
-        except NotApplicable:
-            raise
         except Broken as found:
             raise Broken(f"{found} {where}") from None
         except Exception as error:
@@ -266,7 +265,7 @@ def _apart(subject: _Subject) -> None:
 
 
 def _shut_down(subject: _Subject) -> None:
-    for plan in subject.plans():
+    for plan, where in subject.plans():
         trials: list[_Trial] = []
 
         async def experiment(plan: Plan = plan, trials: list[_Trial] = trials) -> None:
@@ -277,8 +276,8 @@ def _shut_down(subject: _Subject) -> None:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(experiment())
         recorder = trials[0].recorder
-        must(recorder.ended_at is not None, f"its end did not come ({plan})")
-        must(subject.keeps != "text" or plan.told(recorder.items), f"what came is not how the text begins ({plan})")
+        must(recorder.ended_at is not None, f"its end did not come {where}")
+        must(subject.keeps != "text" or plan.told(recorder.items), f"what came is not how the text begins {where}")
 
 
 _RULES: Final[Sequence[tuple[str, str, Callable[[_Subject], None]]]] = (

@@ -89,7 +89,7 @@ def virtual_loop() -> Iterator[testing.VirtualLoop]:
 
 @pytest.fixture
 def recorder() -> testing.Recorder:
-    """An observer's callbacks that write down what comes."""
+    """An observer that writes down what comes."""
     return testing.Recorder()
 
 
