@@ -18,7 +18,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, asking_of, label_of, request_of, through
 from rxstream._blame import blamed
-from rxstream._check import instance, positive
+from rxstream._check import instance, positive, show
 from rxstream._probe import Place
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, error_info
@@ -96,9 +96,11 @@ def meter(*sinks: MetricsSink, label: str = "", stall: float = 3.0) -> Callable[
         raise ConfigurationError("meter() needs at least one sink")
     for number, sink in enumerate(sinks, 1):
         if isinstance(sink, type) or not callable(getattr(sink, "record", None)):
-            raise ConfigurationError(f"sink {number}, {sink!r}: must be an object with the method record")
+            raise ConfigurationError(f"sink {number}, {show(sink)}: must be an object with the method record")
         if inspect.iscoroutinefunction(sink.record):
-            raise ConfigurationError(f"sink {number}, {sink!r}: record must be a plain function, nobody would await it")
+            raise ConfigurationError(
+                f"sink {number}, {show(sink)}: record must be a plain function, nobody would await it"
+            )
 
     def metered(source: Observable[Event]) -> Asked:
         asking, name = asking_of(source), label or label_of(source)

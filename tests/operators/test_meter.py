@@ -634,10 +634,15 @@ def test_nonsense_is_refused() -> None:
     class Awaited:
         async def record(self, measurement: Measurement, /) -> None: ...
 
+    class Shy:
+        def __repr__(self) -> str:
+            raise LookupError("mine")
+
     wrong: list[tuple[Callable[[], object], str]] = [
         (meter, "at least one sink"),
-        (lambda: meter(MemorySink), "sink 1"),  # type: ignore[arg-type]
+        (lambda: meter(MemorySink), "sink 1, the class MemorySink: must be an object"),  # type: ignore[arg-type]
         (lambda: meter(MemorySink(), print), "sink 2"),  # type: ignore[arg-type]
+        (lambda: meter(Shy()), "sink 1, a Shy: "),  # type: ignore[arg-type]
         (lambda: meter(MemorySink(), stall=0), "stall"),
         (lambda: meter(Awaited()), "plain function"),  # type: ignore[arg-type]
     ]
