@@ -105,7 +105,7 @@ class Settings:
         self.required = required
         self._rules, self._secrets = redact, secrets
         self.redactor()  # raises where a rule is none
-        for_ours = [rule for rule in redact if callable(rule) or rule == "keys"]  # no provider says it
+        for_ours: list[Rule] = [rule for rule in redact if callable(rule) or rule == "keys"]  # no provider says it
         of_ours = Redactor(for_ours, secrets)
         try:
             said = msgspec.json.decode(of_ours.json(msgspec.json.encode(dict(metadata or {}))))

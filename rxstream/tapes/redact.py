@@ -54,29 +54,10 @@ _ANSWER: Final = frozenset(
 _MARKS: Final = tuple(
     f'"{name}'
     for name in sorted(
-        {
-            "instructions",
-            "prompt",
-            'system"',
-            "system\\",
-            "system_prompt",
-            "system_inst",
-            "messages",
-            "input_m",
-            "chat_h",
-        }
-        | {"flagged_input", "tools", "functions", "response_f", "json_schema", "grammar", "generation_s", "metadata"}
-        | {
-            'user"',
-            "user\\",
-            "safety_identifier",
-            'input"',
-            "input\\",
-            "format",
-            "tool_choice",
-            'response"',
-            "response\\",
-        }
+        {"instructions", "prompt", 'system"', "system\\", "system_prompt", "system_inst", "messages", "input_m"}
+        | {"chat_h", "flagged_input", "tools", "functions", "response_f", "json_schema", "grammar", "generation_s"}
+        | {"metadata", 'user"', "user\\", "safety_identifier", 'input"', "input\\", "format", "tool_choice"}
+        | {'response"', "response\\"}
     )
 )
 """One of these is in every line that has such a field: a quote, and how its name begins. A text may hold JSON, too."""

@@ -212,6 +212,7 @@ def test_what_cannot_be_played_is_refused(tmp_path: Path) -> None:
         tape(tmp_path / "none.tape")
     with pytest.raises(ConfigurationError, match="speed='fast': must be a number, or 'max'"):
         tape(told(end=1), speed="fast")  # type: ignore[arg-type]  # what it is for
-    for option in ({"speed": 0}, {"request": 0}):
+    options: list[dict[str, Any]] = [{"speed": 0}, {"request": 0}]
+    for option in options:
         with pytest.raises(ConfigurationError, match=next(iter(option))):
             tape(told(end=1), **option)
