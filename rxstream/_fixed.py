@@ -18,7 +18,7 @@ def _refuse(_self: object, *_given: object, **_named: object) -> NoReturn:
 class Fixed(dict[str, Any]):
     """A dict that cannot be changed once it is made."""
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none, for it changes
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type[Fixed], tuple[dict[str, Any]]]:
@@ -32,7 +32,7 @@ class Fixed(dict[str, Any]):
 class FixedList(list[Any]):
     """A list that cannot be changed once it is made."""
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override]  # likewise
         return hash(tuple(self))
 
     def __reduce__(self) -> tuple[type[FixedList], tuple[list[Any]]]:

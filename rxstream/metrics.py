@@ -68,7 +68,7 @@ class StreamMetrics(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     """Seconds from the subscription to the end, all included."""
     error: ErrorInfo | None = None
-    """Why it failed: an error of the stream, or one that its subscriber raised; or of a cancellation that it was told, who said so."""
+    """Why it failed: an error of the stream's own, or one that its subscriber raised. Of a cancellation that came as an error, that one."""
     finish_reason: FinishReason | None = None
     response_id: str = ""
     response_model: str = ""

@@ -154,9 +154,6 @@ async def test_a_bulkhead_is_shared_by_the_streams() -> None:
     assert len(server.requests) == 1
 
 
-# --- the whole of it -------------------------------------------------------------------------------------------------
-
-
 # --- nothing in it is without effect -----------------------------------------------------------------------------------
 
 FAILOVER: Any = {"action": "failover", "to": ["local:a", "local:b"], "retry": {}}

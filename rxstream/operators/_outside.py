@@ -29,7 +29,7 @@ class Outside:
         self._values = [(var, value) for var in changed for value in _values(before, var)]
 
     def around(self, tell: Callable[[T], object]) -> Callable[[T], object]:
-        """`tell`, to be called so for every event: with one value to be set back, as it is as a rule, in half the time."""
+        """A function that calls `tell` so, for every event: where one value is to be set back, as a rule, it takes half the time."""
         if len(self._values) != 1:
             return partial(self, tell) if self._values else tell
         ((var, value),) = self._values
