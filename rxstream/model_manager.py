@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from rxstream._check import instance, show
+from rxstream._check import at_least, instance, show
 from rxstream._input import is_mapping
 from rxstream.config import Target
 from rxstream.errors import ConfigurationError
@@ -118,6 +118,8 @@ class APIModelManager(StreamManager):
             TimeoutError: `timeout` ran out; the stream is cancelled, as it is by Ctrl-C.
             ConfigurationError: an argument is not as described, or called on the manager's own loop: await `agenerate` there.
         """
+        if timeout is not None:
+            at_least("timeout", timeout)  # before anything is sent
         refuse_to_block(self.loop, "use `await manager.agenerate(…)`")
         managed = self._start(self._ask(prompt, model_id, params), None, handlers, None)
         try:

@@ -147,6 +147,9 @@ def test_who_gives_up_waiting_for_a_whole_answer_closes_its_request(cloud: Scrip
         with pytest.raises(TimeoutError, match=r"'stream-1' has not ended after 0\.3 s"):
             models.generate("wait", "x", timeout=0.3)
         assert set(models.streams().values()) == {"cancelled"}
+        with pytest.raises(ConfigurationError, match="timeout=-1"):
+            models.generate("wait", "x", timeout=-1)
+        assert len(models.streams()) == 1, "it was asked"
 
     async def main() -> None:
         async with APIModelManager(default_provider="openai") as models:
