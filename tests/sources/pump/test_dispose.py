@@ -101,11 +101,9 @@ async def test_disposed_again_while_it_closes_it_still_closes_whole(steps: list[
     """Whether it closes because of a disposal, an error, a failure or an early end: a second disposal cuts nothing short."""
     script = Scripted(steps)
     recorder, subscription = subscribe(script.source())
+    await asyncio.sleep(1)
     if HANG in steps:
-        await asyncio.sleep(1)
         subscription.dispose()
-    else:
-        await asyncio.sleep(1)
     while script.opened and not script.closed:
         await asyncio.sleep(0)
         subscription.dispose()
