@@ -98,7 +98,11 @@ def read_environment(fields: Collection[str], env: Mapping[str, str]) -> Layer:
         MissingDependency: pydantic-settings is not installed.
     """
     package = _package()
-    named = {name.upper(): value for name, value in env.items() if value and name.upper().startswith(PREFIX)}
+    named: dict[str, str] = {}
+    for name, value in env.items():
+        upper = name.upper()
+        if value and upper.startswith(PREFIX) and named.setdefault(upper, value) != value:
+            raise ConfigurationError(f"{upper}: is said twice, in capitals and otherwise; take one of them out")
     _check_names(named, fields)
     _check_twice(named)
     marked = {name: value if _is_whole(name, value) else f"{_MARK}{name}" for name, value in named.items()}

@@ -156,7 +156,7 @@ class LlamaCppOptions(Sampling):
     id_slot: Whole = None
     ignore_eos: Flag = None
     json_schema: Object = None
-    logit_bias: dict[str, float] | list[Any] | None = None  # type: ignore[assignment]
+    logit_bias: dict[str, float] | list[Any] | None = None  # type: ignore[assignment]  # more than the others take
     lora: list[dict[str, Any]] | None = None
     min_keep: Count = None
     min_p: Share = None
