@@ -145,15 +145,10 @@ class _Returned:
     """What a plain function has returned, to be awaited when its turn comes."""
 
     def __init__(self, awaited: Awaitable[object]) -> None:
-        self._awaited = awaited
+        self.awaited = awaited
 
     def __call__(self, *_arguments: object) -> Awaitable[object]:
-        return self._awaited
-
-    def close(self) -> None:
-        """It will not be awaited: asyncio need not say that nobody did."""
-        if inspect.iscoroutine(self._awaited):
-            self._awaited.close()
+        return self.awaited
 
 
 class Queue:
@@ -190,6 +185,7 @@ class Queue:
             self._drop_oldest(name)
         if len(self._calls) + self._working >= self._capacity and name not in _ENDS and not self._make_room():
             self.dropped += 1
+            _close(method)
             self._trouble(self._lane, TooSlow(f"more than {self._capacity} calls wait for it"))
             return
         self._calls.append((name, method, arguments, loose))
@@ -213,8 +209,7 @@ class Queue:
         """Forget what waits."""
         self.dropped += len(self._calls)
         for _, method, _, _ in self._calls:
-            if isinstance(method, _Returned):
-                method.close()
+            _close(method)
         self._calls.clear()
         self._loose = 0
 
@@ -366,6 +361,12 @@ def has_coroutines(hooks: Mapping[str, Hook], policy: HandlerPolicy) -> bool:
 
 def _is_async(method: Hook) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(type(method).__call__)
+
+
+def _close(method: Hook) -> None:
+    """It will not be called: of a coroutine that it would have given asyncio need not say that nobody awaited it."""
+    if isinstance(method, _Returned) and inspect.iscoroutine(method.awaited):
+        method.awaited.close()
 
 
 def _refuse_coroutine(result: object) -> None:

@@ -315,6 +315,19 @@ async def test_a_coroutine_that_will_not_be_awaited_is_closed() -> None:
     assert stream.figures()["h"].dropped == 1
 
 
+@pytest.mark.filterwarnings("error")
+async def test_so_is_one_for_which_there_is_no_room() -> None:
+    async def later() -> None:
+        raise NotImplementedError
+
+    told, stream = CallbackStreamHandler(on_token=lambda _token, _index: later()), dispatch()
+    stream.add("h", told, HandlerPolicy(by="character", capacity=2))
+    stream.on_next(text("abcd"))
+    gc.collect()
+    assert stream.figures()["h"].detached
+    stream.dispose()
+
+
 async def test_where_no_thread_can_be_started_the_calls_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of that handler: counted, and told to nobody else."""
 
