@@ -88,9 +88,14 @@ def trace(error: BaseException) -> BaseException | None:
 
 def _quotes(error: BaseException) -> bool:
     """Whether what `error` says may be a provider's words, or somebody's reason to cancel."""
-    if not isinstance(error, errors.StreamError):
-        return hasattr(error, "body")  # an SDK's
-    if error.body or error.status is not None or error.code:
-        return True
-    cause = error.__cause__  # of a source's own code
-    return not isinstance(error, _OURS) and (cause is None or _quotes(cause))
+    seen: set[int] = set()
+    while isinstance(error, errors.StreamError):
+        if error.body or error.status is not None or error.code:
+            return True
+        if isinstance(error, _OURS):
+            return False
+        seen.add(id(error))
+        if error.__cause__ is None or id(error.__cause__) in seen:
+            return True
+        error = error.__cause__  # of a source's own code
+    return hasattr(error, "body")  # an SDK's

@@ -263,5 +263,7 @@ def test_what_a_function_of_the_program_raises_is_logged_whole(caplog: pytest.Lo
     assert (trace(source), words(source)) == (source, "ServerFault: the source raised KeyError: 'mine'")
     source.__cause__ = OfAnSDK(PROMPT)
     assert (trace(source), words(source)) == (None, "ServerFault")
+    source.__cause__ = source  # as ``raise source from source`` has it
+    assert (trace(source), words(source)) == (None, "ServerFault")
     assert trace(ExceptionGroup("some", [error])) is not None
     assert trace(ExceptionGroup("some", [error, QUOTES[0]])) is None
