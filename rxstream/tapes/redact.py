@@ -69,7 +69,7 @@ _SAID: Final = frozenset(
 """Fields in which a model speaks."""
 _SAID_BELOW: Final = ("input", "parsed")
 """… in all that stands below them: the arguments of a call."""
-_SIGNS: Final = ("\\", "%", "&", "AIza", "eyJ", "earer ", "EARER ", "rovided")
+_SIGNS: Final = ("\\", "%", "&", "AIza", "eyJ", "earer ", "EARER ", "rovided", "ROVIDED")
 """What a text has that may hold a key by its looks, or in another spelling …"""
 _PREFIXED: Final = re.compile(
     r"[-_](?:(?<=[spr]k.)|(?<=xai.)|(?<=lx.)|(?<=pi.)|(?<=hf.)|(?<=fw.)|(?<=r8.)|(?<=gp.))[\w*.-]{6}"
