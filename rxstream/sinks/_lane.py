@@ -216,7 +216,7 @@ class Queue:
     def finish(self) -> None:
         """No call comes after those that wait."""
         self._finished = True
-        if self._task is None:
+        if self._task is None and not self._calls:  # else the task does it, which may be on its way to the loop
             self._release()
 
     def close(self) -> None:

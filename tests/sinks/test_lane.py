@@ -364,3 +364,22 @@ async def test_who_is_removed_by_another_thread_while_its_batch_runs_is_told_no_
         stream.on_next(text(word))
     await stream.settled()
     assert told.said == [("start", "s1"), (0, "a")]
+
+
+async def test_what_another_thread_tells_last_is_told_before_the_handler_s_thread_ends() -> None:
+    """An Observable that knows no loop: what it tells is still on its way to the loop when the stream is over."""
+    told, stream = Says(), dispatch()
+    stream.add("h", told, HandlerPolicy(thread=True))
+    stream.on_next(text("a"))
+    await stream.settled()
+
+    def tell() -> None:
+        stream.on_next(text("b"))
+        stream.on_completed(DONE)
+
+    other = threading.Thread(target=tell)
+    other.start()
+    other.join()  # the loop stands still
+    await settle()
+    await asyncio.wait_for(stream.settled(), 20)
+    assert told.said == [("start", "s1"), (0, "a"), (1, "b"), ("complete", "whole")]
