@@ -205,8 +205,7 @@ def test_another_variable_with_our_prefix_is_told_to_the_log(caplog: pytest.LogC
 
 def test_no_variable_of_the_project_is_taken_for_a_setting(caplog: pytest.LogCaptureFixture) -> None:
     """Those that it names in its code, but where it is about settings."""
-    project = Path(rxstream.__file__).parents[1]
-    files = [path for folder in ("rxstream", "tests") for path in (project / folder).rglob("*.py")]
+    files = [path for here in (rxstream.__file__, __file__) for path in Path(here).parent.rglob("*.py")]
     texts = [text for text in (path.read_text(encoding="utf-8") for path in files) if "StreamConfig" not in text]
     names = {name for text in texts for name in re.findall(r"\"(RXSTREAM_[A-Z_]+)\"", text)}
     assert {"RXSTREAM_LOCAL_MODEL", "RXSTREAM_RECORDINGS", "RXSTREAM_LONG"} <= names
