@@ -1,6 +1,6 @@
-"""Because of what a subscription is disposed, for those upstream who tell how it ended: Rx's ``dispose`` takes no reason.
+"""Why a subscription is disposed, for those upstream who tell how it ended: Rx's ``dispose`` takes no reason.
 
-Who disposes since an error came from below, a callback's or an operator's, says so for the time of that call alone.
+Whoever disposes because of an error from below, a callback's or an operator's, says so for the time of that call alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["because_of", "blamed", "foreign"]
 
 
 class _Blame:
-    """Copies of the context outlive the call; that there is something to blame does not."""
+    """A box that is emptied when the call is over: copies of the context, as tasks have, outlive it."""
 
     __slots__ = ("error",)
 
@@ -39,7 +39,7 @@ def because_of(error: BaseException | None) -> Generator[None]:
 
 
 def foreign(error: Exception) -> Exception | None:
-    """`error`, if it is none of a source's, which are `StreamError`: of one of those, what is left beside it is no fault."""
+    """`error`, unless it is a source's, a `StreamError`: what is left because another source failed has not failed itself."""
     return None if isinstance(error, StreamError) else error
 
 

@@ -3,7 +3,7 @@
 Rules of this module:
 
 * It comes when it came, counted from the subscription, divided by the speed. What the reader holds up is not made up for: the
-  rest comes as much later. What timers are late is.
+  rest comes as much later. The time by which a timer is late is made up for.
 * Events keep their source and attempt; `seq` and `at` are those of the new stream, like every stream's.
 * A tape ends as its stream did. The error is of the same type, and holds what arrived. A tape without an end was cut, and so is
   its stream.
@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
-from rxstream._check import count, positive
+from rxstream._check import count, positive, show
 from rxstream.errors import ConfigurationError, StreamError, StreamIncomplete, error_of
 from rxstream.events import ErrorInfo, Event, RateLimits, Started
 from rxstream.providers import decoder_for
@@ -59,7 +59,7 @@ def tape(
     """
     if speed != "max":
         if not isinstance(speed, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"speed={speed!r}: must be a number, or 'max'")
+            raise ConfigurationError(f"speed={show(speed)}: must be a number, or 'max'")
         positive("speed", speed)
         if math.isinf(1.0 / speed):
             raise ConfigurationError("speed: is so small that nothing would ever come")
