@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
+from rxstream import budget
 from rxstream.sources.local import LocalServer, missing
 
 # A busy machine is not a fault of the example. Each run tries others: what one does not find the next may.
@@ -26,6 +27,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    """What one test has spent of the process's own budgets for further requests, the next has still."""
+    budget._shared.clear()
 
 
 @pytest.fixture(scope="session")
