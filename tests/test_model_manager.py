@@ -54,6 +54,7 @@ def test_asks_the_model_that_is_named_and_tells_the_handlers() -> None:
     told: list[StreamEvent] = []
     with APIModelManager() as models:
         models.events.subscribe(told.append)
+        models.register_handler(SimpleNamespace(on_stream_complete=complete.append))
         name = models.generate_stream_with_handlers(
             "hello",
             "openai-chat:gpt-x",
@@ -62,7 +63,6 @@ def test_asks_the_model_that_is_named_and_tells_the_handlers() -> None:
             metadata={"user": 7},
             stream_id="question",
         )
-        models.register_handler(SimpleNamespace(on_stream_complete=complete.append))
         response = models.get_result(name, timeout=30)
         assert (name, response.text, tokens, complete) == ("question", "Hello there.", ["Hello ", "there."], [response])
     begun, started = told[0].event, told[1].event
