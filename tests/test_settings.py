@@ -161,6 +161,8 @@ def test_a_variable_takes_back_what_the_file_says(tmp_path: Path) -> None:
     file.write_text(
         "default_target = 'openai:m'\nmax_concurrent = 2\nprovider_options.local.top_k = 3\napi_keys.openai = 'k'\n"
     )
+    each = {"RXSTREAM_PROVIDER_OPTIONS__LOCAL": "off", "RXSTREAM_API_KEYS__OPENAI": "off"}
+    assert StreamConfig.load(path=file, env=each) == StreamConfig(default_target="openai:m", max_concurrent=2)
     for word in ("null", "off"):
         names = ("DEFAULT_TARGET", "MAX_CONCURRENT", "PROVIDER_OPTIONS", "API_KEYS")
         env = {f"RXSTREAM_{name}": word for name in names}
