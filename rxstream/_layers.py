@@ -92,7 +92,7 @@ def understood(values: Mapping[str, Any]) -> Values:
     if "retry" in values:
         raise ConfigurationError("retry: is part of on_error: {'action': 'retry', 'retry': {…}}")
     plain = {name: value if name in BY_PROVIDER else _off(value) for name, value in spelt_out(values).items()}
-    for name in set(BY_PROVIDER) & plain.keys():  # None takes a provider out; what is within is in the provider's own words
+    for name in set(BY_PROVIDER) & plain.keys():  # None takes a provider out
         given: Any = {} if plain[name] in (None, "off") else plain[name]
         plain[name] = {key: it for key, it in given.items() if it not in (None, "off")} if is_mapping(given) else given
     if is_mapping(policy := plain.get("on_error")):
