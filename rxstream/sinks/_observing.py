@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reactivex import Subject
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxstream._blame import because_of
+from rxstream._blame import because_of, foreign
 from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -88,6 +88,8 @@ class Observing:
         if not self._over:
             self._finish()
             call_last(self.dispatch.on_error, error)
+            with because_of(foreign(error)):
+                self.subscription.dispose()
 
     def on_completed(self) -> None:
         """Give it the answer."""

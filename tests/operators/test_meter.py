@@ -402,6 +402,7 @@ async def test_what_a_subscribers_code_raises_is_a_failure_of_its_kind() -> None
         lambda stream: stream.start(bad, ignore),
         lambda stream: stream.start(Handler()),
         lambda stream: stream.subscribe(Handler()),
+        lambda stream: stream.pipe(ops.do_action(bad)).subscribe(rxstream.StreamHandler()),
         lambda stream: asyncio.ensure_future(leave(stream)),
         lambda stream: asyncio.ensure_future(drained(stream.pipe(ops.map(bad)))),
     ]
@@ -446,6 +447,7 @@ async def test_what_is_left_because_another_source_has_failed_is_cancelled() -> 
 
     ways: list[Callable[[rxstream.Stream[Event]], object]] = [
         lambda stream: stream.subscribe(lambda _: None, lambda _: None),
+        lambda stream: stream.subscribe(rxstream.StreamHandler()),
         lambda stream: stream.start(on_error=lambda _: None),
         lambda stream: asyncio.ensure_future(drained(stream)),
     ]
