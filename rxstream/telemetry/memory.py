@@ -72,12 +72,7 @@ class Totals:
         self.paused += told.paused
         self.queued += told.queue
         if told.usage is not None:
-            self.usage += Usage(
-                provenance=told.usage.provenance,
-                input_tokens=told.usage.input_tokens,
-                output_tokens=told.usage.output_tokens,
-                cost=told.usage.cost,
-            )
+            self.usage += structs.replace(told.usage, raw=None)
         self.gaps.merge(told.gaps)
         self.duration.add(told.duration)
         self.queue.add(told.queue)

@@ -41,7 +41,7 @@ def told(
         speaking=1.0,
         events=5,
         outputs=4,
-        usage=Usage(provenance="reported", input_tokens=10, output_tokens=21),
+        usage=Usage(provenance="reported", input_tokens=10, output_tokens=21, cache_read_tokens=4, raw={"input": 10}),
         queue=0.25,
         pauses=1,
         paused=0.125,
@@ -62,7 +62,7 @@ def test_it_adds_up() -> None:
     assert (totals.events, totals.outputs, totals.tokens) == (20, 16, 84)
     assert (totals.retries, totals.stalls, totals.pauses) == (12, 8, 4)
     assert (totals.queued, totals.paused, totals.stalled) == (1.0, 0.5, 32.0)
-    assert (totals.usage.input_tokens, totals.usage.output_tokens) == (40, 84)
+    assert totals.usage == Usage(provenance="reported", input_tokens=40, output_tokens=84, cache_read_tokens=16)
     assert totals.first_output.quantile(0.5) == pytest.approx(0.5, rel=0.01)
     assert totals.rate.quantile(0.5) == pytest.approx(20, rel=0.01)
 
