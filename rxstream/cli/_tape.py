@@ -101,6 +101,8 @@ def _opened(file: str, dialect: Dialect | None = None) -> AbstractContextManager
             is_tape = may_be_tape(data) and (data or not dialect)  # an empty one may be the newest of several files
             if not (is_tape and Path(file).is_file()):  # a pipe is read once
                 return nullcontext(read_any(data + found.read(), dialect=dialect))
+    except FileNotFoundError:  # it may be just being moved
+        return opened(file)
     except (OSError, ValueError) as error:  # of which a ConfigurationError is one
         raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
     return opened(file)

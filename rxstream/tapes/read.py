@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import time
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -41,8 +41,6 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What is raised by what is no line: also by one that is nested too deeply."""
 _TRIES: Final = 100
 """How often the files of a recording are looked for that goes on to a new file just then."""
-_MOVING: Final = 0.001
-"""Seconds until they are looked for again where the newest is not there, but one before it."""
 _TAIL: Final = 64 * 1024
 """Bytes in which the last line of a file stands, where it says how the stream ended."""
 _TORN: Final = Header(tape=FORMAT, version=VERSION, kind="events")
@@ -218,15 +216,11 @@ def opened(path: str | os.PathLike[str]) -> Reading:
     flush()
     try:
         for _ in range(_TRIES):
-            try:
-                with ExitStack() as files:
-                    parts = _parts(newest, files)
-                    if os.path.samestat(os.fstat(parts[-1][1].fileno()), newest.stat()):
-                        return _reading(parts, str(path), files.pop_all())
-            except FileNotFoundError:
-                if not _older(newest, 1).exists():
-                    raise
-                time.sleep(_MOVING)  # it has just been moved there
+            with ExitStack() as files, suppress(FileNotFoundError):  # it is just being moved
+                at = _standing(newest)
+                parts = _parts(newest, at, files)
+                if os.path.samestat(os.fstat(parts[-1][1].fileno()), at.stat()):
+                    return _reading(parts, str(path), files.pop_all())
         newest.stat()  # raises where it is not there at all
     except (OSError, ValueError) as error:  # of which a ConfigurationError is one
         raise ConfigurationError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
@@ -248,12 +242,22 @@ def _reading(parts: list[tuple[Header, BinaryIO]], name: str = "", files: ExitSt
     return Reading(parts[:-1] if torn and len(parts) > 1 else parts, torn=torn, name=name, files=files)
 
 
-def _parts(path: Path, files: ExitStack) -> list[tuple[Header, BinaryIO]]:
-    """The files of one recording, behind their headers, oldest first."""
-    newest = files.enter_context(path.open("rb"))
-    begun = newest.peek(1) != b""  # else it has just been made, or its recording ended there
-    header = _begin(newest) if begun else _TORN
-    parts: list[tuple[Header, BinaryIO]] = [(header, newest)]
+def _standing(path: Path) -> Path:
+    """Where the newest file of a recording is that has something on it: until the next has, the one before it."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        if found.st_size or not stat.S_ISREG(found.st_mode):
+            return path
+    before = _older(path, 1)
+    return before if before.exists() else path
+
+
+def _parts(path: Path, at: Path, files: ExitStack) -> list[tuple[Header, BinaryIO]]:
+    """The files of one recording, behind their headers, oldest first; the newest is `at`."""
+    header, parts = _TORN, list[tuple[Header, BinaryIO]]()
+    if at == path:
+        parts.append(_entered(path, files))
+        header = parts[0][0]
     moving = False
     for number in itertools.count(1):
         if header is not _TORN and header.part == 1:
@@ -267,16 +271,18 @@ def _parts(path: Path, files: ExitStack) -> list[tuple[Header, BinaryIO]]:
             break
         parts.insert(0, part)
         header = part[0]
-    if not begun and len(parts) == 1:
-        _begin(newest)  # raises
-    return parts
+    return parts or [_entered(path, files)]  # which raises: what is before it has its end
+
+
+def _entered(path: Path, files: ExitStack) -> tuple[Header, BinaryIO]:
+    file = files.enter_context(path.open("rb"))
+    return _begin(file), file
 
 
 def _part(path: Path, files: ExitStack) -> tuple[Header, BinaryIO] | None:
     """A file of a recording, behind its header; None where there is none, or something else."""
     with suppress(OSError, ConfigurationError):
-        file = files.enter_context(path.open("rb"))
-        return _begin(file), file
+        return _entered(path, files)
     return None
 
 
