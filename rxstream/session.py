@@ -140,8 +140,8 @@ class StreamSession:
             if self._status != "active":
                 return False
             self._pauses += 1
+            self.gate.hold(_PAUSE)  # first: who is told may resume it at once
             self._go("paused")
-            self.gate.hold(_PAUSE)
             return True
 
     def resume(self) -> bool:
@@ -153,8 +153,8 @@ class StreamSession:
         with self._lock:
             if self._status != "paused":
                 return False
-            self._go("active")
             self.gate.release(_PAUSE)
+            self._go("active")
             return True
 
     def cancel(self, reason: str = "") -> bool:

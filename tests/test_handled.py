@@ -170,6 +170,30 @@ async def test_a_session_tells_its_handler_of_pauses_and_of_its_cancellation() -
     ]
 
 
+@virtual_time
+async def test_who_is_told_of_a_pause_may_end_it_and_who_is_told_of_its_end_may_pause_again() -> None:
+    class Contrary(Says):
+        def on_pause(self) -> None:
+            self.said.append((now(), "pause", session.resume() if now() < 2 else None))
+
+        def on_resume(self) -> None:
+            self.said.append((now(), "resume", session.pause() if now() > 2 else None))
+
+    handler = Contrary()
+    source, _ = stream(*words("a", "b", "c", "d"))
+    session = source.start(handler)
+    await asyncio.sleep(1.5)
+    assert session.pause()
+    await asyncio.sleep(1)
+    assert (session.status, session.gate.holds) == ("active", ())
+    session.pause()
+    session.resume()
+    await asyncio.sleep(20)
+    assert (session.status, session.gate.holds) == ("paused", ("pause",))
+    assert [said[1] for said in handler.said if isinstance(said[1], int)] == [0, 1]
+    session.cancel()
+
+
 @pytest.mark.parametrize("how", ["subscribe", "start"])
 @virtual_time
 async def test_a_handler_is_told_how_far_the_answer_is(how: str) -> None:
