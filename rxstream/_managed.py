@@ -325,7 +325,12 @@ class Managed(abc.ObserverBase[Event]):
         dispatch = self.dispatch or self._begin()  # who waits for the stream learns that it will not come
         self._over = True
         self._begun = self._loop.time() if self._begun is None else self._begun  # it waits no more
-        response = _whole(self.session) if error is None else None
+        response = None
+        if error is None:
+            try:
+                response = _whole(self.session)
+            except Exception as failed:  # noqa: BLE001 - whatever it is, somebody waits
+                error = failed
         with contextlib.ExitStack() as rest:  # the last first, and each, also if one ends the program
             rest.callback(self._give, response, error)
             rest.callback(lambda: self._ended(self, Rest.of(self.session.gate, dispatch)))

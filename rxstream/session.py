@@ -349,8 +349,8 @@ class StreamSession:
             self._source = _NOTHING
         try:
             response = self._answers.response()
-        except ConfigurationError as several:
-            self._outcome = raisable(error or several)
+        except Exception as failed:  # noqa: BLE001 - it is of several tracks; or whatever it is, somebody waits
+            self._outcome = raisable(error or failed)
         else:
             if isinstance(error, StreamError) and error.partial is None:
                 error.partial = response

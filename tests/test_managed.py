@@ -262,3 +262,31 @@ async def test_cancelled_by_one_handler_while_another_raises_it_ends_all_the_sam
                 async with asyncio.timeout(5):
                     await manager.wait("s")
             assert [type(error) for error in said] == [Cancelled]
+
+
+@pytest.mark.parametrize("how", ["session", "handler", "session's handler", "manager"])
+@virtual_time
+async def test_whatever_becomes_of_the_answer_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """As where a process has no file left for what is imported only then."""
+
+    def fails(_answers: object) -> object:
+        raise OSError("too many open files")
+
+    for module in ("session", "sinks._observing"):
+        monkeypatch.setattr(f"rxstream.{module}.Answers.response", fails)
+    diary, stream = Diary(), scripted("a")
+    async with StreamManager() as manager, asyncio.timeout(60):
+        match how:
+            case "session":
+                with pytest.raises(OSError, match="too many"):
+                    await stream.start()
+            case "handler":
+                stream.subscribe(diary)
+                await asyncio.sleep(9)
+            case "session's handler":
+                with pytest.raises(OSError, match="too many"):
+                    await stream.start(diary)
+            case _:
+                with pytest.raises(OSError, match="too many"):
+                    await manager.wait(manager.start_stream(stream, handlers=[diary]))
+    assert how == "session" or diary.told[-1] == ("error", "OSError")

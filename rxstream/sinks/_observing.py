@@ -97,8 +97,8 @@ class Observing:
             return
         try:
             response = self._answer()
-        except ConfigurationError as several:
-            self.on_error(several)
+        except Exception as error:  # noqa: BLE001 - it is of several tracks; or whatever it is, somebody waits
+            self.on_error(error)
         else:
             self._finish()
             self.dispatch.on_completed(response)
