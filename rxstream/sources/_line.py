@@ -70,7 +70,8 @@ class Line(ABC):
 
     def rest(self) -> Observable[Event] | None:
         """The answer from where it was cut; None where it cannot be had."""
-        if not self._opened or not self._has_cursor():
+        answered = self._opened or self._bytes > 0  # read from a recording, it was opened elsewhere
+        if not answered or not self._has_cursor():
             return None
         source = self._source
         left = None if source.max_events is None else max(0, source.max_events - self._given)

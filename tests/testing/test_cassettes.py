@@ -15,6 +15,7 @@ import pytest
 import rxstream
 from rxstream.config import Request
 from rxstream.errors import AuthError, ConfigurationError, RateLimited, ServerFault, StreamError, StreamIncomplete
+from rxstream.events import Finished, Seam, is_content
 from rxstream.observable import Stream
 from rxstream.providers import decoder_for
 from rxstream.sources._pump import pump
@@ -162,6 +163,36 @@ def test_a_request_that_was_refused_and_asked_again_is_played_as_one(tmp_path: P
     with Cassette(tmp_path, name="test") as playing:
         assert text(None) == "Why not?"
     assert [path.name for path in playing.files] == ["test.compatible-one.1.sse"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "after_output"),
+    [
+        ("openai", "openai-responses", "resume"),
+        ("compatible", "openai-chat", "restart"),
+        ("compatible", "openai-chat", "continue_"),
+        ("compatible", "openai-chat", "buffer"),
+    ],
+)
+def test_an_answer_of_several_requests_is_played_as_one(
+    provider: str, dialect: Any, after_output: Any, tmp_path: Path
+) -> None:
+    """Each request has its own: what is resumed goes on where it was cut."""
+
+    def events(base_url: str) -> list[Any]:
+        answer = rxstream.stream(f"{provider}:one", "Why?", base_url=base_url, api_key="any", keep_raw=False)
+        again = rxstream.operators.retry_stream(after_output=after_output, delay=0.001)
+        return [type(event) for event in answer.pipe(again) if is_content(event) or isinstance(event, (Seam, Finished))]
+
+    faults = ["529", "close:content=2"]
+    with (
+        ChaosServer("Air scatters blue light.", faults=faults) as server,
+        Cassette(tmp_path, name="test", recording=True) as recording,
+    ):
+        first = events(server.base_url(dialect))
+    with Cassette(tmp_path, name="test"):
+        assert events("http://127.0.0.1:9/v1") == first
+    assert (len(recording.files), first[-1]) == (2, Finished)
 
 
 def test_a_run_in_which_all_fails_leaves_what_was_recorded(tmp_path: Path) -> None:
