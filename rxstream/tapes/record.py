@@ -105,12 +105,12 @@ class Settings:
         self.required = required
         self._rules, self._secrets = redact, secrets
         self.redactor()  # raises where a rule is none
-        for_ours: list[Rule] = [rule for rule in redact if callable(rule) or rule == "keys"]  # no provider says it
-        of_ours = Redactor(for_ours, secrets)
         try:
-            said = msgspec.json.decode(of_ours.json(msgspec.json.encode(dict(metadata or {}))))
+            given = msgspec.json.encode(dict(metadata or {}))
         except (TypeError, ValueError, msgspec.MsgspecError):
             raise ConfigurationError("metadata: must be a dict of what JSON can say") from None
+        for_ours: list[Rule] = [rule for rule in redact if callable(rule) or rule == "keys"]  # no provider says it
+        said = msgspec.json.decode(Redactor(for_ours, secrets).json(given))
         if len(msgspec.json.encode(said)) > self.max_bytes // 2:
             raise ConfigurationError("metadata: is longer than half of max_bytes")
         self.metadata: dict[str, Any] = said

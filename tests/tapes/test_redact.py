@@ -283,6 +283,16 @@ def test_what_whoever_records_says_stays_but_for_keys(tmp_path: Path) -> None:
     assert load(path).header.metadata == {"prompt": "greeting-3", "user": "N. N.", "text": "said", "key": "***"}
 
 
+def test_what_a_rule_raises_is_not_blamed_on_the_metadata(tmp_path: Path) -> None:
+    def rule(text: str) -> str:
+        raise ValueError(f"what is {text!r}?")
+
+    with pytest.raises(ValueError, match="what is 'me'"):
+        rxo.record(
+            tmp_path / "a.tape", redact=[lambda text: text if text == "who" else rule(text)], metadata={"who": "me"}
+        )
+
+
 def test_text_is_dots_and_keeps_its_shape(tmp_path: Path) -> None:
     path = tmp_path / "a.tape"
     rxstream.from_iterable(["The sky, ", "blue!"]).pipe(rxo.record(path, redact=["text"])).run()
