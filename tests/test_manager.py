@@ -220,7 +220,7 @@ def test_whatever_many_threads_do_while_another_closes_it() -> None:
                 started.append(manager.start_stream(["a"] * chance.randrange(30)))
             if len(started) > 150:
                 enough.set()
-            registered = manager.register_handler(Slow() if chance.random() < 0.5 else Diary(), thread=False)
+            registered = manager.register_handler(Slow() if chance.random() < 0.5 else Diary())
             for _ in range(4):
                 with contextlib.suppress(UnknownStream, TimeoutError, Cancelled):
                     chance.choice(actions)(chance.choice(started))
