@@ -43,8 +43,8 @@ def call_last(callback: Callable[..., Any], *arguments: Any) -> None:
     """Call an ``on_error`` or ``on_completed``. What it raises is logged: there is nobody left to be told."""
     try:
         callback(*arguments)
-    except Exception as error:  # noqa: BLE001 - the observer's own
-        _log_raised(error)
+    except BaseException as raised:  # noqa: BLE001 - the observer's own
+        _log_raised(contain(raised))
 
 
 def _log_raised(error: Exception) -> None:
@@ -119,12 +119,8 @@ def subscribe_async(
                     await _maybe(on_next, item)
                     if running.is_disposed:  # by the callback itself
                         return
-        except GeneratorExit:  # thrown away with the loop
-            raise
         except BaseException as raised:  # the stream's, or the observer's own
-            task = asyncio.current_task()
-            # A cancellation that nobody asked of this task is an error of the callback.
-            if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
+            if _is_left(raised):
                 raise
             await _last(on_error or log_error, contain(raised))
         else:
@@ -152,8 +148,18 @@ def _done(task: asyncio.Task[None]) -> None:
 async def _last(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:
     try:
         await _maybe(callback, *arguments)
-    except Exception as error:  # noqa: BLE001 - the observer's own
-        _log_raised(error)
+    except BaseException as raised:  # the observer's own
+        if _is_left(raised):
+            raise
+        _log_raised(contain(raised))
+
+
+def _is_left(raised: BaseException) -> bool:
+    """Whether it is our task that is cancelled, or thrown away with its loop; any other cancellation is a callback's error."""
+    if isinstance(raised, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(raised, GeneratorExit)
 
 
 async def _maybe(callback: Callable[..., Awaitable[Any] | Any] | None, *arguments: Any) -> None:

@@ -127,6 +127,26 @@ def test_also_where_a_timer_calls_it(kind: type[BaseException]) -> None:
         later.start(leave).result(20)
 
 
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError])
+def test_what_the_last_callback_raises_is_logged_whatever_it_is(
+    kind: type[BaseException], later: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    over: Future[None] = Future()
+
+    def leave() -> None:
+        asyncio.get_running_loop().call_later(0.01, over.set_result, None)
+        raise kind(3)
+
+    async def leave_later() -> None:
+        leave()
+
+    rxstream.from_iterable(pieces).subscribe(None, None, leave_later if later else leave)
+    over.result(20)
+    assert [record.getMessage() for record in caplog.records] == ["an observer's last callback raised RuntimeError"]
+    assert f"{kind.__name__} was raised: 3" in caplog.text
+
+
 def test_a_coroutine_function_that_awaits_what_was_cancelled_ends_its_own_subscription() -> None:
     async def gives_up(event: object) -> None:
         gone = asyncio.get_running_loop().create_future()
