@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,7 @@ from reactivex import Observer
 from reactivex import operators as ops
 
 from rxstream import events as ev
+from rxstream import from_iterable
 from rxstream.errors import Cancelled, ConfigurationError, Disconnected, LimitExceeded, StreamError
 from rxstream.events import Event
 from rxstream.loop import shared_loop
@@ -172,11 +174,15 @@ def test_it_can_be_started_in_any_thread_for_one_loop() -> None:
 
     async def main() -> tuple[list[bool], list[str], str]:
         loop, here, changes = asyncio.get_running_loop(), threading.get_ident(), list[str]()
-        places = list[bool]()
+        places, go = list[bool](), asyncio.Event()
+
+        async def pieces() -> AsyncIterator[str]:
+            await go.wait()
+            yield "a"
 
         def subscribe(observer: Any, scheduler: Any = None) -> Any:
             places.append(threading.get_ident() == here)
-            return Scripted(words("a", every=0.001)).events().subscribe(observer, scheduler=scheduler)
+            return from_iterable(pieces).subscribe(observer, scheduler=scheduler)
 
         told: Observer[Event] = Observer(lambda _: places.append(threading.get_ident() == here))
         session = StreamSession(rx.Observable(subscribe), told, loop=loop, changed=changes.append)
@@ -187,10 +193,11 @@ def test_it_can_be_started_in_any_thread_for_one_loop() -> None:
             assert (session.pause(), session.resume()) == (True, True)
 
         await asyncio.to_thread(elsewhere)
+        go.set()
         return places, changes, (await session).text
 
     places, changes, text = asyncio.run(main())
-    assert (places, changes, text) == ([True, True, True], ["active", "paused", "active"], "a")
+    assert (all(places), changes, text) == (True, ["active", "paused", "active"], "a")
 
 
 @virtual_time

@@ -43,6 +43,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if timers := self._timers():
             self._now = max(self._now, timers[0].when())
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's
+        """Wait for its threads without asyncio's limit, which in virtual time would be over at once."""
+        await super().shutdown_default_executor()
+
     @property
     def timers(self) -> list[float]:
         """The times of the timers that are set and not cancelled, in order: what is forgotten shows here."""

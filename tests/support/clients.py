@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -33,16 +33,17 @@ class Client:
         if question.dialect != "openai-chat":
             raise NotImplementedError(question.dialect)
         self.said = ""
-        async for event in self.events(question):
-            match event:
-                case TextDelta():
-                    self.said += event.text
-                    yield event.text
-                case UsageReported():
-                    yield {"usage": self.usage(event.usage.input_tokens, event.usage.output_tokens)}
-                case _:
-                    for call in self.calls(event):
-                        yield {"tool_call": call}
+        async with aclosing(self.events(question)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta():
+                        self.said += event.text
+                        yield event.text
+                    case UsageReported():
+                        yield {"usage": self.usage(event.usage.input_tokens, event.usage.output_tokens)}
+                    case _:
+                        for call in self.calls(event):
+                            yield {"tool_call": call}
 
     async def events(self, question: Question) -> AsyncGenerator[Event]:
         """What the body says; it is the clock of what is said that runs."""
@@ -50,19 +51,20 @@ class Client:
         decoder = decoder_for("compatible", keep_raw=False)
         deadline = clock() + question.timeout
         async with self.connected(question) as reader:
-            body = self.body(reader, chunked=await self.head(reader, deadline))
-            while not self.done(finished=decoder.finished):
-                async with asyncio.timeout_at(deadline):
-                    data = await anext(body, b"")
-                said, error = self.decoded(decoder, data)
-                for event in said:
-                    yield event
-                if self.alive() or any(map(is_content, said)):
-                    deadline = clock() + question.timeout
-                if error is not None:
-                    self.failed(error)
-                if error is not None or not data:
-                    return
+            chunked = await self.head(reader, deadline)
+            async with aclosing(self.body(reader, chunked=chunked)) as body:
+                while not self.done(finished=decoder.finished):
+                    async with asyncio.timeout_at(deadline):
+                        data = await anext(body, b"")
+                    said, error = self.decoded(decoder, data)
+                    for event in said:
+                        yield event
+                    if self.alive() or any(map(is_content, said)):
+                        deadline = clock() + question.timeout
+                    if error is not None:
+                        self.failed(error)
+                    if error is not None or not data:
+                        return
 
     def decoded(self, decoder: Decoder, data: bytes) -> tuple[list[Event], StreamError | None]:
         try:
