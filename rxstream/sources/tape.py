@@ -154,11 +154,12 @@ async def _answering(played: Tape, recorded: Recorded, pace: float) -> AsyncGene
     clock = _Clock(pace, recorded.lines[0].t)
     lines = list(recorded.lines[1:])
     body = _Body(played, lines, clock)
-    if not lines or lines[0].answered is None:
+    answered = lines[0].answered if lines else None
+    if answered is not None:
+        await clock.wait(lines.pop(0).t)
+        body.rate_limits = answered.rate_limits
+    elif not lines or lines[0].data is None:  # a tape that was not made by us may have no line of the headers
         await body.fail()
-    await clock.wait(lines[0].t)
-    answered = lines.pop(0).answered
-    body.rate_limits = None if answered is None else answered.rate_limits
     yield body
 
 

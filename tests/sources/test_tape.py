@@ -186,6 +186,15 @@ async def test_a_request_without_an_answer() -> None:
 
 
 @virtual_time
+async def test_without_a_line_of_the_headers_the_body_is_whole() -> None:
+    asked = Line(t=0.0, r=1, asked=Asked(provider="openai-chat", model="m", source="s", dialect="openai-chat"))
+    recorder = listen(made(asked, Line(t=1.0, r=1, b=DELTA % "a"), Line(t=2.0, r=1, b=END), kind="bytes"))
+    await asyncio.sleep(5)
+    assert recorder.texts == ["a"]
+    assert recorder.completed
+
+
+@virtual_time
 async def test_a_provider_that_is_not_known_speaks_its_dialect() -> None:
     asked = Asked(provider="my-own", dialect="openai-chat")
     recorder = listen(body((1, DELTA % "a" + END), asked=asked, last=Line(t=1.0, r=1, body="end")), speed="max")
