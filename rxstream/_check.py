@@ -21,9 +21,11 @@ __all__ = [
     "flag",
     "function",
     "instance",
+    "kind_of",
     "one_of",
     "positive",
     "show",
+    "with_article",
 ]
 
 _SHOWN = 24
@@ -41,7 +43,17 @@ def show(value: object) -> str:
         return f"a number of {value.bit_length()} bits"
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    return f"the class {value.__name__}" if isinstance(value, type) else kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """What `value` is, in words: "an int"."""
+    return with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """The name of a class in a sentence."""
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
 
 
 def count(name: str, value: int, *, least: int = 1) -> int:

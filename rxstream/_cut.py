@@ -17,6 +17,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._blame import because_of
+from rxstream._check import kind_of
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError, StreamError
@@ -82,8 +83,8 @@ class Cut(ABC):
 
     def refuse(self, item: object, name: str) -> None:
         """Close the source: it gives an `item` that is no event, which `fold` does not take. `name` is the operator's."""
-        what = type(item).__name__
-        self._close(ConfigurationError(f"{name} gets a {what}, not an event: put it before text() or map()"))
+        what = kind_of(item)
+        self._close(ConfigurationError(f"{name} gets {what}, not an event: put it before text() or map()"))
 
     def _close(self, error: Exception) -> None:
         self._end()

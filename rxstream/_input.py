@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard
 import pydantic
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, model_validator
 
-from rxstream._check import show
+from rxstream._check import show, with_article
 from rxstream.errors import ConfigurationError
 
 __all__ = ["Input", "check_json", "hint", "is_list", "is_mapping", "json_schema", "refusal"]
@@ -23,7 +23,7 @@ __all__ = ["Input", "check_json", "hint", "is_list", "is_mapping", "json_schema"
 _WORDS = {
     "missing": "is missing",
     "too_short": "must have at least {min_length} item",
-    "model_type": "must be a dict or a {class_name}",
+    "model_type": "must be a dict or {a_class}",
     "model_attributes_type": "must be a string or a dict",
     "dict_type": "must be a dict",
     "list_type": "must be a list",
@@ -159,8 +159,9 @@ def _fault(fault: Any, what: str, within: str) -> str:
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps if step != "").lstrip(".")
     if kind == "value_error":  # raised by a validator of ours: it says all there is to say
         return f"{where}: {fault['ctx']['error']}".removeprefix(": ")
+    known = fault.get("ctx", {})
     text = (
-        _WORDS[kind].format_map(fault.get("ctx", {}))
+        _WORDS[kind].format_map({**known, "a_class": with_article(known.get("class_name", "class"))})
         if kind in _WORDS
         else re.sub(r"^\w+ should", "must", fault["msg"])
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from rxstream._check import kind_of
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.observable import Stream
@@ -171,7 +172,7 @@ def _answer(asking: ModelAsking, limits: Limits, guards: Sequence[Guard], policy
     answer.asking = asking
     answer = _limited(answer, limits)
     if not isinstance(guards, (list, tuple)):
-        raise ConfigurationError(f"guards: must be a list of guards, not a {type(guards).__name__}")
+        raise ConfigurationError(f"guards: must be a list of guards, not {kind_of(guards)}")
     if guards:
         answer = answer.pipe(guard(*guards))
     if policy.retries is not None:

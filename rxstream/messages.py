@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from rxstream._check import show
+from rxstream._check import kind_of, show
 from rxstream._input import Input, is_mapping, json_schema
 from rxstream.errors import ConfigurationError
 
@@ -238,7 +238,7 @@ def _tool_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(given: Callable[..., Any]) -> dict[str, Any]:
     name = getattr(given, "__name__", "")
     if not name.isidentifier():
-        raise ConfigurationError(f"a tool made of a {type(given).__name__} needs a name: use a function made with def")
+        raise ConfigurationError(f"a tool made of {kind_of(given)} needs a name: use a function made with def")
     schema = json_schema(given, name)
     if schema.get("type") != "object":
         raise ConfigurationError(f"the arguments of {name} must be such as can be given by name")

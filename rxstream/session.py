@@ -16,6 +16,7 @@ import msgspec
 from reactivex import Observable, Observer, abc
 
 from rxstream._blame import because_of, foreign
+from rxstream._check import kind_of
 from rxstream._outlet import Outlet
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, plain_error, raisable
@@ -306,7 +307,7 @@ class StreamSession:
         try:
             self._answers.add(event)
         except TypeError:
-            what = f"gets a {type(event).__name__}, not an event: start() before text() or map(), or subscribe()"
+            what = f"gets {kind_of(event)}, not an event: start() before text() or map(), or subscribe()"
             raise ConfigurationError(f"a session {what}") from None
         self._count(event)
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from rxstream._check import finite
+from rxstream._check import finite, kind_of
 from rxstream.errors import ConfigurationError
 
 __all__ = ["LARGEST", "SMALLEST", "Sketch"]
@@ -83,7 +83,7 @@ class Sketch:
             ConfigurationError: it is no sketch, or of another `error`.
         """
         if not isinstance(other, Sketch):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"merge() gets a {type(other).__name__}: must be a Sketch")
+            raise ConfigurationError(f"merge() gets {kind_of(other)}: must be a Sketch")
         if other.error != self.error:
             raise ConfigurationError(f"a sketch of error {other.error:g} cannot be merged into one of {self.error:g}")
         self.zeros += other.zeros

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -128,12 +129,18 @@ def test_what_is_wrong_is_said_at_once() -> None:
 
 
 def test_the_configuration_s_handlers_mode_and_bound() -> None:
-    words: list[str] = []
-    handler = SimpleNamespace(on_token_received=lambda token, _: words.append(token))
+    words, looked = list[str](), threading.Event()
+
+    def told(token: str, _index: int) -> None:
+        looked.wait(10)  # it holds the loop: nothing is over before the test has looked
+        words.append(token)
+
+    handler = SimpleNamespace(on_token_received=told)
     config = StreamConfig(handlers=[handler], mode="character", max_concurrent=1, default_target="openai:x")
     with APIModelManager(config) as models:
         names = [models.generate_stream_with_handlers("hello") for _ in range(2)]
         assert list(models.streams().values()) == ["active", "inactive"]
+        looked.set()
         for name in names:
             models.get_result(name, timeout=30)
     assert words == list("Hello there." * 2)

@@ -11,6 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, ModelKey, asking_of, label_of, through
+from rxstream._check import kind_of
 from rxstream._outlet import Outlet, shut_down
 from rxstream._probe import spent_in
 from rxstream.aggregate import Aggregator
@@ -67,7 +68,7 @@ def guard(*guards: Guard) -> Callable[[Observable[Event]], Asked]:
         if isinstance(one, type):
             raise ConfigurationError(f"guard {number} is the class {one.__name__}: give one of its objects")
         if not (callable(getattr(one, "enter", None)) and callable(getattr(one, "leave", None))):
-            raise ConfigurationError(f"guard {number} is a {type(one).__name__}: must have the methods enter and leave")
+            raise ConfigurationError(f"guard {number} is {kind_of(one)}: must have the methods enter and leave")
         if any(one is other for other in guards[: number - 1]):
             raise ConfigurationError(f"guard {number} is given twice: it would wait for itself")
 

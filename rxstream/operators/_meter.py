@@ -18,7 +18,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxstream._asking import Asked, Asking, asking_of, label_of, request_of, through
 from rxstream._blame import blamed
-from rxstream._check import instance, positive, show
+from rxstream._check import instance, kind_of, positive, show
 from rxstream._probe import Place
 from rxstream.aggregate import Answers
 from rxstream.errors import Cancelled, ConfigurationError, StreamError, error_info
@@ -307,7 +307,7 @@ class _Meter:
         self._outside(self._observer.on_completed)
 
     def _refuse(self, item: object) -> None:
-        error = ConfigurationError(f"meter gets a {type(item).__name__}, not an event: put it before text() or map()")
+        error = ConfigurationError(f"meter gets {kind_of(item)}, not an event: put it before text() or map()")
         self._upstream.dispose()
         self._fail(error)
 

@@ -20,7 +20,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 
 from rxstream._alarm import Alarm, Countdown
 from rxstream._asking import Asking, Continuation, Conversation, ModelKey, asking_of, go_on, label_of
-from rxstream._check import at_least
+from rxstream._check import at_least, kind_of
 from rxstream._log import facts, log
 from rxstream.budget import RetryBudget, shared_budget
 from rxstream.errors import (
@@ -182,8 +182,8 @@ class Retries:
             self._fail(self._own(LimitExceeded(f"more than {most} events had to be kept back")))
 
     def _refuse(self, item: object) -> None:
-        what = type(item).__name__
-        self._end(ConfigurationError(f"retry_stream gets a {what}, not an event: put it before text() or map()"))
+        what = kind_of(item)
+        self._end(ConfigurationError(f"retry_stream gets {what}, not an event: put it before text() or map()"))
 
     def _turn(self) -> list[Event]:
         """What is delivered before the first content of an attempt: it takes the place of the one that stood."""

@@ -19,7 +19,7 @@ from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream._blame import because_of, foreign
-from rxstream._check import count, one_of
+from rxstream._check import count, kind_of, one_of
 from rxstream._outlet import MOST
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.gate import Gate
@@ -43,7 +43,7 @@ def refuse_other(source: object) -> None:
     """
     if not isinstance(source, Observable):
         raise ConfigurationError(
-            f"source is a {type(source).__name__}, not a Stream or another Observable; rxstream.from_iterable makes one"
+            f"source is {kind_of(source)}, not a Stream or another Observable; rxstream.from_iterable makes one"
         )
 
 

@@ -9,6 +9,7 @@ from reactivex import Subject
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxstream._blame import because_of, foreign
+from rxstream._check import kind_of
 from rxstream.aggregate import Answers
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -121,7 +122,7 @@ class Observing:
         try:
             answers.add(event)
         except TypeError:
-            what = f"gets a {type(event).__name__}, not an event: subscribe it before text() or map()"
+            what = f"gets {kind_of(event)}, not an event: subscribe it before text() or map()"
             raise ConfigurationError(f"a handler {what}") from None
 
     def _leave(self, error: Exception) -> None:

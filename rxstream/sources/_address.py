@@ -13,6 +13,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from rxstream._check import kind_of
 from rxstream.errors import ConfigurationError
 
 __all__ = ["check_address", "check_exposure", "check_key", "host_of"]
@@ -32,9 +33,7 @@ def check_address(url: object, *, named: str) -> str:
         ConfigurationError: it is none; or it has parts that do not belong into it.
     """
     if not isinstance(url, str):
-        raise ConfigurationError(
-            f"{named}: must be a string with the URL of a server, {_EXAMPLE}, not a {type(url).__name__}"
-        )
+        raise ConfigurationError(f"{named}: must be a string with the URL of a server, {_EXAMPLE}, not {kind_of(url)}")
     if len(url) > _LONGEST:
         raise ConfigurationError(
             f"{named}: has {len(url)} characters; the URL of a server, {_EXAMPLE}, is not that long"
@@ -84,7 +83,7 @@ def check_key(key: object, *, named: str) -> str:
         ConfigurationError: no header can carry it.
     """
     if not isinstance(key, str):
-        raise ConfigurationError(f"{named}: must be a string, not a {type(key).__name__}")
+        raise ConfigurationError(f"{named}: must be a string, not {kind_of(key)}")
     word = key.strip()
     if any(not "!" <= char <= "~" for char in word):
         raise ConfigurationError(

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
+from rxstream._check import kind_of
 from rxstream._tap import Tap, TappedRequest
 from rxstream.errors import ConfigurationError
 from rxstream.sources._source import Source
@@ -73,6 +74,6 @@ class _Body(AsyncIterator[Any]):
             self._told.end("error", error)
             raise
         if not isinstance(data, bytes):
-            raise ConfigurationError(f"the source gives a {type(data).__name__}, not bytes: record its events instead")
+            raise ConfigurationError(f"the source gives {kind_of(data)}, not bytes: record its events instead")
         self._told.data(data)
         return data

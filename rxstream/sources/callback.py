@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from rxstream._check import count, function, instance
+from rxstream._check import count, function, instance, kind_of
 from rxstream._log import facts, log, trace
 from rxstream.errors import ConfigurationError, LimitExceeded
 from rxstream.events import Finished, FinishReason
@@ -182,9 +182,7 @@ def from_callback(
         ConfigurationError: `buffer` is less than 1, or `start` cannot be called.
     """
     if not callable(start):
-        raise ConfigurationError(
-            f"from_callback takes a function that is given a callback, not a {type(start).__name__}"
-        )
+        raise ConfigurationError(f"from_callback takes a function that is given a callback, not {kind_of(start)}")
     count("buffer", buffer)
     if text is not None:
         function("text", text)

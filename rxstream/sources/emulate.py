@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
+from rxstream._check import kind_of
 from rxstream.errors import ConfigurationError, StreamIncomplete
 from rxstream.events import (
     Citation,
@@ -92,7 +93,7 @@ def emulate(
             these.
     """
     if not (isinstance(answer, (str, Response)) or callable(answer)):
-        raise ConfigurationError(f"emulate takes text, a Response, or a function that gives one: not {_kind(answer)}")
+        raise ConfigurationError(f"emulate takes text, a Response, or a function that gives one: not {kind_of(answer)}")
     cut = partial(split, by=by, size=size, overlap=overlap, delimiter=delimiter)
     cut("")  # what is wrong with the options is told now
     pause = _pace(delay, tokens_per_second)
@@ -157,12 +158,8 @@ async def _ask(answer: Answer, worker: Worker) -> _Whole:
         if inspect.isawaitable(whole):
             whole = await whole
     if not isinstance(whole, (str, Response)):
-        raise ConfigurationError(f"the function must give text or a Response: not {_kind(whole)}")
+        raise ConfigurationError(f"the function must give text or a Response: not {kind_of(whole)}")
     return whole
-
-
-def _kind(thing: object) -> str:
-    return f"a {type(thing).__name__}"
 
 
 def _length(piece: object) -> int:

@@ -27,7 +27,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from rxstream._check import function, instance
+from rxstream._check import function, instance, kind_of
 from rxstream._log import facts, log, trace
 from rxstream.errors import ConfigurationError, ProtocolError
 from rxstream.events import Event, EventBase, Finished, Started, TextDelta, UsageReported
@@ -105,9 +105,8 @@ class ItemsDecoder:
 
 def _checked(item: object) -> Event:
     if not isinstance(item, EventBase):
-        kind = type(item).__name__
         raise ProtocolError(
-            f"the source gave a {kind}, which is neither text nor an event; text= takes a function that makes it one"
+            f"the source gave {kind_of(item)}, which is neither text nor an event; text= takes a function that makes it one"
         )
     return cast("Event", item)
 
@@ -163,7 +162,7 @@ def from_iterable(
 def _refusal(source: object) -> str:
     if isinstance(source, str):
         return "a string is a complete answer, not an iterable of pieces: use emulate()"
-    return f"cannot make a stream of a {type(source).__name__}: give an iterable, or a function that makes one"
+    return f"cannot make a stream of {kind_of(source)}: give an iterable, or a function that makes one"
 
 
 class _Once:

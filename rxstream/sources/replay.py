@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from rxstream._check import positive
+from rxstream._check import kind_of, positive
 from rxstream.errors import ConfigurationError, StreamIncomplete
 from rxstream.events import Cancelled, Event, EventBase, Failed, Finished, Started
 from rxstream.sources._source import Source
@@ -48,11 +48,11 @@ def replay(events: Iterable[Event], *, speed: float | None = None) -> Source[Seq
     if speed is not None:
         positive("speed", speed)
     if not isinstance(events, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"replay takes recorded events, not a {type(events).__name__}")
+        raise ConfigurationError(f"replay takes recorded events, not {kind_of(events)}")
     tape = tuple(events)
     for number, event in enumerate(tape):
         if not isinstance(event, EventBase):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"events[{number}] is a {type(event).__name__}, not an event of rxstream")
+            raise ConfigurationError(f"events[{number}] is {kind_of(event)}, not an event of rxstream")
     gaps = [] if speed is None else _gaps(tape, speed)
     labels = {event.source for event in tape}
     started = next((event for event in tape if isinstance(event, Started)), Started())

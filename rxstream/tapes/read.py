@@ -23,6 +23,7 @@ from typing import BinaryIO, Final, Self
 
 import msgspec
 
+from rxstream._check import kind_of
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
 from rxstream.providers import PROVIDERS
@@ -212,7 +213,7 @@ def opened(path: str | os.PathLike[str]) -> Reading:
     try:
         newest = Path(path)
     except TypeError:
-        raise ConfigurationError(f"path: must be a path, not a {type(path).__name__}") from None
+        raise ConfigurationError(f"path: must be a path, not {kind_of(path)}") from None
     flush()
     try:
         for _ in range(_TRIES):

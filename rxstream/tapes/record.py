@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rxstream._check import count, flag, one_of
+from rxstream._check import count, flag, kind_of, one_of
 from rxstream._log import facts, log
 from rxstream.errors import ConfigurationError, RecordingFailed, error_info
 from rxstream.events import (
@@ -125,7 +125,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     try:
         checked = Path(path)
     except TypeError:
-        raise ConfigurationError(f"path: must be a path, not a {type(path).__name__}") from None
+        raise ConfigurationError(f"path: must be a path, not {kind_of(path)}") from None
     if "\0" in str(checked):
         raise ConfigurationError("path: a path has no NUL")
     try:

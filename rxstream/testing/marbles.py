@@ -31,7 +31,7 @@ from typing import Any, Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from rxstream._check import instance, positive, show
+from rxstream._check import instance, kind_of, positive, show
 from rxstream.errors import ConfigurationError, Disconnected, StreamError
 from rxstream.events import (
     ErrorInfo,
@@ -155,7 +155,7 @@ def from_marbles(
     meaning = dict[str, Event | str](_EVENTS) | dict(meanings(values))
     for sign, value in meaning.items():
         if not isinstance(value, (str, EventBase)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"values: {sign!r} is a {type(value).__name__}, not an event or a text")
+            raise ConfigurationError(f"values: {sign!r} is {kind_of(value)}, not an event or a text")
     instance("error", error, StreamError)
     failure = error if error is not None else Disconnected("as drawn")
     finals = {sign for sign, value in meaning.items() if isinstance(value, Finished)}

@@ -20,6 +20,7 @@ import msgspec
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxstream._check import kind_of
 from rxstream.errors import ConfigurationError, error_info
 from rxstream.events import CONTENT_EVENTS, Cancelled, Event, EventBase, Failed, Finished, UsageReported
 from rxstream.gate import Gate
@@ -186,10 +187,8 @@ class Lane:
             if self._from != (event.source, event.attempt):
                 self._turn(event)
         except AttributeError:
-            what = type(event).__name__
-            self.fail(
-                ConfigurationError(f"a track gives a {what}, not events: combine first, then take text() or map()")
-            )
+            what = kind_of(event)
+            self.fail(ConfigurationError(f"a track gives {what}, not events: combine first, then take text() or map()"))
             return
         if self._as != event.source or self.attempt != event.attempt:
             event = _stamp(event, source=self._as, attempt=self.attempt)
@@ -245,7 +244,7 @@ def checked(tracks: Sequence[Observable[Event]], *, least: int = 1) -> tuple[Obs
     for number, track in enumerate(tracks, 1):
         if not isinstance(track, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
-                f"track {number} is a {type(track).__name__}, not a Stream or another Observable of events"
+                f"track {number} is {kind_of(track)}, not a Stream or another Observable of events"
             )
     return tuple(tracks)
 

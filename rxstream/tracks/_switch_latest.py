@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxstream._check import function
+from rxstream._check import function, kind_of
 from rxstream._outlet import Outlet
 from rxstream.errors import ConfigurationError
 from rxstream.events import Event
@@ -58,7 +58,7 @@ def switch_latest(prompts: Observable[P], ask: Callable[[P], Observable[Event]])
         ConfigurationError: `prompts` is no Observable, or `ask` no function.
     """
     if not isinstance(prompts, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"prompts is a {type(prompts).__name__}, not an Observable")
+        raise ConfigurationError(f"prompts is {kind_of(prompts)}, not an Observable")
     function("ask", ask)
 
     def subscribe(observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

@@ -85,7 +85,7 @@ WRONG: dict[Any, str] = {
     f"https://host.example/v1?key={KEY}": "has a query (?…) or a fragment (#…)",
     f"https://host.example/v1#{KEY}": "has a query (?…) or a fragment (#…)",
     "https://host.example/" + "a" * 3000: f"has 3021 characters; the URL of a server, {EXAMPLE}, is not that long",
-    5: f"must be a string with the URL of a server, {EXAMPLE}, not a int",
+    5: f"must be a string with the URL of a server, {EXAMPLE}, not an int",
     b"https://host.example": f"must be a string with the URL of a server, {EXAMPLE}, not a bytes",
 }
 
@@ -282,9 +282,11 @@ async def test_a_broken_key_of_the_environment_is_told_by_its_variable(
     assert KEY[:6] not in str(outcome.ends[0])
 
 
-@pytest.mark.parametrize("key", [7, b"bytes", ["list"], True])
-def test_a_key_is_a_string(key: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^api_key: must be a string, not a {type(key).__name__}$"):
+@pytest.mark.parametrize(
+    ("key", "what"), [(7, "an int"), (b"bytes", "a bytes"), (["list"], "a list"), (True, "a bool")]
+)
+def test_a_key_is_a_string(key: Any, what: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^api_key: must be a string, not {what}$"):
         rxstream.stream("openai:m", "hi", api_key=key)
 
 

@@ -337,7 +337,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 async def test_answers_that_cannot_be() -> None:
     """Refused at once, and to the subscriber where a function gave it."""
     wrong: Any = 7
-    with pytest.raises(ConfigurationError, match="not a int"):
+    with pytest.raises(ConfigurationError, match="not an int"):
         emulate(wrong)
-    with pytest.raises(ConfigurationError, match="must give text or a Response: not a int"):
+    with pytest.raises(ConfigurationError, match="must give text or a Response: not an int"):
         await stream(emulate(lambda: wrong))

@@ -140,7 +140,7 @@ async def test_an_iterator_can_be_read_once(make: Callable[[], Any]) -> None:
         await texts(events)
 
 
-@pytest.mark.parametrize(("wrong", "words"), [("The sky", r"use emulate\(\)"), (7, "a int"), (None, "a NoneType")])
+@pytest.mark.parametrize(("wrong", "words"), [("The sky", r"use emulate\(\)"), (7, "an int"), (None, "a NoneType")])
 async def test_what_cannot_be_read(wrong: Any, words: str) -> None:
     """Refused at once where it is given, and to the subscriber where a function gave it."""
     with pytest.raises(ConfigurationError, match=words):

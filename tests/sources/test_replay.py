@@ -198,7 +198,7 @@ def test_a_bad_speed_is_refused(speed: Any) -> None:
 
 @pytest.mark.parametrize(
     ("events", "said"),
-    [("tape", r"events\[0\] is a str"), (None, "not a NoneType"), ([DONE, 1], r"events\[1\] is a int")],
+    [("tape", r"events\[0\] is a str"), (None, "not a NoneType"), ([DONE, 1], r"events\[1\] is an int")],
 )
 def test_what_is_no_event_is_refused(events: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):

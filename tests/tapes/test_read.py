@@ -56,7 +56,7 @@ def test_a_file_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         load("nothing.tape")
     for path in (None, 3, b"a.tape"):
-        with pytest.raises(ConfigurationError, match="path: must be a path, not a "):
+        with pytest.raises(ConfigurationError, match=r"path: must be a path, not an? "):
             load(path)  # type: ignore[arg-type]  # what it is for
 
 

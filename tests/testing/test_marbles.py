@@ -149,7 +149,7 @@ def test_what_finishes_is_what_the_character_means() -> None:
     ("call", "said"),
     [
         (lambda: from_marbles("a", unit=0), "unit=0"),
-        (lambda: from_marbles("a", values={"a": 7}), "'a' is a int"),  # type: ignore[dict-item]
+        (lambda: from_marbles("a", values={"a": 7}), "'a' is an int"),  # type: ignore[dict-item]
         (lambda: from_marbles("(fa)|"), "after Finished nothing comes"),
         (lambda: from_marbles("f - b|"), "'b' at 4: after Finished nothing comes"),
         (lambda: from_marbles("a-f-#"), "after Finished nothing comes"),

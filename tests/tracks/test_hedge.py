@@ -262,5 +262,5 @@ def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_a_track_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="track 2 is a int"):
+    with pytest.raises(ConfigurationError, match="track 2 is an int"):
         hedge(rx.never(), 5, after=1)  # type: ignore[arg-type]

@@ -210,5 +210,5 @@ def test_tracks_are_observables() -> None:
     assert checked([rx.empty(), Stream.of(rx.empty())], least=2)
     with pytest.raises(ConfigurationError, match="1 tracks were given; at least 2"):
         checked([rx.empty()], least=2)
-    with pytest.raises(ConfigurationError, match="track 2 is a int"):
+    with pytest.raises(ConfigurationError, match="track 2 is an int"):
         checked([rx.empty(), 5])  # type: ignore[list-item]
