@@ -37,12 +37,13 @@ needs_proc = pytest.mark.skipif(not FDS.exists(), reason="open files are counted
 
 
 def open_now() -> tuple[int, int]:
-    """Sockets and threads of this process, but for the threads of a loop's own executor, which looks up hosts."""
+    """Sockets and threads of this process, but for those that come and go on their own: a loop's executor, which looks up hosts,
+    and the writer of tapes that another test has made."""
     sockets = 0
     for entry in FDS.iterdir():
         with suppress(FileNotFoundError):  # the one by which we read the directory
             sockets += str(entry.readlink()).startswith("socket:")
-    threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
+    threads = [one for one in threading.enumerate() if not one.name.startswith(("asyncio_", "rxstream-tapes"))]
     return sockets, len(threads)
 
 
