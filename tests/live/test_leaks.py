@@ -14,9 +14,8 @@ import time
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Any, Final
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from reactivex import operators as ops
@@ -27,24 +26,17 @@ from rxstream.events import Event, TextDelta
 from rxstream.loop import shared_loop
 from rxstream.observable import Stream
 from rxstream.sources.sdk import close_clients
+from tests.support import leaks
 from tests.support.asking import DIALECTS, GOOD, until
 from tests.support.live import TRANSPORTS, Transport, no_task_left, stream_from
 from tests.support.server import CLOSE, HANG, RESET, Exchange, Head, Script, ScriptedServer, Signal, Step, page
 
-FDS: Final = Path("/proc/self/fd")
 each_transport = pytest.mark.parametrize("transport", TRANSPORTS)
-needs_proc = pytest.mark.skipif(not FDS.exists(), reason="open files are counted in /proc")
 
 
 def open_now() -> tuple[int, int]:
-    """Sockets and threads of this process, but for those that come and go on their own: a loop's executor, which looks up hosts,
-    and the writer of tapes that another test has made."""
-    sockets = 0
-    for entry in FDS.iterdir():
-        with suppress(FileNotFoundError):  # the one by which we read the directory
-            sockets += str(entry.readlink()).startswith("socket:")
-    threads = [one for one in threading.enumerate() if not one.name.startswith(("asyncio_", "rxstream-tapes"))]
-    return sockets, len(threads)
+    """Sockets and threads of this process."""
+    return leaks.sockets(), leaks.threads()
 
 
 def endings(name: str) -> dict[str, Script]:
@@ -70,7 +62,7 @@ async def ended(stream: Stream[Event]) -> Exception | None:
     return None
 
 
-@needs_proc
+@leaks.needs_proc
 @each_transport
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_no_ending_leaves_anything(name: str, transport: Transport) -> None:
@@ -135,7 +127,7 @@ def ways(generator: random.Random) -> Callable[[Stream[Event]], Any]:
     return generator.choice([by_task, by_dispose, by_session, by_break, by_take])
 
 
-@needs_proc
+@leaks.needs_proc
 @each_transport
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_hundred_streams_cancelled_at_random(seed: int, transport: Transport) -> None:
@@ -155,7 +147,7 @@ async def test_a_hundred_streams_cancelled_at_random(seed: int, transport: Trans
         await until(lambda: open_now() == before)
 
 
-@needs_proc
+@leaks.needs_proc
 def test_a_hundred_streams_cancelled_on_the_shared_loop() -> None:
     """From plain threads, through the loop that all of them share: it stays as it was."""
     generator = random.Random(3)  # noqa: S311  # to be repeated, not to be secret
@@ -167,7 +159,7 @@ def test_a_hundred_streams_cancelled_on_the_shared_loop() -> None:
     with ScriptedServer(talk) as server:
         stream_from(server, "compatible").run()
         wait_until(settled)
-        before = threading.active_count()
+        before = leaks.threads()
 
         def use(number: int) -> None:
             stream = stream_from(server, "compatible")
@@ -189,7 +181,7 @@ def test_a_hundred_streams_cancelled_on_the_shared_loop() -> None:
         for thread in threads:
             thread.join(20)
         wait_until(settled)
-        assert threading.active_count() == before
+        assert leaks.threads() == before
         asyncio.run_coroutine_threadsafe(close_clients(), loop).result(10)
         wait_until(lambda: not server.open_connections)
 
